@@ -1,0 +1,1 @@
+"""The neural codecs, one module a family, behind the interface of :mod:`nac.codecs.base`."""

@@ -1,0 +1,194 @@
+"""The interface that every codec family implements.
+
+A codec turns audio into *frames* of integer codes and back. A frame is the smallest step at which every
+codebook has whole codes: one hop for EnCodec, DAC and SoundStream, the stride of the coarsest codebook for SNAC.
+Codebooks are ordered from coarse to fine, and every prefix of them decodes: their number sets the bitrate.
+
+To add a family, subclass :class:`nac.stream.WindowedCodec` if the network's receptive field is finite, else
+:class:`Codec`. This module does not import torch, so that specifications can be read without it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from nac.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Codebook(NamedTuple):
+    """Shape of one codebook's output: ``2**bits`` entries, ``codes_per_frame`` codes in each frame."""
+
+    bits: int
+    codes_per_frame: int = 1
+
+
+class Segment(NamedTuple):
+    """Independent overlapping pieces (EnCodec 48 kHz): ``frames`` in each, one every ``stride`` samples."""
+
+    frames: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """What identifies a codec and fixes the meaning of its codes.
+
+    ``sample_rate`` is in Hz, ``channels`` (1 or 2) is what the network takes, ``frame_samples`` is samples per
+    channel in a frame. ``has_scale``: each segment carries a float32 loudness. ``frame_multiple``: a signal is
+    padded to a multiple of so many frames. ``fingerprint``: 16 hexadecimal digits of the weights (see
+    :func:`nac.models.fingerprint`), empty where no weights are loaded.
+    """
+
+    name: str
+    family: str
+    sample_rate: int
+    channels: int
+    frame_samples: int
+    codebooks: tuple[Codebook, ...]
+    has_scale: bool = False
+    segment: Segment | None = None
+    frame_multiple: int = 1
+    fingerprint: str = ""
+
+    def with_fingerprint(self, fingerprint: str) -> CodecSpec:
+        return replace(self, fingerprint=fingerprint)
+
+    def frames(self, samples: int) -> int:
+        """Frames that hold ``samples`` samples per channel."""
+        if self.segment is None:
+            block = self.frame_samples * self.frame_multiple
+            return -(-samples // block) * self.frame_multiple
+        whole, rest = divmod(samples, self.segment.stride)
+        full = self.segment.frames * self.frame_samples
+        # A piece that starts a stride before the end is cut short there, not at its own full length.
+        frames = 0
+        for start in range(max(whole - 1, 0), whole + (rest > 0)):
+            frames += -(-min(full, samples - start * self.segment.stride) // self.frame_samples)
+        return max(whole - 1, 0) * self.segment.frames + frames
+
+    def start(self, frame: int) -> int:
+        """First sample of a frame, per channel, counted from the start of the signal."""
+        if self.segment is None:
+            return frame * self.frame_samples
+        segment, inner = divmod(frame, self.segment.frames)
+        return segment * self.segment.stride + inner * self.frame_samples
+
+    def kbps(self, codebooks: int) -> float:
+        """Bitrate of one stream with so many codebooks, in kbit/s."""
+        bits = sum(bits * codes for bits, codes in self.codebooks[:codebooks])
+        return bits * self.sample_rate / self.frame_samples / 1000
+
+    def check_codebooks(self, codebooks: int | None) -> int:
+        """The number of codebooks to use: all where None is given. Raises ModelError if there are not so many."""
+        if codebooks is None:
+            return len(self.codebooks)
+        if not 1 <= codebooks <= len(self.codebooks):
+            raise ModelError(f"{self.name} has 1 to {len(self.codebooks)} codebooks, not {codebooks}")
+        return codebooks
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes of a batch of equally long signals.
+
+    ``arrays``: one int64 tensor a codebook, coarse to fine, each [B, frames * codes_per_frame].
+    ``scale``: float32 [B, segments] for codecs that have one, else None.
+    """
+
+    arrays: tuple[Tensor, ...]
+    scale: Tensor | None = None
+
+    def frames(self, spec: CodecSpec) -> int:
+        """Number of frames."""
+        return self.arrays[0].shape[-1] // spec.codebooks[0].codes_per_frame
+
+    def prefix(self, codebooks: int) -> Codes:
+        """The same codes with the coarsest ``codebooks`` codebooks only."""
+        return Codes(self.arrays[:codebooks], self.scale)
+
+    @staticmethod
+    def join(parts: Sequence[Codes]) -> Codes:
+        """Successive parts of one signal as one."""
+        import torch
+
+        arrays = tuple(torch.cat(layers, dim=-1) for layers in zip(*(p.arrays for p in parts), strict=True))
+        scales = [part.scale for part in parts if part.scale is not None]
+        return Codes(arrays, torch.cat(scales, dim=-1) if scales else None)
+
+
+class Encoder(Protocol):
+    """A signal on its way to codes. What ``push`` and ``flush`` give, joined, is what ``Codec.encode`` gives."""
+
+    def push(self, audio: Tensor) -> Codes:
+        """Take the next samples, float32 [B, C, n], any n; give the frames that are now certain, maybe none."""
+        ...
+
+    def flush(self) -> Codes:
+        """End the signal and give the remaining frames."""
+        ...
+
+
+class Decoder(Protocol):
+    """Codes on their way to a signal. What ``push`` and ``flush`` give, joined, is what ``Codec.decode`` gives."""
+
+    def push(self, codes: Codes) -> Tensor:
+        """Take the next frames, any number; give the samples that are now certain, float32 [B, C, n]."""
+        ...
+
+    def flush(self) -> Tensor:
+        """End the signal and give the remaining samples, up to the end of the last frame."""
+        ...
+
+
+class Codec(ABC):
+    """A network with its weights, ready to encode and decode. Made by :func:`nac.load`."""
+
+    spec: CodecSpec
+    device: torch.device
+
+    def encode(self, audio: Tensor, codebooks: int | None = None) -> Codes:
+        """Codes of a whole signal.
+
+        ``audio``: float32 [B, C, N] at ``spec.sample_rate``, C = ``spec.channels``, nominally within -1 to 1.
+        ``codebooks``: how many, coarse to fine; all by default.
+        """
+        encoder = self.encoder(codebooks)
+        return Codes.join([encoder.push(audio), encoder.flush()])
+
+    def decode(self, codes: Codes, length: int | None = None) -> Tensor:
+        """The signal, float32 [B, C, N]; N is ``length`` or, by default, all that the frames hold."""
+        import torch
+
+        decoder = self.decoder()
+        return torch.cat([decoder.push(codes), decoder.flush()], dim=-1)[..., :length]
+
+    @abstractmethod
+    def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> Encoder:
+        """A streaming encoder for a signal whose first frame has the number ``origin``.
+
+        The number matters only for rounding: windows lie on a grid of absolute frame numbers.
+        """
+
+    @abstractmethod
+    def decoder(self, *, origin: int = 0, start: int | None = None) -> Decoder:
+        """A streaming decoder for a signal whose first frame has the number ``origin``.
+
+        With ``start``, the output begins at that frame, and the first frame pushed must be number
+        ``preroll(start, origin)``: exactly the samples that decoding from the origin gives there.
+        """
+
+    @abstractmethod
+    def preroll(self, frame: int, origin: int = 0) -> int:
+        """The first frame a decoder has to be given for its output to be exact from ``frame`` on."""
+
+    def _check_audio(self, audio: Tensor) -> None:
+        if audio.ndim != 3 or audio.shape[1] != self.spec.channels:
+            shape = list(audio.shape)
+            raise ValueError(f"{self.spec.name} takes audio [B, {self.spec.channels}, N], not {shape}")

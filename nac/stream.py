@@ -1,0 +1,222 @@
+"""Exact processing of long signals in windows.
+
+A network with a finite receptive field gives the same frames whether it sees the whole signal or a window with
+enough context on both sides. Windows lie on a fixed grid of absolute frame numbers, so that their shapes, and with
+them every rounding, do not depend on how the caller cuts the signal: pushing blocks of any size, or starting to
+decode anywhere, gives the same numbers. Context is never zeros but the signal itself; only before its first and
+after its last frame does the network's own padding apply, as it does for a whole signal.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nac.codecs.base import Codec, Codes
+
+Tensors = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one direction of a network is run: all lengths in frames.
+
+    ``left`` and ``right``: context that a frame's output depends on, before and after it. ``window``: output
+    frames computed at a time, the spacing of the grid; a multiple of the codec's ``frame_multiple``.
+    """
+
+    left: int
+    right: int
+    window: int
+
+
+class Windows:
+    """A function of frames applied along a signal that arrives in parts.
+
+    ``apply(inputs, first)`` maps tensors [..., n * in_units[i]] of n frames, of which the first is number
+    ``first``, to tensors [..., n * out_units[j]].
+    """
+
+    def __init__(
+        self,
+        apply: Callable[[Tensors, int], Tensors],
+        plan: Plan,
+        in_units: tuple[int, ...],
+        out_units: tuple[int, ...],
+        *,
+        origin: int,
+        start: int,
+    ) -> None:
+        self._apply, self._plan = apply, plan
+        self._in_units, self._out_units = in_units, out_units
+        self._origin = origin
+        self._next = start  # next frame to give
+        self._first = preroll(plan, start, origin)  # number of the first frame held
+        self._held: Tensors | None = None
+
+    @property
+    def end(self) -> int:
+        """Number after the last frame taken."""
+        return self._first + (0 if self._held is None else self._held[0].shape[-1] // self._in_units[0])
+
+    def push(self, inputs: Tensors) -> list[Tensors]:
+        """Take whole frames; give the windows they complete."""
+        if self._held is not None:
+            inputs = tuple(torch.cat(pair, dim=-1) for pair in zip(self._held, inputs, strict=True))
+        self._held = inputs
+        given = []
+        while (self._next // self._plan.window + 1) * self._plan.window + self._plan.right <= self.end:
+            given.append(self._run(inputs))
+        self._forget(inputs)
+        return given
+
+    def flush(self) -> list[Tensors]:
+        """Give the windows up to the last frame taken."""
+        given = []
+        while self._held is not None and self._next < self.end:
+            given.append(self._run(self._held))
+        return given
+
+    def _run(self, inputs: Tensors) -> Tensors:
+        """Compute the window that holds the next frame."""
+        plan, base = self._plan, self._next // self._plan.window * self._plan.window
+        low = max(base - plan.left, self._origin)
+        high = min(base + plan.window + plan.right, self.end)
+        stop = min(base + plan.window, self.end)
+        outputs = self._apply(self._slice(inputs, self._in_units, low - self._first, high - self._first), low)
+        given = self._slice(outputs, self._out_units, self._next - low, stop - low)
+        self._next = stop
+        return given
+
+    def _forget(self, inputs: Tensors) -> None:
+        """Drop the input that no later window takes."""
+        keep = max(preroll(self._plan, self._next, self._origin), self._first)
+        held = self._slice(inputs, self._in_units, keep - self._first, self.end - self._first)
+        self._held = tuple(tensor.clone() for tensor in held)
+        self._first = keep
+
+    @staticmethod
+    def _slice(tensors: Tensors, units: tuple[int, ...], low: int, high: int) -> Tensors:
+        return tuple(t[..., low * u : high * u] for t, u in zip(tensors, units, strict=True))
+
+
+def preroll(plan: Plan, frame: int, origin: int) -> int:
+    """First input frame that the window holding ``frame`` takes."""
+    return max(frame // plan.window * plan.window - plan.left, origin)
+
+
+class WindowedCodec(Codec):
+    """A codec whose encoder and decoder have finite receptive fields.
+
+    A family gives ``encode_plan``, ``decode_plan`` and the two functions below; everything else is here.
+    """
+
+    encode_plan: Plan
+    decode_plan: Plan
+
+    @abstractmethod
+    def encode_frames(self, audio: Tensor, codebooks: int) -> Tensors:
+        """Codes of whole frames: float32 [B, C, n * frame_samples] to int64 [B, n * codes_per_frame] a codebook.
+
+        The signal is taken to begin and end with ``audio``: the network pads as it does a whole signal.
+        """
+
+    @abstractmethod
+    def decode_frames(self, arrays: Tensors, first: int) -> Tensor:
+        """Inverse of :meth:`encode_frames` for as many codebooks as are given: float32 [B, C, n * frame_samples].
+
+        ``first`` is the number of the first frame, for networks that draw noise by position.
+        """
+
+    def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> WindowedEncoder:
+        return WindowedEncoder(self, self.spec.check_codebooks(codebooks), origin)
+
+    def decoder(self, *, origin: int = 0, start: int | None = None) -> WindowedDecoder:
+        return WindowedDecoder(self, origin, origin if start is None else start)
+
+    def preroll(self, frame: int, origin: int = 0) -> int:
+        return preroll(self.decode_plan, frame, origin)
+
+
+class WindowedEncoder:
+    """See :class:`nac.codecs.base.Encoder`."""
+
+    def __init__(self, codec: WindowedCodec, codebooks: int, origin: int) -> None:
+        self._codec, self._origin = codec, origin
+        self._out_units = tuple(c.codes_per_frame for c in codec.spec.codebooks[:codebooks])
+        self._windows = Windows(
+            lambda inputs, _: codec.encode_frames(inputs[0], codebooks),
+            codec.encode_plan,
+            (codec.spec.frame_samples,),
+            self._out_units,
+            origin=origin,
+            start=origin,
+        )
+        self._rest: Tensor | None = None  # samples that do not fill a frame yet
+        self._batch = 1
+
+    @torch.inference_mode()
+    def push(self, audio: Tensor) -> Codes:
+        self._codec._check_audio(audio)
+        self._batch = audio.shape[0]
+        audio = audio.to(self._codec.device, torch.float32)
+        if self._rest is not None:
+            audio = torch.cat([self._rest, audio], dim=-1)
+        spec = self._codec.spec
+        whole = audio.shape[-1] // spec.frame_samples * spec.frame_samples
+        self._rest = audio[..., whole:]
+        return self._codes(self._windows.push((audio[..., :whole],)) if whole else [])
+
+    @torch.inference_mode()
+    def flush(self) -> Codes:
+        spec, given = self._codec.spec, []
+        rest = 0 if self._rest is None else self._rest.shape[-1]
+        taken = (self._windows.end - self._origin) * spec.frame_samples + rest
+        missing = -taken % (spec.frame_samples * spec.frame_multiple)
+        if self._rest is not None and rest + missing:
+            given = self._windows.push((torch.nn.functional.pad(self._rest, (0, missing)),))
+            self._rest = None
+        return self._codes(given + self._windows.flush())
+
+    def _codes(self, given: list[Tensors]) -> Codes:
+        if not given:
+            empty = torch.zeros(self._batch, 0, dtype=torch.int64, device=self._codec.device)
+            return Codes((empty,) * len(self._out_units))
+        return Codes.join([Codes(arrays) for arrays in given])
+
+
+class WindowedDecoder:
+    """See :class:`nac.codecs.base.Decoder`."""
+
+    def __init__(self, codec: WindowedCodec, origin: int, start: int) -> None:
+        self._codec, self._origin, self._start = codec, origin, start
+        self._windows: Windows | None = None
+        self._batch = 1
+
+    @torch.inference_mode()
+    def push(self, codes: Codes) -> Tensor:
+        spec, device = self._codec.spec, self._codec.device
+        self._batch = codes.arrays[0].shape[0]
+        if self._windows is None:
+            self._windows = Windows(
+                lambda inputs, first: (self._codec.decode_frames(inputs, first),),
+                self._codec.decode_plan,
+                tuple(c.codes_per_frame for c in spec.codebooks[: len(codes.arrays)]),
+                (spec.frame_samples,),
+                origin=self._origin,
+                start=self._start,
+            )
+        return self._audio(self._windows.push(tuple(a.to(device, torch.int64) for a in codes.arrays)))
+
+    @torch.inference_mode()
+    def flush(self) -> Tensor:
+        return self._audio([] if self._windows is None else self._windows.flush())
+
+    def _audio(self, given: list[Tensors]) -> Tensor:
+        if not given:
+            return torch.zeros(self._batch, self._codec.spec.channels, 0, device=self._codec.device)
+        return torch.cat([audio for (audio,) in given], dim=-1)
