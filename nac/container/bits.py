@@ -1,0 +1,71 @@
+"""Fixed-width codes to bytes and back: each code ``bits`` wide, least significant bit first."""
+
+from __future__ import annotations
+
+from math import gcd
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nac.errors import FormatError
+
+
+def packed_bytes(bits: int, count: int) -> int:
+    """Bytes that ``count`` codes take."""
+    return (bits * count + 7) // 8
+
+
+def pack(codes: ArrayLike, bits: int) -> bytes:
+    """The bytes of a row of codes, the last one padded with zero bits.
+
+    ``codes``: integers [n] from 0 to ``2**bits - 1``; ``bits``: 1 to 16. Raises ValueError for anything else.
+    """
+    codes = np.asarray(codes)
+    if codes.ndim != 1 or codes.dtype.kind not in "iu":
+        raise ValueError(f"codes must be a row of integers, not {codes.dtype} {list(codes.shape)}")
+    if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) < 1 << bits:
+        raise ValueError(f"codes from {codes.min()} to {codes.max()} do not fit into {bits} bits")
+    codes = codes.astype(np.uint32)
+    per_group, group = _group(bits)
+    groups = -(-codes.size // per_group)
+    packed = np.zeros(groups * group, np.uint8)
+    for i in range(per_group):
+        first, shift = divmod(i * bits, 8)
+        shifted = codes[i::per_group] << shift
+        for byte in range((shift + bits + 7) // 8):
+            packed[first + byte :: group][: shifted.size] |= (shifted >> 8 * byte).astype(np.uint8)
+    return packed[: packed_bytes(bits, codes.size)].tobytes()
+
+
+def unpack(data: bytes, bits: int, count: int) -> NDArray[np.uint16]:
+    """The ``count`` codes that :func:`pack` made ``data`` of, uint16 [count].
+
+    Raises FormatError if ``data`` is not exactly as long as that takes, or if its padding is not zero.
+    """
+    check_padding(data, bits, count)
+    per_group, group = _group(bits)
+    groups = -(-count // per_group)
+    codes = np.empty((groups, per_group), np.uint16)
+    # Every code lies within the four bytes that begin at its first one; the zeros let the last ones have four.
+    padded = data + bytes(groups * group - len(data) + 4)
+    for i in range(per_group):
+        first, shift = divmod(i * bits, 8)
+        words = np.ndarray((groups,), "<u4", padded, first, (group,))
+        codes[:, i] = words >> shift & (1 << bits) - 1
+    return codes.reshape(-1)[:count]
+
+
+def check_padding(data: bytes, bits: int, count: int) -> None:
+    """Raise FormatError unless ``data`` has the length of ``count`` codes and ends in zero bits after them."""
+    if len(data) != packed_bytes(bits, count):
+        raise FormatError(f"{count} codes of {bits} bits take {packed_bytes(bits, count)} bytes, not {len(data)}")
+    used = bits * count % 8
+    if used and data[-1] >> used:
+        raise FormatError("the padding after the codes is not zero")
+
+
+def _group(bits: int) -> tuple[int, int]:
+    """The fewest codes that fill whole bytes, and how many bytes."""
+    if not 1 <= bits <= 16:
+        raise ValueError(f"codes have 1 to 16 bits, not {bits}")
+    return 8 // gcd(8, bits), bits // gcd(8, bits)

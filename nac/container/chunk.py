@@ -1,0 +1,211 @@
+"""Chunks: some seconds of codes, codebook by codebook, that can be decoded, copied or thinned out on their own."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nac.container.bits import check_padding, pack, packed_bytes, unpack
+from nac.container.fields import Fields, varint
+from nac.container.header import Header
+from nac.errors import FormatError
+
+PACKED = 0
+MAX_CODES = 1 << 20
+MAX_FRAME_NUMBER = 1 << 40
+_MASK = 0x10
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The frames from ``first_frame`` on, ``frames`` of them.
+
+    ``layers[stream][codebook]``: the coded bytes of each codebook that the stream has, coarse to fine; no layers
+    for a stream that is silent here. ``coding``: how they are coded; 0 is packed. ``angle``: of a rotated pair, in
+    units of pi / 128. ``scales[stream][segment]`` where the codec has scales, else empty.
+    """
+
+    first_frame: int
+    frames: int
+    layers: tuple[tuple[bytes, ...], ...]
+    angle: int = 0
+    scales: tuple[tuple[float, ...], ...] = ()
+    coding: int = PACKED
+
+    @classmethod
+    def pack(
+        cls,
+        header: Header,
+        first_frame: int,
+        frames: int,
+        codes: Sequence[Sequence[ArrayLike] | None],
+        *,
+        angle: int = 0,
+        scales: Sequence[ArrayLike | None] | None = None,
+    ) -> Chunk:
+        """Make a chunk from codes.
+
+        ``codes``: for each stream an integer array [frames * codes_per_frame] for each of its codebooks, or None
+        where the stream is silent. ``scales``: where the codec has them, for each stream float32 [segments], or
+        None where it is silent. Raises ValueError if the codes do not fit the header.
+        """
+        layers: list[tuple[bytes, ...]] = []
+        for stream, arrays in enumerate(codes):
+            books = header.codebooks[: header.stream_codebooks[stream]]
+            if arrays is None or not books:
+                layers.append(())
+                continue
+            sizes = [np.size(array) for array in arrays]
+            if sizes != [frames * book.codes_per_frame for book in books]:
+                raise ValueError(f"stream {stream}: {frames} frames do not make codebooks of {sizes} codes")
+            layers.append(tuple(pack(array, book.bits) for array, book in zip(arrays, books, strict=True)))
+        floats = tuple(
+            () if row is None or not layer else tuple(np.asarray(row, np.float32).tolist())
+            for row, layer in zip(scales or [], layers, strict=bool(scales))
+        )
+        return cls(first_frame, frames, tuple(layers), angle, floats)
+
+    def present(self, stream: int) -> bool:
+        """Whether the stream has codes here; else it is digital silence."""
+        return bool(self.layers[stream])
+
+    def codes(self, header: Header, stream: int, codebooks: int | None = None) -> list[NDArray[np.uint16]]:
+        """A stream's codes: one array uint16 [frames * codes_per_frame] a codebook, coarse to fine.
+
+        At most ``codebooks`` of them where that is given; none where the stream is silent.
+        """
+        layers = self.layers[stream][:codebooks]
+        books = header.codebooks[: len(layers)]
+        return [
+            unpack(layer, bits, self.frames * per_frame)
+            for layer, (bits, per_frame) in zip(layers, books, strict=True)
+        ]
+
+    def to_bytes(self, header: Header) -> bytes:
+        """The body of the chunk's record. Raises ValueError if the chunk does not fit the header."""
+        present = tuple(stream for stream, layers in enumerate(self.layers) if layers)
+        head = _Head(self.first_frame, self.frames, self.coding, present, self.angle)
+        try:
+            head.check(header)
+            self._check(header, head)
+        except FormatError as error:
+            raise ValueError(str(error)) from None
+        floats = [scale for stream in self.scales for scale in stream]
+        layers = [self.layers[stream][codebook] for codebook, stream in head.order(header)]
+        return head.to_bytes(header) + struct.pack(f"<{len(floats)}f", *floats) + b"".join(layers)
+
+    @classmethod
+    def from_bytes(cls, header: Header, body: bytes) -> Chunk:
+        """Read the body of a chunk's record. Raises FormatError if it breaks the format."""
+        fields = Fields(body, "chunk")
+        head = _Head.read(header, fields)
+        scales: list[tuple[float, ...]] = []
+        layers: list[list[bytes]] = [[] for _ in header.stream_codebooks]
+        if header.has_scale:
+            segments = head.segments(header)
+            scales = [fields.floats(segments * (stream in head.present)) for stream in range(len(layers))]
+        for codebook, stream in head.order(header):
+            layers[stream].append(fields.take(head.layer_bytes(header, codebook)))
+        fields.finish()
+        chunk = cls(
+            head.first_frame, head.frames, tuple(map(tuple, layers)), head.angle, tuple(scales), head.coding
+        )
+        chunk._check(header, head)
+        return chunk
+
+    def _check(self, header: Header, head: _Head) -> None:
+        if len(self.layers) != len(header.stream_codebooks):
+            raise FormatError(
+                f"chunk: {len(self.layers)} streams where the header has {len(header.stream_codebooks)}"
+            )
+        for layers, count in zip(self.layers, header.stream_codebooks, strict=True):
+            if layers and len(layers) != count:
+                raise FormatError(f"chunk: {len(layers)} layers of a stream with {count} codebooks")
+            for layer, (bits, per_frame) in zip(layers, header.codebooks, strict=False):
+                check_padding(layer, bits, self.frames * per_frame)
+        segments = head.segments(header)
+        expected = [segments * bool(layers) for layers in self.layers] if header.has_scale else []
+        if [len(scales) for scales in self.scales] != expected:
+            raise FormatError(f"chunk: {list(map(len, self.scales))} scales where {expected} are needed")
+        if not all(math.isfinite(scale) for scales in self.scales for scale in scales):
+            raise FormatError("chunk: a scale that is not finite")
+
+
+class _Head(NamedTuple):
+    """What a chunk's body begins with; together with the header it fixes the length of all the rest."""
+
+    first_frame: int
+    frames: int
+    coding: int
+    present: tuple[int, ...]
+    angle: int
+
+    @classmethod
+    def read(cls, header: Header, fields: Fields) -> _Head:
+        first_frame, frames, form = fields.varint(), fields.varint(), fields.byte()
+        if form >> 5:
+            raise FormatError(f"chunk: unknown form {form:#04x}")
+        present = tuple(stream for stream, count in enumerate(header.stream_codebooks) if count)
+        if form & _MASK:
+            mask = int.from_bytes(fields.take((len(header.stream_codebooks) + 7) // 8), "little")
+            if mask & ~sum(1 << stream for stream in present):
+                raise FormatError("chunk: its mask has streams without codebooks")
+            present = tuple(stream for stream in present if mask >> stream & 1)
+        angle = fields.byte() if header.stereo_pair else 0
+        head = cls(first_frame, frames, form & 0x0F, present, angle)
+        head.check(header)
+        return head
+
+    def to_bytes(self, header: Header) -> bytes:
+        head = varint(self.first_frame) + varint(self.frames)
+        if len(self.present) == sum(map(bool, header.stream_codebooks)):
+            head += bytes([self.coding])
+        else:
+            mask = sum(1 << stream for stream in self.present)
+            head += bytes([self.coding | _MASK]) + mask.to_bytes((len(header.stream_codebooks) + 7) // 8, "little")
+        return head + bytes([self.angle]) * header.stereo_pair
+
+    def check(self, header: Header) -> None:
+        if self.coding != PACKED:
+            raise FormatError(f"chunk: coding {self.coding}; this program reads coding {PACKED}")
+        if not 0 <= self.first_frame <= self.first_frame + self.frames < MAX_FRAME_NUMBER:
+            raise FormatError(f"chunk: frame {self.first_frame} is beyond {MAX_FRAME_NUMBER}")
+        most = self.frames * max(book.codes_per_frame for book in header.codebooks)
+        if self.frames < 1 or most > MAX_CODES:
+            raise FormatError(f"chunk: {self.frames} frames; 1 to {MAX_CODES} codes of a codebook are allowed")
+        if not 0 <= self.angle < (256 if header.stereo_pair else 1):
+            raise FormatError(f"chunk: an angle of {self.angle}")
+        if header.segment is not None and self.first_frame % header.segment.frames:
+            raise FormatError(f"chunk: frame {self.first_frame} does not begin a segment")
+
+    def segments(self, header: Header) -> int:
+        return -(-self.frames // header.segment.frames) if header.segment else 1
+
+    def order(self, header: Header) -> Iterator[tuple[int, int]]:
+        """The layers in the order of their bytes, as (codebook, stream)."""
+        for codebook in range(max(header.stream_codebooks)):
+            for stream in self.present:
+                if header.stream_codebooks[stream] > codebook:
+                    yield codebook, stream
+
+    def layer_bytes(self, header: Header, codebook: int) -> int:
+        bits, per_frame = header.codebooks[codebook]
+        return packed_bytes(bits, self.frames * per_frame)
+
+
+def plausible(header: Header, start: bytes, length: int) -> bool:
+    """Whether a chunk's body may begin with ``start`` and have ``length`` bytes; ``start``: 50 bytes or all."""
+    fields = Fields(start, "chunk")
+    try:
+        head = _Head.read(header, fields)
+    except FormatError:
+        return False
+    scales = head.segments(header) * len(head.present) * header.has_scale
+    layers = sum(head.layer_bytes(header, codebook) for codebook, _ in head.order(header))
+    return fields.position + 4 * scales + layers == length

@@ -1,0 +1,159 @@
+"""Reading a .nac file: in order from anything that can be read, in any order from a file that can seek."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from nac.container.chunk import Chunk
+from nac.container.header import Header
+from nac.container.index import End, Entry, Index, find_end
+from nac.container.records import CHUNK, END, Record, Source
+from nac.container.timeline import Lost, Timeline, clock
+from nac.errors import DamageError, FormatError
+
+
+class Reader:
+    """A .nac file. Reads the header at once and everything else when asked.
+
+    ``header``: what it says. ``gaps``: the sound found missing by :meth:`chunks` in a file that was written
+    without it. Raises FormatError if this is not a .nac file or not one this version reads; DamageError, here and
+    everywhere below, if its bytes are not those that were written.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._source = Source(file)
+        self.header = Header.read(self._source)
+        self.gaps: list[Lost] = []
+        self._start = self._source.position
+        self._samples: int | None = None
+        self._complete = False
+        self._index: Index | None = None
+        self._damage: FormatError | None = None
+
+    @property
+    def samples(self) -> int | None:
+        """Samples per channel at the original rate; None as long as neither header nor end said so."""
+        if self.header.samples is not None:
+            return self.header.samples
+        self._load_index()
+        return self._samples
+
+    @property
+    def complete(self) -> bool:
+        """Whether the end of the file has been read and is whole. Where the file cannot seek: so far."""
+        self._load_index()
+        return self._complete
+
+    @property
+    def index(self) -> Index:
+        """All chunks, from the file's end; of an incomplete file, those before the first damage.
+
+        Raises OSError if the file cannot seek.
+        """
+        self._load_index()
+        if self._index is None:
+            raise OSError("this file cannot seek: its chunks can only be read in order")
+        return self._index
+
+    def chunks(self, first: int = 0) -> Iterator[Chunk]:
+        """The chunks in order, from number ``first`` on (0 unless the file can seek), each once it is checked.
+
+        After the last one the end is checked against all that was read, so that reading to the end without an
+        error means that nothing is missing or changed. A file that cannot seek can be gone through once.
+        """
+        if first:
+            for number in range(first, len(self.index)):
+                yield self.chunk(number)
+            if self._damage is not None:
+                raise self._damage
+            return
+        self.gaps = []
+        for _, chunk, gap in self._walk():
+            if gap:
+                self.gaps.append(gap)
+            yield chunk
+
+    def chunk(self, number: int) -> Chunk:
+        """One chunk, 0 to ``len(index) - 1``, in constant time. Raises OSError if the file cannot seek."""
+        entry = self.index[number]
+        self._source.seek(entry.offset)
+        record = self._record(self.header.spec.start(entry.first_frame) / self.header.sample_rate)
+        chunk = self._parse(record)
+        if record.type != CHUNK or chunk.first_frame != entry.first_frame:
+            raise DamageError(f"the index does not agree with the chunk at byte {entry.offset}")
+        return chunk
+
+    def _walk(self) -> Iterator[tuple[Entry, Chunk, Lost | None]]:
+        timeline, index, position = Timeline(self.header), Index(), self._start
+        while True:
+            self._source.seek(position)
+            record = self._record(timeline.seconds)
+            position = record.end
+            if record.type == END:
+                return self._finish(record, timeline, index)
+            if record.type == CHUNK:
+                chunk = self._parse(record)
+                gap = timeline.gap(chunk, record.start)
+                timeline.add(chunk)
+                entry = Entry(record.start, chunk.first_frame)
+                index.append(entry)
+                yield entry, chunk, gap
+
+    def _finish(self, record: Record, timeline: Timeline, index: Index) -> None:
+        end = End.from_record(record)
+        self._take_samples(end)
+        if end.index != index.to_bytes():
+            raise DamageError("the index at the end does not agree with the chunks: some were lost or added")
+        if (self._samples or 0) > timeline.samples:
+            raise DamageError(f"{self._samples} samples are announced, but the frames hold {timeline.samples}")
+        if self._source.read(1):
+            raise DamageError(f"there is something behind the end, from byte {record.end} on")
+        self._complete = True
+
+    def _take_samples(self, end: End) -> None:
+        known = self.header.samples
+        if end.samples is None and known is None:
+            raise FormatError("neither header nor end has the number of samples")
+        if end.samples is not None and known not in (None, end.samples):
+            raise FormatError(f"the header says {known} samples, the end {end.samples}")
+        self._samples = end.samples if known is None else known
+
+    def _load_index(self) -> None:
+        """Get the index once: from the end, or else by walking along the chunks."""
+        if self._index is not None or not self._source.seekable:
+            return
+        try:
+            self._index = self._stored_index()
+            self._complete = True
+        except FormatError as error:
+            self._index, self._damage, self._complete = Index(), error, False
+            try:
+                for entry, _, _ in self._walk():
+                    self._index.append(entry)
+            except FormatError as damage:
+                self._damage = damage
+
+    def _stored_index(self) -> Index:
+        end = End.from_record(find_end(self._source, self._start))
+        self._source.seek(self._start)
+        while (record := self._record(0.0)).type not in (CHUNK, END):
+            pass
+        index = Index()
+        if record.type == CHUNK:
+            first = Entry(record.start, self._parse(record).first_frame)
+            index = Index.from_bytes(first, end.index)
+        self._take_samples(end)
+        return index
+
+    def _record(self, seconds: float) -> Record:
+        try:
+            return self._source.record()
+        except DamageError as error:
+            raise DamageError(f"{error}, at {clock(seconds)}") from None
+
+    def _parse(self, record: Record) -> Chunk:
+        try:
+            return Chunk.from_bytes(self.header, record.body)
+        except FormatError as error:
+            raise FormatError(f"{error} (at byte {record.start})") from None

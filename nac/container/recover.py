@@ -1,0 +1,125 @@
+"""Everything whole that a damaged file still has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from nac.container.chunk import Chunk, plausible
+from nac.container.fields import Fields
+from nac.container.header import Header
+from nac.container.index import End, find_end
+from nac.container.records import CHUNK, END, MAX_BODY, Record, Source
+from nac.container.timeline import Lost, Timeline
+from nac.errors import DamageError, FormatError
+
+_BLOCK = 1 << 20
+_HEAD = 64  # bytes: more than a chunk's fields before its scales and layers ever take
+
+
+class Recovery:
+    """Goes through a seekable file once, giving each whole chunk and, between them, what is lost.
+
+    To write what is left, use the header without its ``samples`` and, at the end, ``samples`` from here. Raises
+    FormatError or DamageError if the header cannot be read, without which the rest means nothing.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._source = Source(file)
+        if not self._source.seekable:
+            raise OSError("this file cannot seek: save it to disk to recover it")
+        self.header = Header.read(self._source)
+        self._start = self._source.position
+        self._size = self._source.size()
+        self._timeline = Timeline(self.header)
+        self._announced = self.header.samples
+        # A file made to look like nothing but beginnings of chunks must not take for ever.
+        self._patience = 16 * self._size + MAX_BODY
+
+    @property
+    def samples(self) -> int:
+        """Samples per channel, at the original rate, up to the end of the last chunk given."""
+        held = self._timeline.samples
+        return held if self._announced is None else min(held, self._announced)
+
+    def __iter__(self) -> Iterator[Chunk | Lost]:
+        end = self._find_end()
+        stop, whole = end.start if end else self._size, self._start  # whole: the end of the last good record
+        for record in self._records(stop):
+            if record.type == END:
+                end = record
+                break
+            if record.type == CHUNK:
+                chunk = Chunk.from_bytes(self.header, record.body)
+                if self._timeline.begun and chunk.first_frame < self._timeline.next_frame:
+                    continue  # it was here already
+                if whole < record.start:
+                    yield self._timeline.lost(whole, record.start, chunk.first_frame)
+                elif gap := self._timeline.gap(chunk, record.start):
+                    yield gap
+                self._timeline.add(chunk)
+                yield chunk
+            whole = record.end
+        yield from self._tail(whole, end)
+
+    def _tail(self, whole: int, end: Record | None) -> Iterator[Lost]:
+        """What is lost behind the last chunk."""
+        if end is None:
+            yield self._timeline.lost(whole, self._size, None, self._announced)
+            return
+        if self._announced is None:
+            self._announced = End.from_record(end).samples
+        if whole < end.start or self.samples != self._announced:
+            yield self._timeline.lost(whole, end.start, None, self._announced)
+        if end.end < self._size:
+            yield self._timeline.lost(end.end, self._size, self._timeline.next_frame)
+
+    def _find_end(self) -> Record | None:
+        try:
+            return find_end(self._source, self._start)
+        except DamageError:
+            return None
+
+    def _records(self, stop: int) -> Iterator[Record]:
+        position = self._start
+        while position < stop:
+            record = self._whole(position, stop) or self._scan(position + 1, stop)
+            if record is None:
+                return
+            yield record
+            position = record.end
+
+    def _whole(self, position: int, stop: int) -> Record | None:
+        self._source.seek(position)
+        try:
+            record = self._source.record()
+        except DamageError:
+            return None
+        return record if record.end <= stop else None
+
+    def _scan(self, position: int, stop: int) -> Record | None:
+        """The next chunk from ``position`` on: what looks like one, has its length and its checksum."""
+        while position < stop:
+            self._source.seek(position)
+            block = self._source.read(_BLOCK + _HEAD)
+            at = block.find(CHUNK)
+            while 0 <= at < _BLOCK:
+                length = self._chunk_length(block[at : at + _HEAD])
+                if length and position + at + length <= stop:
+                    self._patience -= length
+                    if self._patience < 0:
+                        return None
+                    if record := self._whole(position + at, stop):
+                        return record
+                at = block.find(CHUNK, at + 1)
+            position += _BLOCK
+        return None
+
+    def _chunk_length(self, head: bytes) -> int:
+        """Bytes of the body of the chunk that seems to begin here, 0 if it cannot be one."""
+        fields = Fields(head[1:], "chunk")
+        try:
+            length = fields.varint()
+        except FormatError:
+            return 0
+        return length if length <= MAX_BODY and plausible(self.header, head[1 + fields.position :], length) else 0

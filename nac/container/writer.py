@@ -1,0 +1,61 @@
+"""Writing a .nac file in one pass."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+from nac.container.chunk import Chunk
+from nac.container.header import Header
+from nac.container.index import End, Entry, Index
+from nac.container.records import CHUNK, frame
+from nac.container.timeline import Timeline
+from nac.errors import FormatError
+
+
+class Writer:
+    """Writes the header at once, then chunks in order, then the end. The file is only ever written to.
+
+    ``bytes_written`` counts from the header on. Writing in vain (a full disk) raises OSError as usual.
+    """
+
+    def __init__(self, file: BinaryIO, header: Header) -> None:
+        self._file, self._header = file, header
+        self._timeline, self._index = Timeline(header), Index()
+        self.bytes_written = 0
+        self._write(header.to_bytes())
+
+    def write(self, chunk: Chunk) -> None:
+        """Add a chunk; frames left out since the last one count as lost.
+
+        Raises ValueError if it does not fit the header or comes before the end of the last chunk, FormatError if
+        it is too long.
+        """
+        record = frame(CHUNK, chunk.to_bytes(self._header))
+        try:
+            self._timeline.add(chunk)
+        except FormatError as error:
+            raise ValueError(str(error)) from None
+        self._index.append(Entry(self.bytes_written, chunk.first_frame))
+        self._write(record)
+
+    def finish(self, samples: int) -> None:
+        """End the file; it stays open. ``samples``: per channel, at the original rate.
+
+        Raises ValueError if that is not what the header says, or more than the frames hold.
+        """
+        known = self._header.samples
+        if known not in (None, samples):
+            raise ValueError(f"{samples} samples where the header says {known}")
+        if not 0 <= samples <= self._timeline.samples:
+            raise ValueError(f"{samples} samples where the frames hold {self._timeline.samples}")
+        self._write(End(samples if known is None else None, self._index.to_bytes()).to_bytes())
+
+    def _write(self, data: bytes) -> None:
+        self.bytes_written += len(data)
+        while data:
+            written = self._file.write(data)
+            if written is None and isinstance(self._file, io.RawIOBase):
+                raise BlockingIOError("the output takes no more bytes now, and nac does not wait for it")
+            # Objects that are not quite files often return nothing from write.
+            data = data[written:] if written is not None else b""
