@@ -19,7 +19,7 @@ from nac.errors import FormatError
 PACKED = 0
 MAX_CODES = 1 << 20
 MAX_FRAME_NUMBER = 1 << 40
-_MASK = 0x10
+_CODING, _MASK, _OVERHANG = 0x0F, 0x10, 0x20  # of the form byte
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Chunk:
 
     ``layers[stream][codebook]``: the coded bytes of each codebook that the stream has, coarse to fine; no layers
     for a stream that is silent here. ``coding``: how they are coded; 0 is packed. ``angle``: of a rotated pair, in
-    units of pi / 128. ``scales[stream][segment]`` where the codec has scales, else empty.
+    units of pi / 128. ``scales[stream][segment]``: empty where the codec has no scales or the stream is silent.
+    ``overhang``: the signal ends where two segments overlap, so that the last segment has one frame only, and the
+    one before it one less than a full one.
     """
 
     first_frame: int
@@ -37,6 +39,7 @@ class Chunk:
     angle: int = 0
     scales: tuple[tuple[float, ...], ...] = ()
     coding: int = PACKED
+    overhang: bool = False
 
     @classmethod
     def pack(
@@ -53,11 +56,11 @@ class Chunk:
 
         ``codes``: for each stream an integer array [frames * codes_per_frame] for each of its codebooks, or None
         where the stream is silent. ``scales``: where the codec has them, for each stream float32 [segments], or
-        None where it is silent. Raises ValueError if the codes do not fit the header.
+        None where it is silent; one more than the frames fill makes an ``overhang``. Raises ValueError if the codes do not fit the header.
         """
         layers: list[tuple[bytes, ...]] = []
-        for stream, arrays in enumerate(codes):
-            books = header.codebooks[: header.stream_codebooks[stream]]
+        for stream, (arrays, count) in enumerate(zip(codes, header.stream_codebooks, strict=True)):
+            books = header.codebooks[:count]
             if arrays is None or not books:
                 layers.append(())
                 continue
@@ -65,11 +68,12 @@ class Chunk:
             if sizes != [frames * book.codes_per_frame for book in books]:
                 raise ValueError(f"stream {stream}: {frames} frames do not make codebooks of {sizes} codes")
             layers.append(tuple(pack(array, book.bits) for array, book in zip(arrays, books, strict=True)))
-        floats = tuple(
+        floats: tuple[tuple[float, ...], ...] = tuple(
             () if row is None or not layer else tuple(np.asarray(row, np.float32).tolist())
-            for row, layer in zip(scales or [], layers, strict=bool(scales))
+            for row, layer in zip(scales or [None] * len(layers), layers, strict=True)
         )
-        return cls(first_frame, frames, tuple(layers), angle, floats)
+        overhang = header.segment is not None and max(map(len, floats)) > -(-frames // header.segment.frames)
+        return cls(first_frame, frames, tuple(layers), angle, floats, overhang=overhang)
 
     def present(self, stream: int) -> bool:
         """Whether the stream has codes here; else it is digital silence."""
@@ -90,7 +94,7 @@ class Chunk:
     def to_bytes(self, header: Header) -> bytes:
         """The body of the chunk's record. Raises ValueError if the chunk does not fit the header."""
         present = tuple(stream for stream, layers in enumerate(self.layers) if layers)
-        head = _Head(self.first_frame, self.frames, self.coding, present, self.angle)
+        head = _Head(self.first_frame, self.frames, self.coding, self.overhang, present, self.angle)
         try:
             head.check(header)
             self._check(header, head)
@@ -105,17 +109,14 @@ class Chunk:
         """Read the body of a chunk's record. Raises FormatError if it breaks the format."""
         fields = Fields(body, "chunk")
         head = _Head.read(header, fields)
-        scales: list[tuple[float, ...]] = []
         layers: list[list[bytes]] = [[] for _ in header.stream_codebooks]
-        if header.has_scale:
-            segments = head.segments(header)
-            scales = [fields.floats(segments * (stream in head.present)) for stream in range(len(layers))]
+        segments = head.segments(header) * header.has_scale
+        scales = tuple(fields.floats(segments * (stream in head.present)) for stream in range(len(layers)))
         for codebook, stream in head.order(header):
             layers[stream].append(fields.take(head.layer_bytes(header, codebook)))
         fields.finish()
-        chunk = cls(
-            head.first_frame, head.frames, tuple(map(tuple, layers)), head.angle, tuple(scales), head.coding
-        )
+        coded = tuple(map(tuple, layers))
+        chunk = cls(head.first_frame, head.frames, coded, head.angle, scales, head.coding, head.overhang)
         chunk._check(header, head)
         return chunk
 
@@ -129,10 +130,11 @@ class Chunk:
                 raise FormatError(f"chunk: {len(layers)} layers of a stream with {count} codebooks")
             for layer, (bits, per_frame) in zip(layers, header.codebooks, strict=False):
                 check_padding(layer, bits, self.frames * per_frame)
-        segments = head.segments(header)
-        expected = [segments * bool(layers) for layers in self.layers] if header.has_scale else []
-        if [len(scales) for scales in self.scales] != expected:
-            raise FormatError(f"chunk: {list(map(len, self.scales))} scales where {expected} are needed")
+        segments = head.segments(header) * header.has_scale
+        needed = [segments * bool(layers) for layers in self.layers]
+        found = [len(scales) for scales in self.scales] or [0] * len(needed)
+        if found != needed:
+            raise FormatError(f"chunk: {found} scales where {needed} are needed")
         if not all(math.isfinite(scale) for scales in self.scales for scale in scales):
             raise FormatError("chunk: a scale that is not finite")
 
@@ -143,13 +145,14 @@ class _Head(NamedTuple):
     first_frame: int
     frames: int
     coding: int
+    overhang: bool
     present: tuple[int, ...]
     angle: int
 
     @classmethod
     def read(cls, header: Header, fields: Fields) -> _Head:
         first_frame, frames, form = fields.varint(), fields.varint(), fields.byte()
-        if form >> 5:
+        if form & ~(_CODING | _MASK | _OVERHANG):
             raise FormatError(f"chunk: unknown form {form:#04x}")
         present = tuple(stream for stream, count in enumerate(header.stream_codebooks) if count)
         if form & _MASK:
@@ -158,17 +161,17 @@ class _Head(NamedTuple):
                 raise FormatError("chunk: its mask has streams without codebooks")
             present = tuple(stream for stream in present if mask >> stream & 1)
         angle = fields.byte() if header.stereo_pair else 0
-        head = cls(first_frame, frames, form & 0x0F, present, angle)
+        head = cls(first_frame, frames, form & _CODING, bool(form & _OVERHANG), present, angle)
         head.check(header)
         return head
 
     def to_bytes(self, header: Header) -> bytes:
-        head = varint(self.first_frame) + varint(self.frames)
-        if len(self.present) == sum(map(bool, header.stream_codebooks)):
-            head += bytes([self.coding])
-        else:
-            mask = sum(1 << stream for stream in self.present)
-            head += bytes([self.coding | _MASK]) + mask.to_bytes((len(header.stream_codebooks) + 7) // 8, "little")
+        form, mask = self.coding | _OVERHANG * self.overhang, b""
+        if len(self.present) < sum(map(bool, header.stream_codebooks)):
+            form |= _MASK
+            bits = sum(1 << stream for stream in self.present)
+            mask = bits.to_bytes((len(header.stream_codebooks) + 7) // 8, "little")
+        head = varint(self.first_frame) + varint(self.frames) + bytes([form]) + mask
         return head + bytes([self.angle]) * header.stereo_pair
 
     def check(self, header: Header) -> None:
@@ -183,9 +186,11 @@ class _Head(NamedTuple):
             raise FormatError(f"chunk: an angle of {self.angle}")
         if header.segment is not None and self.first_frame % header.segment.frames:
             raise FormatError(f"chunk: frame {self.first_frame} does not begin a segment")
+        if self.overhang and (header.segment is None or self.frames % header.segment.frames):
+            raise FormatError(f"chunk: {self.frames} frames cannot have an overhang")
 
     def segments(self, header: Header) -> int:
-        return -(-self.frames // header.segment.frames) if header.segment else 1
+        return -(-self.frames // header.segment.frames) + self.overhang if header.segment else 1
 
     def order(self, header: Header) -> Iterator[tuple[int, int]]:
         """The layers in the order of their bytes, as (codebook, stream)."""

@@ -32,6 +32,11 @@ class Reader:
         self._damage: FormatError | None = None
 
     @property
+    def seekable(self) -> bool:
+        """Whether chunks can be read in any order."""
+        return self._source.seekable
+
+    @property
     def samples(self) -> int | None:
         """Samples per channel at the original rate; None as long as neither header nor end said so."""
         if self.header.samples is not None:

@@ -47,7 +47,7 @@ class Timeline:
     def __init__(self, header: Header) -> None:
         self._header, self._spec = header, header.spec
         self._end = header.start * header.sample_rate // header.original_sample_rate  # in codec samples
-        self.next_frame = self._frame_at(self._end)
+        self.next_frame = self._spec.frame_at(self._end)
         self.begun = False
 
     def add(self, chunk: Chunk) -> None:
@@ -56,7 +56,9 @@ class Timeline:
             raise FormatError(f"chunk: frame {chunk.first_frame} comes after frame {self.next_frame - 1}")
         self.begun = True
         self.next_frame = chunk.first_frame + chunk.frames
-        self._end = self._spec.start(self.next_frame - 1) + self._header.frame_samples
+        # The last frame of an overhang is the first of a segment that its number does not tell of.
+        last = self.next_frame - (not chunk.overhang)
+        self._end = self._spec.start(last) + self._header.frame_samples
 
     def gap(self, chunk: Chunk, position: int) -> Lost | None:
         """What is missing if ``chunk``, at byte ``position``, comes next in an undamaged file."""
@@ -87,8 +89,3 @@ class Timeline:
 
     def _seconds(self, sample: int) -> float:
         return max(sample / self._header.sample_rate - self._header.start / self._header.original_sample_rate, 0)
-
-    def _frame_at(self, sample: int) -> int:
-        if self._header.segment is None:
-            return sample // self._header.frame_samples
-        return sample // self._header.segment.stride * self._header.segment.frames
