@@ -59,6 +59,10 @@ class Verified:
     against: str
 
 
+class WrongWeights(ModelError):
+    """Weights that are not those that the model's name stands for."""
+
+
 @dataclass(frozen=True)
 class _Local:
     """Weights on this machine: what a loader takes, and the single files where they are those of a source."""
@@ -326,12 +330,12 @@ def _intact(model: Model, revision: str | None) -> _Local | None:
     local = _cached(model, revision)
     try:
         return local if local and _verify(model, local) else None
-    except ModelError:
+    except WrongWeights:
         return None
 
 
 def _fetch(model: Model, source: Source, revision: str | None, progress: bool) -> _Local:
-    if spoilt := _in_cache(model, source, revision):
+    if isinstance(source, Hub) and (spoilt := _in_cache(model, source, revision)):
         _discard(spoilt)
     for file in source.files:
         _fetch_file(model, source, file, revision, progress)
@@ -340,7 +344,7 @@ def _fetch(model: Model, source: Source, revision: str | None, progress: bool) -
         raise ModelError(f"the weights of {model.name} were downloaded, but are not in the cache")
     try:
         _verify(model, local)
-    except ModelError:
+    except WrongWeights:
         _discard(local)
         raise
     return local
@@ -353,7 +357,7 @@ def _fetch_file(model: Model, source: Source, file: File, revision: str | None, 
         mirror = os.environ.get("NAC_MIRROR")
         base = f"{mirror.rstrip('/')}/{model.name}" if mirror else source.base
         target = cache.folder() / "models" / model.name / file.name
-        if not target.exists():
+        if not (file.sha256 and target.exists() and cache.sha256(target).startswith(file.sha256)):
             fetch.web(f"{base}/{file.name}", target, size=file.size, sha256=file.sha256, progress=progress)
     else:
         raise fetch.Unavailable(f"{file.name} is missing in the package: install it again")
@@ -384,14 +388,14 @@ def _verify_file(model: Model, local: _Local, file: File, path: Path, digest: st
     if file.sha256:
         if not digest.startswith(file.sha256):
             told = f"{path} has SHA-256 {digest}, not the published {file.sha256}"
-            raise ModelError(f"{told}: damaged, or not the weights of {model.name}{_mend(model, local)}")
+            raise WrongWeights(f"{told}: damaged, or not the weights of {model.name}{_mend(model, local)}")
         if file.sha256 == digest:
             return Verified(path, size, digest, "published")
-    if local.own:
+    if local.own or isinstance(local.source, Packaged):
         return Verified(path, size, digest, "beginning published" if file.sha256 else "nothing published")
     announced = fetch.hub_announced(path)
     if announced and announced != digest:
-        raise ModelError(
+        raise WrongWeights(
             f"{path} has SHA-256 {digest}, not {announced} as on the Hub: damaged{_mend(model, local)}"
         )
     _check_first_use(model, local, path, digest)
@@ -415,7 +419,7 @@ def _check_first_use(model: Model, local: _Local, path: Path, digest: str) -> No
         cache.record_first_use(key, digest, origin)
     elif known[0] != digest:
         told = f"{path.name} of {model.name} has SHA-256 {digest} ({origin})"
-        raise ModelError(f"{told}, but on first use it had {known[0]} ({known[1]}): refused; {choice}")
+        raise WrongWeights(f"{told}, but on first use it had {known[0]} ({known[1]}): refused; {choice}")
 
 
 # Loading
