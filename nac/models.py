@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nac import cache, fetch
+from nac.bitrate import DEFAULT_KBPS, allocate
 from nac.catalog import MODELS, File, Hub, Model, Packaged, Source, Web
 from nac.codecs.base import Codec, CodecSpec
 from nac.errors import ModelError
@@ -150,6 +151,36 @@ def path(name: str, revision: str | None = None) -> Path:
 def present() -> list[str]:
     """Names of the models whose weights are on this machine."""
     return [line.name for line in status() if line.present]
+
+
+_BEST = (
+    (9.0, ("dac_44khz_16kbps", "dac_44khz", "encodec_48khz", "dac_24khz", "encodec_24khz")),
+    (2.5, ("dac_44khz", "encodec_48khz", "dac_24khz", "encodec_24khz", "snac_44khz")),
+    (0.0, ("snac_44khz", "snac_32khz", "snac_24khz", "dac_44khz", "encodec_24khz")),
+)
+"""Which model to prefer for any sound, from so many kbit/s a channel on; the rest follow in the table's order."""
+
+
+def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = None) -> str:
+    """The best model on this machine for a recording with so many channels at that bitrate (kbit/s in all).
+
+    Raises ModelError where none is here, or none can go that low.
+    """
+    here = present()
+    if not here:
+        raise ModelError("no model is on this machine; `nac models` lists them, `nac models download NAME` fetches one")
+    rate = (DEFAULT_KBPS if kbps is None else kbps) / channels
+    best = next(names for least, names in _BEST if rate >= least)
+    failure = None
+    for name in sorted(here, key=lambda name: best.index(name) if name in best else len(best)):
+        try:
+            allocate(MODELS[name].spec, channels, kbps=kbps, codebooks=codebooks)
+        except ModelError as error:
+            failure = failure or error
+        else:
+            return name
+    assert failure is not None
+    raise failure
 
 
 def status() -> list[Status]:

@@ -80,6 +80,12 @@ class CodecSpec:
         segment, inner = divmod(frame, self.segment.frames)
         return segment * self.segment.stride + inner * self.frame_samples
 
+    def frame_at(self, sample: int) -> int:
+        """The frame from which on codes are needed to give a sample: a segment's first frame where there are any."""
+        if self.segment is None:
+            return sample // self.frame_samples
+        return sample // self.segment.stride * self.segment.frames
+
     def kbps(self, codebooks: int) -> float:
         """Bitrate of one stream with so many codebooks, in kbit/s."""
         bits = sum(bits * codes for bits, codes in self.codebooks[:codebooks])

@@ -1,0 +1,66 @@
+"""nac compresses audio with neural codecs.
+
+    >>> import nac
+    >>> nac.compress("song.wav", "song.nac", kbps=8)
+    >>> samples, sample_rate = nac.read("song.nac", start=10, duration=5)
+
+PyTorch is imported when a network is first needed, not before: `open`, `info` and `read_codes` do without it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nac.errors import AudioError, DamageError, FormatError, ModelError, NacError
+from nac.version import __version__
+
+if TYPE_CHECKING:
+    from nac.files import Result, compress, decompress, read
+    from nac.models import load
+    from nac.nacfile import Info, NacFile, info, read_codes
+    from nac.nacfile import NacFile as open
+
+__all__ = [
+    "AudioError",
+    "DamageError",
+    "FormatError",
+    "Info",
+    "ModelError",
+    "NacError",
+    "NacFile",
+    "Result",
+    "__version__",
+    "compress",
+    "decompress",
+    "info",
+    "load",
+    "open",
+    "read",
+    "read_codes",
+]
+
+_HOMES = {
+    "Result": "nac.files",
+    "compress": "nac.files",
+    "decompress": "nac.files",
+    "read": "nac.files",
+    "load": "nac.models",
+    "Info": "nac.nacfile",
+    "NacFile": "nac.nacfile",
+    "info": "nac.nacfile",
+    "open": "nac.nacfile",
+    "read_codes": "nac.nacfile",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nac' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), "NacFile" if name == "open" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

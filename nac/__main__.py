@@ -1,0 +1,5 @@
+"""`python -m nac` is `nac`."""
+
+from nac.cli import entry
+
+entry()

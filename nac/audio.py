@@ -1,0 +1,330 @@
+"""Audio files and pipes in and out, in blocks.
+
+Reading: WAV of any length from any stream, everything libsndfile knows from files, and the rest (m4a, mp4, webm
+and more) through PyAV where it is installed. Other formats on a pipe are first copied to a temporary file.
+Writing: 16-bit WAV to anything, FLAC, Ogg Vorbis, Opus and MP3 through libsndfile.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from nac.container.header import SampleFormat
+from nac.errors import AudioError
+from nac.resample import Samples
+from nac.wav import WavInput, WavOutput, WavUnsupported
+
+BLOCK = 1 << 15  # samples per channel read at a time
+
+
+@dataclass(frozen=True)
+class Source:
+    """Audio to be read: ``samples`` per channel (None: not known before the end), ``blocks`` of them.
+
+    ``peak``: the largest absolute sample, where it can lie above full scale and could be found beforehand.
+    """
+
+    sample_rate: int
+    channels: int
+    samples: int | None
+    sample_format: SampleFormat
+    blocks: Iterator[Samples]
+    peak: float = 1.0
+
+
+class Blocks(Protocol):
+    """What reads one kind of file."""
+
+    sample_rate: int
+    channels: int
+    samples: int | None
+    sample_format: SampleFormat
+
+    def read(self) -> Samples:
+        """The next block [n, channels]; n = 0 at the end."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class SoundFileInput:
+    """A file that libsndfile reads. Raises AudioError if it does not."""
+
+    def __init__(self, file: Path | BinaryIO) -> None:
+        import soundfile
+
+        try:
+            self._file = soundfile.SoundFile(file)
+        except (soundfile.LibsndfileError, TypeError) as error:
+            raise AudioError(f"not audio that libsndfile reads ({_reason(error)})") from None
+        self.sample_rate, self.channels = self._file.samplerate, self._file.channels
+        self.sample_format = _FORMATS.get(self._file.subtype, SampleFormat.LOSSY)
+        self.samples: int | None = self._file.frames
+
+    def read(self) -> Samples:
+        import soundfile
+
+        try:
+            block: Samples = self._file.read(BLOCK, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"broken audio ({_reason(error)})") from None
+        return block
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FFmpegInput:
+    """A file that FFmpeg reads, through PyAV. Raises AudioError if it does not."""
+
+    sample_format = SampleFormat.LOSSY
+    samples: int | None = None
+
+    def __init__(self, file: Path | BinaryIO) -> None:
+        import av
+
+        try:
+            self._container = av.open(file if not isinstance(file, Path) else str(file), "r")
+            if not self._container.streams.audio:
+                raise AudioError("holds no audio")
+            stream = self._container.streams.audio[0]
+            self.sample_rate, self.channels = int(stream.rate or 0), int(stream.channels or 0)
+            if not self.sample_rate or not self.channels:
+                raise AudioError("audio without a sample rate or channels")
+            self._frames = self._container.decode(stream)
+            self._resampler = av.AudioResampler(format="flt", layout=stream.layout, rate=stream.rate)
+        except (av.FFmpegError, ValueError) as error:
+            raise AudioError(f"not audio that FFmpeg reads ({_reason(error)})") from None
+        self._ended = False
+
+    def read(self) -> Samples:
+        import av
+
+        parts: list[Samples] = []
+        try:
+            while not self._ended and sum(map(len, parts)) < BLOCK:
+                frame = next(self._frames, None)
+                self._ended = frame is None
+                for piece in self._resampler.resample(frame):
+                    parts.append(piece.to_ndarray().astype(np.float32).reshape(-1, self.channels))
+        except (av.FFmpegError, ValueError) as error:
+            raise AudioError(f"broken audio ({_reason(error)})") from None
+        return np.concatenate(parts) if parts else np.zeros((0, self.channels), np.float32)
+
+    def close(self) -> None:
+        self._container.close()
+
+
+@contextmanager
+def open_source(file: Path | BinaryIO) -> Iterator[Source]:
+    """Open a file, a pipe or a file-like object for reading. Raises AudioError if it is not audio."""
+    with ExitStack() as stack:
+        if not isinstance(file, Path) and not _seekable(file):
+            try:
+                blocks: Blocks = WavInput(file)
+            except WavUnsupported as other:
+                file = stack.enter_context(_spooled(other.taken, file))
+            else:
+                yield _source(blocks)
+                return
+        blocks = _open(file)
+        stack.callback(lambda: blocks.close())
+        source = _source(blocks)
+        if source.sample_format in (SampleFormat.F32, SampleFormat.F64, SampleFormat.LOSSY):
+            # Such samples may lie above full scale, and their announced number may be an estimate: look first.
+            samples, peak = _scan(source.blocks)
+            blocks.close()
+            blocks = _open(file)
+            source = replace(source, samples=samples, peak=peak, blocks=_source(blocks).blocks)
+        yield source
+
+
+def _open(file: Path | BinaryIO) -> Blocks:
+    """A seekable file, with whatever reads it."""
+    if not isinstance(file, Path):
+        file.seek(0)
+    elif not file.is_file():
+        raise AudioError("no such file" if not file.exists() else "not a file")
+    try:
+        return SoundFileInput(file)
+    except AudioError as error:
+        refusal = error
+    try:
+        if not isinstance(file, Path):
+            file.seek(0)
+        return FFmpegInput(file)
+    except ImportError:
+        raise AudioError(f"{refusal}; m4a, mp4, webm and more need: pip install 'nac-audio[ffmpeg]'") from None
+
+
+def is_audio(path: Path) -> bool:
+    """Whether a file is audio, or may hold some, told by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return True  # to be tried, and reported
+    mp3 = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE0 == 0xE0 and head[1] & 6 in (2, 4)
+    return mp3 or head.startswith(_SIGNATURES) or head[4:8] == b"ftyp"
+
+
+_SIGNATURES = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b"caff", b".snd", b"\x1a\x45\xdf\xa3")
+
+
+def _source(blocks: Blocks) -> Source:
+    return Source(blocks.sample_rate, blocks.channels, blocks.samples, blocks.sample_format, _finite(blocks))
+
+
+def _finite(blocks: Blocks) -> Iterator[Samples]:
+    """The blocks of a file, with samples that are no numbers as zeros."""
+    while len(block := blocks.read()):
+        if blocks.sample_format in (SampleFormat.F32, SampleFormat.F64) and not np.isfinite(block).all():
+            block = np.nan_to_num(block, nan=0, posinf=0, neginf=0)
+        yield block
+
+
+def _scan(blocks: Iterator[Samples]) -> tuple[int, float]:
+    """Number of samples per channel and their peak."""
+    samples, peak = 0, 0.0
+    for block in blocks:
+        samples += len(block)
+        peak = max(peak, float(np.abs(block).max(initial=0)))
+    return samples, peak
+
+
+@contextmanager
+def _spooled(head: bytes, file: BinaryIO) -> Iterator[BinaryIO]:
+    """The rest of a pipe, after the bytes already taken, as a temporary file."""
+    with tempfile.TemporaryFile(prefix="nac-") as spool:
+        spool.write(head)
+        shutil.copyfileobj(file, spool, 1 << 20)
+        if spool.tell() == 0:
+            raise AudioError("empty input")
+        yield spool
+
+
+def _seekable(file: BinaryIO) -> bool:
+    try:
+        return file.seekable()
+    except (AttributeError, OSError):
+        return False
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return str(text).strip().rstrip(".").splitlines()[0] if str(text).strip() else type(error).__name__
+
+
+_FORMATS = {
+    "PCM_U8": SampleFormat.U8,
+    "PCM_S8": SampleFormat.U8,
+    "PCM_16": SampleFormat.S16,
+    "PCM_24": SampleFormat.S24,
+    "PCM_32": SampleFormat.S32,
+    "FLOAT": SampleFormat.F32,
+    "DOUBLE": SampleFormat.F64,
+    "ULAW": SampleFormat.S16,
+    "ALAW": SampleFormat.S16,
+    "ALAC_16": SampleFormat.S16,
+    "ALAC_20": SampleFormat.S24,
+    "ALAC_24": SampleFormat.S24,
+    "ALAC_32": SampleFormat.S32,
+}
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """An audio format to write: libsndfile's names, and the sample rates (Hz) it takes, all where empty."""
+
+    name: str
+    format: str
+    subtype: str
+    rates: tuple[int, ...] = ()
+
+    def sample_rate(self, rate: int) -> int:
+        """The rate to write audio of ``rate`` Hz at: the same, or the lowest that holds it, or the highest."""
+        if not self.rates or rate in self.rates:
+            return rate
+        return min((r for r in self.rates if r >= rate), default=max(self.rates))
+
+
+OUTPUT_FORMATS = {
+    output.name: output
+    for output in (
+        OutputFormat("wav", "WAV", "PCM_16"),
+        OutputFormat("flac", "FLAC", "PCM_16"),
+        OutputFormat("ogg", "OGG", "VORBIS"),
+        OutputFormat("opus", "OGG", "OPUS", (8000, 12000, 16000, 24000, 48000)),
+        OutputFormat(
+            "mp3", "MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+        ),
+    )
+}
+
+
+class Sink(Protocol):
+    """Audio being written."""
+
+    def write(self, block: Samples) -> None:
+        """Append samples [n, channels]; what lies beyond full scale is set to it."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class SoundFileOutput:
+    """A file that libsndfile writes. Needs a file that can seek."""
+
+    def __init__(self, file: BinaryIO, output: OutputFormat, sample_rate: int, channels: int) -> None:
+        import soundfile
+
+        self._integer = output.subtype.startswith("PCM")
+        try:
+            self._file = soundfile.SoundFile(
+                file, "w", sample_rate, channels, format=output.format, subtype=output.subtype
+            )
+        except (soundfile.LibsndfileError, ValueError, TypeError) as error:
+            raise AudioError(
+                f"cannot write {output.name} with {channels} channels at {sample_rate} Hz ({_reason(error)})"
+            ) from None
+
+    def write(self, block: Samples) -> None:
+        self._file.write(to_int16(block) if self._integer else np.clip(block, -1, 1))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def to_int16(block: Samples) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    """Samples rounded to 16 bits, those beyond full scale set to it."""
+    return np.clip(np.rint(block * 32768), -32768, 32767).astype(np.int16)
+
+
+@contextmanager
+def open_sink(
+    file: BinaryIO, output: OutputFormat, sample_rate: int, channels: int, samples: int | None
+) -> Iterator[Sink]:
+    """Write audio to a file, a pipe or a file-like object; ``samples`` per channel, if known beforehand."""
+    if output.format == "WAV":
+        wav = WavOutput(file, sample_rate, channels, samples)
+        yield wav
+        wav.close()
+        return
+    with ExitStack() as stack:
+        target = file if _seekable(file) else stack.enter_context(tempfile.TemporaryFile(prefix="nac-"))
+        sink = SoundFileOutput(target, output, sample_rate, channels)
+        try:
+            yield sink
+        finally:
+            sink.close()
+        if target is not file:
+            target.seek(0)
+            shutil.copyfileobj(target, file, 1 << 20)

@@ -1,0 +1,110 @@
+"""Many files in one command: what becomes what, and doing it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from nac.errors import NacError
+from nac.output import SUFFIX
+
+STANDARD = Path("-")
+"""Standard input or output."""
+
+
+class UsageError(NacError):
+    """A command that makes no sense as it was given."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and the output to be made of it."""
+
+    input: Path
+    output: Path
+
+
+def plan(
+    inputs: Iterable[Path], out: Path | None, *, suffix: str, recursive: bool, wanted: Callable[[Path], bool]
+) -> tuple[list[Job], list[Path]]:
+    """The jobs, and the files in the folders that are passed over because they are not ``wanted``.
+
+    ``suffix``: ending of an output's default name, as ".nac". Raises UsageError where two inputs would write one
+    output, or a folder is given without ``recursive``.
+    """
+    inputs, jobs, others = list(inputs), list[Job](), list[Path]()
+    into_folder = (
+        out is not None
+        and out != STANDARD
+        and (len(inputs) > 1 or out.is_dir() or any(i.is_dir() for i in inputs))
+    )
+    if out == STANDARD and (len(inputs) > 1 or inputs[0].is_dir()):
+        raise UsageError("standard output takes one file only")
+    for item in inputs:
+        if item != STANDARD and item.is_dir():
+            if not recursive:
+                raise UsageError(f"{item} is a folder (-r takes what is in it)")
+            for path in _files(item, skip=out):
+                if not wanted(path):
+                    others.append(path)
+                    continue
+                base = item if out is None else out
+                jobs.append(Job(path, (base / path.relative_to(item)).with_suffix(suffix)))
+        elif item == STANDARD:
+            if out is None or into_folder:
+                raise UsageError("standard input needs -o FILE or -o -")
+            jobs.append(Job(item, out))
+        elif out is None:
+            jobs.append(Job(item, item.with_suffix(suffix)))
+        else:
+            jobs.append(Job(item, out / (item.stem + suffix) if into_folder else out))
+    _check_distinct(jobs)
+    return jobs, others
+
+
+def _files(folder: Path, *, skip: Path | None) -> Iterator[Path]:
+    """Every file below a folder, in order; not what lies in the output folder, nor our temporary files."""
+    skipped = skip.resolve() if skip is not None and skip.resolve() != folder.resolve() else None
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if skipped is None or (Path(where) / f).resolve() != skipped)
+        for name in sorted(names):
+            path = Path(where) / name
+            if path.is_file() and not name.endswith(SUFFIX):
+                yield path
+
+
+def _check_distinct(jobs: list[Job]) -> None:
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        if job.output == STANDARD:
+            continue
+        key = job.output.resolve()
+        if key in taken:
+            raise UsageError(f"{taken[key]} and {job.input} would both write {job.output}")
+        if job.input != STANDARD and key == job.input.resolve():
+            raise UsageError(f"{job.input} would be written over by its own output")
+        taken[key] = job.input
+
+
+def run(jobs: Iterable[Job], work: Callable[[Job], None], *, workers: int) -> None:
+    """Do the work of every job, ``workers`` at a time. The first exception that ``work`` raises ends it."""
+    if workers == 1:
+        for job in jobs:
+            work(job)
+        return
+    left = iter(jobs)
+    with ThreadPoolExecutor(workers) as pool:
+        running: set[Future[None]] = {pool.submit(work, job) for job in islice(left, 2 * workers)}
+        try:
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                running |= {pool.submit(work, job) for job in islice(left, len(done))}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,65 @@
+"""From a bitrate to codebook counts: how many streams a recording becomes, and what each of them gets."""
+
+from __future__ import annotations
+
+from nac.codecs.base import CodecSpec
+from nac.errors import ModelError
+
+DEFAULT_KBPS = 8.0
+"""What is aimed at where no bitrate is asked for, in kbit/s of the whole file."""
+
+
+def is_stereo_pair(spec: CodecSpec, channels: int) -> bool:
+    """Whether two channels are coded as a pair of streams turned towards the sound (see :mod:`nac.stereo`)."""
+    return spec.channels == 1 and channels == 2
+
+
+def stream_count(spec: CodecSpec, channels: int) -> int:
+    """Streams for so many channels: as many as there are, or one for two on a network that takes two."""
+    return -(-channels // spec.channels)
+
+
+def total_kbps(spec: CodecSpec, counts: tuple[int, ...]) -> float:
+    """Bitrate of streams with these codebook counts together, in kbit/s."""
+    return sum(spec.kbps(count) for count in counts)
+
+
+def ladder(spec: CodecSpec, channels: int) -> list[tuple[int, ...]]:
+    """The codebook counts that a bitrate can choose from, each a prefix of the next.
+
+    The second stream of a stereo pair gets about half as many codebooks as the first.
+    """
+    most = len(spec.codebooks)
+    if not is_stereo_pair(spec, channels):
+        return [(count,) * stream_count(spec, channels) for count in range(1, most + 1)]
+    first, second = 1, 0
+    steps: list[tuple[int, ...]] = [(first, second)]
+    while second < most:
+        if first == most or first > 2 * second:
+            second += 1
+        else:
+            first += 1
+        steps.append((first, second))
+    return steps
+
+
+def allocate(
+    spec: CodecSpec, channels: int, *, kbps: float | None = None, codebooks: int | None = None
+) -> tuple[int, ...]:
+    """Codebook count of each stream: the most whose bitrate together is at most ``kbps`` (kbit/s).
+
+    ``codebooks`` sets the count of every stream instead. With neither, ``DEFAULT_KBPS`` or, where that is too
+    little, the lowest. Raises ModelError where the bitrate is too low, naming the lowest.
+    """
+    if codebooks is not None:
+        return (spec.check_codebooks(codebooks),) * stream_count(spec, channels)
+    steps = ladder(spec, channels)
+    lowest = total_kbps(spec, steps[0])
+    if kbps is None:
+        kbps = max(DEFAULT_KBPS, lowest)
+    # A hair of tolerance: 6 kbit/s asked for is 6.0 reached, whatever the rounding of the sum.
+    fitting = [step for step in steps if total_kbps(spec, step) <= kbps * (1 + 1e-9)]
+    if not fitting:
+        many = f"{channels} channel{'s' * (channels > 1)}"
+        raise ModelError(f"{spec.name} needs at least {lowest:.4g} kbit/s for {many}, not {kbps:g}")
+    return fitting[-1]

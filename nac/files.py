@@ -1,0 +1,287 @@
+"""Whole recordings to .nac files and back: what `nac compress` and `nac decompress` do with one file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from nac import models
+from nac.audio import OUTPUT_FORMATS, OutputFormat, Source, open_sink, open_source
+from nac.bitrate import allocate, total_kbps
+from nac.codecs.base import Codec
+from nac.container.header import Header
+from nac.container.reader import Reader
+from nac.container.writer import Writer
+from nac.errors import NacError
+from nac.nacfile import PathOrFile, opened
+from nac.output import whole_file
+from nac.pipeline import check_model, decode_blocks, encode_chunks, make_header
+from nac.resample import Samples
+
+Load = Callable[[str], Codec]
+Progress = Callable[[float, float | None], None]
+"""Told how many more seconds of audio are done, and how many there are in all, if that is known."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was done. ``kbps``: bitrate of the codes (kbit/s); ``seconds``: of audio."""
+
+    input: str
+    output: str
+    model: str
+    kbps: float
+    seconds: float
+    bytes_in: int | None
+    bytes_out: int
+    wall_seconds: float
+
+
+def compress(
+    src: PathOrFile,
+    dst: PathOrFile,
+    *,
+    model: str = "auto",
+    kbps: float | None = None,
+    codebooks: int | None = None,
+    mono: bool = False,
+    device: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    load: Load | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Compress a recording, a path or a binary file object, to a .nac file.
+
+    ``kbps``: at most so many kbit/s, all channels together; ``codebooks``: the count for every stream instead. By
+    default 8 kbit/s or the next possible. ``mono``: mix down first. ``model``: a name, or "auto" for the best that
+    is already on this machine. An existing ``dst`` is replaced only with ``force``. ``load`` replaces
+    ``nac.load(name, weights=weights, device=device)``. Raises NacError.
+    """
+    began = time.perf_counter()
+    load = load or (lambda name: models.load(name, weights=weights, device=device))
+    with open_source(Path(src) if isinstance(src, (str, os.PathLike)) else src) as source:
+        channels = 1 if mono else source.channels
+        if model == "auto":
+            model = models.choose(channels, kbps=kbps, codebooks=codebooks)
+        # A bitrate that cannot be is told before anything is downloaded.
+        counts = allocate(models.find(model).spec, channels, kbps=kbps, codebooks=codebooks)
+        codec = load(model)
+        header = make_header(source, codec.spec, counts, mono=mono)
+        with _created(dst, force) as out:
+            samples, size = _write_nac(out, _watched(source, progress), codec, header)
+    return Result(
+        input=_name(src),
+        output=_name(dst),
+        model=model,
+        kbps=total_kbps(codec.spec, counts),
+        seconds=samples / source.sample_rate,
+        bytes_in=_size(src),
+        bytes_out=size,
+        wall_seconds=time.perf_counter() - began,
+    )
+
+
+def _write_nac(out: BinaryIO, source: Source, codec: Codec, header: Header) -> tuple[int, int]:
+    """Samples per channel and bytes written."""
+    samples = 0
+
+    def counted() -> Iterator[Samples]:
+        nonlocal samples
+        for block in source.blocks:
+            samples += len(block)
+            yield block
+
+    writer = Writer(out, header)
+    for chunk in encode_chunks(replace(source, blocks=counted()), codec, header):
+        writer.write(chunk)
+        out.flush()
+    writer.finish(samples)
+    return samples, writer.bytes_written
+
+
+def decompress(
+    src: PathOrFile,
+    dst: PathOrFile,
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
+    format: str | None = None,
+    kbps: float | None = None,
+    codebooks: int | None = None,
+    device: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    force_model: bool = False,
+    load: Load | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Decompress a .nac file, a path or a binary file object, to audio.
+
+    ``start`` and ``duration`` in seconds. ``format``: wav, flac, ogg, opus or mp3; by default what the ending of
+    ``dst`` says, else 16-bit WAV. ``kbps`` or ``codebooks``: decode no more than that. ``force_model``: decode
+    with weights other than those the file was made with. The rest as for :func:`compress`. Raises NacError.
+    """
+    began = time.perf_counter()
+    output = output_format(format, dst)
+    load = load or (lambda name: models.load(name, weights=weights, device=device))
+    with opened(src) as reader:
+        header = reader.header
+        counts = _decoded_counts(header, kbps, codebooks)
+        low, high = _range(reader, start, duration)
+        codec = load(header.model)
+        check_model(header, codec.spec, force=force_model)
+        rate = output.sample_rate(header.original_sample_rate)
+        blocks = _trimmed(reader, codec, counts, low, high, rate)
+        samples = 0
+        total = None if high is None else (high - low) / header.original_sample_rate
+        known = None if high is None else _at_rate(high - low, header, rate)
+        with _created(dst, force) as out:
+            with open_sink(out, output, rate, header.channels, known) as sink:
+                for block in blocks:
+                    sink.write(block)
+                    samples += len(block)
+                    if progress:
+                        progress(len(block) / rate, total)
+            size = out.tell() if out.seekable() else samples * header.channels * 2 + 44
+    return Result(
+        input=_name(src),
+        output=_name(dst),
+        model=header.model,
+        kbps=total_kbps(header.spec, counts),
+        seconds=samples / rate,
+        bytes_in=_size(src),
+        bytes_out=size,
+        wall_seconds=time.perf_counter() - began,
+    )
+
+
+def read(
+    path: PathOrFile,
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
+    device: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    load: Load | None = None,
+) -> tuple[Samples, int]:
+    """The samples of a .nac file, float32 [n, channels], and their rate (Hz), like ``soundfile.read``.
+
+    ``start`` and ``duration`` in seconds. Only what is needed is read and decoded. Samples may lie beyond -1 to 1
+    where the original's did. Raises NacError.
+    """
+    load = load or (lambda name: models.load(name, weights=weights, device=device))
+    with opened(path) as reader:
+        header = reader.header
+        low, high = _range(reader, start, duration)
+        codec = load(header.model)
+        check_model(header, codec.spec)
+        rate = header.original_sample_rate
+        parts = [np.zeros((0, header.channels), np.float32)]
+        parts += _trimmed(reader, codec, header.stream_codebooks, low, high, rate)
+    return np.concatenate(parts) / np.float32(header.gain), rate
+
+
+def output_format(format: str | None, dst: PathOrFile) -> OutputFormat:
+    """The format named, else the one that the ending of a path means. Raises NacError for others."""
+    name = format
+    if name is None and isinstance(dst, (str, os.PathLike)):
+        name = Path(os.fsdecode(dst)).suffix.lower().lstrip(".")
+    if not name:
+        return OUTPUT_FORMATS["wav"]
+    if name not in OUTPUT_FORMATS:
+        raise NacError(f"cannot write {name!r}; the formats are {', '.join(OUTPUT_FORMATS)} (--format names one)")
+    return OUTPUT_FORMATS[name]
+
+
+def _decoded_counts(header: Header, kbps: float | None, codebooks: int | None) -> tuple[int, ...]:
+    """Codebooks of each stream to decode: those there are, or fewer."""
+    if kbps is None and codebooks is None:
+        return header.stream_codebooks
+    wanted = allocate(header.spec, header.channels, kbps=kbps, codebooks=codebooks)
+    return tuple(min(pair) for pair in zip(wanted, header.stream_codebooks, strict=True))
+
+
+def _range(reader: Reader, start: float, duration: float | None) -> tuple[int, int | None]:
+    """First sample wanted and the one after the last (None: the end, not known yet), at the original rate."""
+    rate = reader.header.original_sample_rate
+    if start < 0 or (duration is not None and duration < 0):
+        raise NacError("start and duration cannot be negative")
+    low = round(start * rate)
+    high = None if duration is None else low + round(duration * rate)
+    if reader.samples is not None:
+        if low > reader.samples:
+            raise NacError(f"starts after the end: {start:g} s of {reader.samples / rate:.3f} s")
+        high = reader.samples if high is None else min(high, reader.samples)
+    return low, high
+
+
+def _at_rate(samples: int, header: Header, rate: int) -> int:
+    """A number of samples at the original rate as one at ``rate``."""
+    return -(-samples * rate // header.original_sample_rate)
+
+
+def _trimmed(
+    reader: Reader, codec: Codec, counts: tuple[int, ...], low: int, high: int | None, rate: int
+) -> Iterator[Samples]:
+    """The samples wanted, no more: where their end is only known at the end, a frame's worth is held back."""
+    header, spec = reader.header, codec.spec
+    first = _at_rate(low + header.start, header, rate)
+    last = None if high is None else first + _at_rate(high - low, header, rate)
+    blocks = decode_blocks(reader, codec, sample_rate=rate, start=first, stop=last, codebooks=counts)
+    if high is not None:
+        yield from blocks
+        return
+    margin = -(-spec.frame_samples * spec.frame_multiple * rate // spec.sample_rate) + 1
+    held: deque[Samples] = deque()
+    ready, given = 0, 0
+    for block in blocks:
+        held.append(block)
+        ready += len(block)
+        while ready - len(held[0]) >= margin:
+            ready -= len(held[0])
+            given += len(held[0])
+            yield held.popleft()
+    if reader.samples is not None:
+        end = _at_rate(max(0, reader.samples - low), header, rate)
+        for block in held:
+            yield block[: max(0, end - given)]
+            given += len(block)
+
+
+def _watched(source: Source, progress: Progress | None) -> Source:
+    if progress is None:
+        return source
+    total = None if source.samples is None else source.samples / source.sample_rate
+
+    def blocks() -> Iterator[Samples]:
+        for block in source.blocks:
+            yield block
+            progress(len(block) / source.sample_rate, total)
+
+    return replace(source, blocks=blocks())
+
+
+@contextmanager
+def _created(dst: PathOrFile, force: bool) -> Iterator[BinaryIO]:
+    if isinstance(dst, (str, os.PathLike)):
+        with whole_file(Path(dst), force=force) as file:
+            yield file
+    else:
+        yield dst
+
+
+def _name(file: PathOrFile) -> str:
+    return os.fspath(file) if isinstance(file, (str, os.PathLike)) else "-"
+
+
+def _size(file: PathOrFile) -> int | None:
+    return Path(file).stat().st_size if isinstance(file, (str, os.PathLike)) else None

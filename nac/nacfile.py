@@ -1,0 +1,220 @@
+"""What is in a .nac file, without a model: its header, its codes, and where they lie in time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from nac.bitrate import total_kbps
+from nac.container.chunk import Chunk
+from nac.container.header import SIGNATURE, VERSION, Header
+from nac.container.reader import Reader
+from nac.errors import NacError
+
+PathOrFile = str | os.PathLike[str] | BinaryIO
+CodeArray = npt.NDArray[np.int32]
+SILENT = -1
+"""Stands for a code where a stream is silent and has none."""
+
+
+@contextmanager
+def opened(file: PathOrFile) -> Iterator[Reader]:
+    """A reader for a path or a binary file object. Raises NacError where it cannot be read."""
+    if not isinstance(file, (str, os.PathLike)):
+        yield Reader(file)
+        return
+    try:
+        stream = Path(file).open("rb")  # noqa: SIM115
+    except OSError as error:
+        raise NacError(f"cannot be read: {error.strerror or error}") from None
+    with stream:
+        yield Reader(stream)
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a .nac file holds; the fields of `nac info --json`.
+
+    ``sample_rate`` (Hz), ``channels`` and ``samples`` (per channel) are those of the recording. ``codebooks``: the
+    count of each stream. ``kbps``: kbit/s of the codes; ``actual_kbps``: of the file. ``complete``: whether the
+    file has its end; ``samples`` and ``seconds`` of one that has not are those of the chunks it has.
+    """
+
+    path: str
+    version: int
+    model: str
+    fingerprint: str
+    sample_rate: int
+    channels: int
+    samples: int
+    seconds: float
+    streams: int
+    codebooks: list[int]
+    kbps: float
+    actual_kbps: float
+    bytes: int
+    chunks: int
+    coding: str
+    tags: dict[str, str]
+    complete: bool
+
+
+class NacFile:
+    """A .nac file open for reading, as :func:`nac.open` gives it. Close it, or use it in a `with` statement.
+
+    ``header`` says what the file is. Codes are read where they lie: any part of a long file in the same time.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        try:
+            self._file = Path(path).open("rb")  # noqa: SIM115
+        except OSError as error:
+            raise NacError(f"cannot be read: {error.strerror or error}") from None
+        try:
+            self._reader = Reader(self._file)
+        except BaseException:
+            self._file.close()
+            raise
+        self.header: Header = self._reader.header
+
+    def __enter__(self) -> NacFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        """Number of chunks."""
+        return len(self._reader.index)
+
+    def chunk(self, number: int) -> Chunk:
+        """One chunk, checked. Raises DamageError."""
+        return self._reader.chunk(number)
+
+    @property
+    def samples(self) -> int:
+        """Samples per channel of the recording."""
+        return self._reader.samples or 0
+
+    @property
+    def seconds(self) -> float:
+        """Length of the recording."""
+        return self.samples / self.header.original_sample_rate
+
+    @property
+    def complete(self) -> bool:
+        """Whether the file has its end; one that was cut has not."""
+        return self._reader.complete
+
+    def codes(
+        self, *, start: float = 0.0, duration: float | None = None, codebooks: int | None = None
+    ) -> list[list[CodeArray]]:
+        """Codes of the frames that hold a stretch of the recording, in seconds: int32 arrays [stream][codebook].
+
+        All frames by default; at most ``codebooks`` codebooks of each stream. Where a stream is silent and has no
+        codes, and where frames were lost, the value is -1.
+        """
+        header, spec, index = self.header, self.header.spec, self._reader.index
+        end_frame = self._end_frame()
+        low = spec.frame_at(round((start + self._offset) * header.sample_rate))
+        high = end_frame
+        if duration is not None and duration >= 0:
+            last = round((start + duration + self._offset) * header.sample_rate)
+            high = min(end_frame, spec.frames(last))
+        low, high = min(low, end_frame), max(high, min(low, end_frame))
+        counts = [min(count, codebooks or count) for count in header.stream_codebooks]
+        out = [
+            [np.full((high - low) * book.codes_per_frame, SILENT, np.int32) for book in header.codebooks[:count]]
+            for count in counts
+        ]
+        for number in range(index.find(low), len(index)):
+            if index[number].first_frame >= high:
+                break
+            self._copy(self.chunk(number), out, low, high)
+        return out
+
+    @property
+    def _offset(self) -> float:
+        """Seconds from the start of frame 0 to the start of the recording."""
+        return self.header.start / self.header.original_sample_rate
+
+    def _end_frame(self) -> int:
+        if not len(self):
+            return 0
+        last = self.chunk(len(self) - 1)
+        return last.first_frame + last.frames
+
+    def _copy(self, chunk: Chunk, out: list[list[CodeArray]], low: int, high: int) -> None:
+        """Put a chunk's part of the frames ``low`` to ``high`` where it belongs."""
+        first, last = max(low, chunk.first_frame), min(high, chunk.first_frame + chunk.frames)
+        for stream, arrays in enumerate(out):
+            for array, codes, book in zip(
+                arrays, chunk.codes(self.header, stream, len(arrays)), self.header.codebooks, strict=False
+            ):
+                unit = book.codes_per_frame
+                part = codes[(first - chunk.first_frame) * unit : (last - chunk.first_frame) * unit]
+                array[(first - low) * unit : (last - low) * unit] = part
+
+    def info(self) -> Info:
+        """A summary."""
+        header, size = self.header, os.fstat(self._file.fileno()).st_size
+        return Info(
+            path=self.path,
+            version=VERSION,
+            model=header.model,
+            fingerprint=header.fingerprint,
+            sample_rate=header.original_sample_rate,
+            channels=header.channels,
+            samples=self.samples,
+            seconds=self.seconds,
+            streams=len(header.stream_codebooks),
+            codebooks=list(header.stream_codebooks),
+            kbps=round(total_kbps(header.spec, header.stream_codebooks), 6),
+            actual_kbps=round(size * 8 / 1000 / self.seconds, 3) if self.samples else 0.0,
+            bytes=size,
+            chunks=len(self),
+            coding="packed",
+            tags=dict(header.tags),
+            complete=self.complete,
+        )
+
+
+def is_nac(path: Path) -> bool:
+    """Whether a file begins like a .nac file."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SIGNATURE)) == SIGNATURE
+    except OSError:
+        return True  # to be tried, and reported
+
+
+def info(path: str | os.PathLike[str]) -> Info:
+    """What a .nac file holds, without a model. Raises NacError."""
+    with NacFile(path) as file:
+        return file.info()
+
+
+def read_codes(
+    path: str | os.PathLike[str],
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
+    codebooks: int | None = None,
+) -> list[list[CodeArray]]:
+    """The codes of a .nac file, or of a stretch of it (seconds): see :meth:`NacFile.codes`. Raises NacError."""
+    with NacFile(path) as file:
+        return file.codes(start=start, duration=duration, codebooks=codebooks)

@@ -1,0 +1,60 @@
+"""Output files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from nac.errors import NacError
+
+SUFFIX = ".nac-part"
+"""Ending of the temporary file, which lies beside the output."""
+
+
+@contextmanager
+def whole_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its name only once everything is written and synced.
+
+    On any error nothing is left behind. An existing file is replaced with ``force`` only; a device or a named pipe
+    is written to as it is. Raises NacError where the file exists or cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        if path.is_dir():
+            raise NacError(f"cannot write {path}: is a folder")
+        with _reported(path), path.open("wb") as file:
+            yield file
+        return
+    refuse_existing(path, force=force)
+    # The name is cut so that it fits where the output's own name just does.
+    part = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}{SUFFIX}")
+    try:
+        with _reported(path):
+            with part.open("x+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            refuse_existing(path, force=force)
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Raise NacError if a file is there and is not to be replaced."""
+    if path.exists() and not force:
+        raise NacError(f"{path} exists (-f replaces it)")
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Errors of the file system as NacError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise NacError(f"cannot write {path}: {error.strerror or error}") from error

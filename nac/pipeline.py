@@ -1,0 +1,383 @@
+"""One recording through a codec: blocks of samples to chunks of codes, and back.
+
+Samples -> resampled to the codec's rate -> cut into chunks -> turned into streams -> codes. Streams are encoded as
+continuous signals: chunks only group their codes, so chunk borders are not heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import numpy as np
+import torch
+
+from nac import stereo
+from nac.audio import Source
+from nac.bitrate import is_stereo_pair
+from nac.codecs.base import Codec, CodecSpec, Codes, Decoder, Encoder
+from nac.container.chunk import Chunk
+from nac.container.header import Header
+from nac.container.reader import Reader
+from nac.errors import ModelError
+from nac.resample import Resampler, Samples
+
+CHUNK_SECONDS = 10
+
+
+def chunk_frames(spec: CodecSpec) -> int:
+    """Frames in a chunk of about ten seconds: whole segments or blocks."""
+    unit = spec.segment.frames if spec.segment else spec.frame_multiple
+    return max(1, round(CHUNK_SECONDS * spec.sample_rate / spec.frame_samples / unit)) * unit
+
+
+def make_header(
+    source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mono: bool, tags: tuple[tuple[str, str], ...] = ()
+) -> Header:
+    """The header of a file made from a source with so many codebooks in each stream."""
+    channels = 1 if mono else source.channels
+    return Header(
+        model=spec.name,
+        fingerprint=spec.fingerprint,
+        sample_rate=spec.sample_rate,
+        frame_samples=spec.frame_samples,
+        codebooks=spec.codebooks,
+        network_channels=spec.channels,
+        stereo_pair=is_stereo_pair(spec, channels),
+        stream_codebooks=counts,
+        original_sample_rate=source.sample_rate,
+        channels=channels,
+        sample_format=source.sample_format,
+        samples=source.samples,
+        gain=float(np.nextafter(np.float32(1 / source.peak), np.float32(0))) if source.peak > 1 else 1.0,
+        segment=spec.segment,
+        has_scale=spec.has_scale,
+        tags=tags,
+    )
+
+
+# Encoding
+
+
+class Lane:
+    """One stream on its way to codes, in runs: between them it is silent and carries none."""
+
+    def __init__(self, codec: Codec, codebooks: int) -> None:
+        self._codec, self._codebooks = codec, codebooks
+        self._encoder: Encoder | None = None
+        self._ready: list[Codes] = []
+        self.frames = 0  # that are ready
+
+    def push(self, audio: Samples, first_frame: int) -> None:
+        """The next samples [n, C] of a run, which begins at ``first_frame`` if none is open."""
+        if self._encoder is None:
+            self._encoder = self._codec.encoder(self._codebooks, origin=first_frame)
+        self._add(self._encoder.push(torch.from_numpy(np.ascontiguousarray(audio.T))[None]))
+
+    def end(self) -> None:
+        """Close the run, if one is open."""
+        if self._encoder is not None:
+            self._add(self._encoder.flush())
+            self._encoder = None
+
+    def _add(self, codes: Codes) -> None:
+        self._ready.append(codes)
+        self.frames += codes.frames(self._codec.spec)
+
+    def take(self, frames: int, *, last: bool) -> Codes:
+        """The next frames that are ready; with ``last``, every scale that is left too."""
+        spec, codes = self._codec.spec, Codes.join(self._ready)
+        units = [codebook.codes_per_frame for codebook in spec.codebooks]
+        head = tuple(a[:, : frames * u] for a, u in zip(codes.arrays, units, strict=False))
+        rest = tuple(a[:, frames * u :] for a, u in zip(codes.arrays, units, strict=False))
+        scale = codes.scale
+        if scale is not None and spec.segment is not None:
+            cut = scale.shape[-1] if last else frames // spec.segment.frames
+            taken, scale = scale[:, :cut], scale[:, cut:]
+        else:
+            taken = None
+        self._ready, self.frames = [Codes(rest, scale)], self.frames - frames
+        return Codes(head, taken)
+
+
+def encode_chunks(source: Source, codec: Codec, header: Header) -> Iterator[Chunk]:
+    """Chunks of a whole recording, each as soon as its codes are certain. Reads ``source.blocks`` to the end."""
+    spec, size = codec.spec, chunk_frames(codec.spec)
+    lanes = [Lane(codec, count) for count in header.stream_codebooks]
+    waiting: list[tuple[int, list[bool]]] = []  # angle and present streams of the chunks not given yet
+    first, total = 0, 0
+
+    def give(frames: int, last: bool) -> Chunk:
+        nonlocal first
+        angle, present = waiting.pop(0)
+        codes = [lane.take(frames, last=last) if here else None for lane, here in zip(lanes, present, strict=True)]
+        chunk = _chunk(header, first, frames, angle, codes)
+        first += frames
+        return chunk
+
+    for number, streams, angle in _pieces(source, spec, header):
+        # The first stream is always there, so that its codes are those of the whole signal.
+        present = [
+            header.stream_codebooks[i] > 0 and (i == 0 or spec.segment is not None or _sounds(stream))
+            for i, stream in enumerate(streams)
+        ]
+        waiting.append((angle, present))
+        total += len(streams[0])
+        for lane, stream, here in zip(lanes, streams, present, strict=True):
+            if here:
+                lane.push(stream, number * size)
+            else:
+                lane.end()
+        # A full chunk may still be the last of a segmented signal, whose end has a scale more: wait for the next.
+        margin = spec.segment is not None
+        while waiting and all(
+            lane.frames >= size + margin for lane, here in zip(lanes, waiting[0][1], strict=True) if here
+        ):
+            yield give(size, last=False)
+    for lane in lanes:
+        lane.end()
+    frames = spec.frames(total)
+    while first < frames:
+        last = first + size >= frames
+        yield give(min(size, frames - first), last=last)
+
+
+def _sounds(stream: Samples) -> bool:
+    return float(np.abs(stream).max(initial=0)) >= stereo.SILENCE
+
+
+def _chunk(header: Header, first: int, frames: int, angle: int, codes: list[Codes | None]) -> Chunk:
+    arrays = [None if c is None else [a[0].cpu().numpy().astype(np.uint16) for a in c.arrays] for c in codes]
+    scales = [None if c is None or c.scale is None else c.scale[0].cpu().numpy() for c in codes]
+    return Chunk.pack(header, first, frames, arrays, angle=angle, scales=scales)
+
+
+def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[tuple[int, list[Samples], int]]:
+    """The signal at the codec's rate, cut at chunk borders: number, streams [n, C] each, and stereo angle."""
+    size, ramp = chunk_frames(spec), spec.sample_rate // 50
+    angle, previous = stereo.MID_SIDE if header.stereo_pair else 0, None
+    for number, piece in enumerate(_cut(_resampled(source, spec, header), spec, size)):
+        if header.stereo_pair:
+            angle = stereo.principal_angle(piece, angle)
+            piece = stereo.rotate(piece, stereo.angles(previous, angle, len(piece), ramp))
+            previous = angle
+        yield number, split_streams(piece, spec.channels), angle
+
+
+def split_streams(piece: Samples, channels: int) -> list[Samples]:
+    """Channels [n, any] as streams [n, channels] of what a network takes; an odd last one is doubled."""
+    if piece.shape[1] % channels:
+        piece = np.concatenate([piece, piece[:, -1:]], axis=1)
+    return [piece[:, i : i + channels] for i in range(0, piece.shape[1], channels)]
+
+
+def _resampled(source: Source, spec: CodecSpec, header: Header) -> Iterator[Samples]:
+    resampler = Resampler(source.sample_rate, spec.sample_rate)
+    for block in source.blocks:
+        if header.channels < source.channels:
+            block = block.mean(axis=1, keepdims=True)
+        yield resampler.push(block * np.float32(header.gain) if header.gain != 1 else block)
+    yield resampler.flush()
+
+
+def _cut(blocks: Iterable[Samples], spec: CodecSpec, size: int) -> Iterator[Samples]:
+    """Blocks of any size as pieces of ``size`` frames each, the last one shorter."""
+    held: list[Samples] = []
+    have, length = 0, spec.start(size)
+    for block in blocks:
+        held.append(block)
+        have += len(block)
+        while have >= length:
+            joined = np.concatenate([h for h in held if len(h)])
+            yield joined[:length]
+            held, have = [joined[length:]], have - length
+    if have:
+        yield np.concatenate([h for h in held if len(h)])
+
+
+# Decoding
+
+
+class Track:
+    """One stream on its way back to samples, from frame ``start`` on, with silence where it carries no codes."""
+
+    def __init__(self, codec: Codec, start: int) -> None:
+        self._codec, self._start = codec, start
+        self._decoder: Decoder | None = None
+        self._ready: list[Samples] = []
+        self.end = codec.spec.start(start)  # sample number after the last one ready
+
+    def push(self, codes: Codes, first: int) -> None:
+        """The next frames, of which the first is number ``first``."""
+        spec = self._codec.spec
+        if self._decoder is None:
+            self._silence(spec.start(first))
+            start = max(self._start, first)
+            self._decoder = self._codec.decoder(origin=first, start=start)
+            codes = _skip(codes, self._codec.preroll(start, first) - first, spec)
+        self._add(self._decoder.push(codes))
+
+    def rest(self, frame: int) -> None:
+        """Close the run, if one is open; silence up to ``frame``."""
+        end = self._codec.spec.start(frame)
+        if self._decoder is not None:
+            self._add(self._decoder.flush(), end)
+            self._decoder = None
+        self._silence(end)
+
+    def flush(self) -> None:
+        """Close the run at the end of the signal."""
+        if self._decoder is not None:
+            self._add(self._decoder.flush())
+            self._decoder = None
+
+    def take(self, samples: int) -> Samples:
+        """The next samples [n, C] that are ready."""
+        joined = np.concatenate(self._ready)
+        self._ready = [joined[samples:]]
+        return joined[:samples]
+
+    def _add(self, audio: torch.Tensor, end: int | None = None) -> None:
+        block = audio[0].T.cpu().numpy()
+        self._ready.append(block if end is None else block[: max(0, end - self.end)])
+        self.end += len(self._ready[-1])
+
+    def _silence(self, end: int) -> None:
+        if end > self.end:
+            self._ready.append(np.zeros((end - self.end, self._codec.spec.channels), np.float32))
+            self.end = end
+
+
+def _skip(codes: Codes, frames: int, spec: CodecSpec) -> Codes:
+    arrays = tuple(
+        a[:, frames * codebook.codes_per_frame :]
+        for a, codebook in zip(codes.arrays, spec.codebooks, strict=False)
+    )
+    scale = codes.scale
+    if scale is not None and spec.segment is not None:
+        scale = scale[:, frames // spec.segment.frames :]
+    return Codes(arrays, scale)
+
+
+def check_model(header: Header, spec: CodecSpec, *, force: bool = False) -> None:
+    """Raise ModelError unless the codec is the one that a file was made with; ``force``: other weights will do."""
+    ours = (spec.sample_rate, spec.channels, spec.frame_samples, spec.codebooks, spec.segment, spec.has_scale)
+    same = (header.sample_rate, header.network_channels, header.frame_samples, header.codebooks, header.segment)
+    if header.model != spec.name or (*same, header.has_scale) != ours:
+        raise ModelError(f"made with {header.model}, which the {spec.name} at hand cannot decode")
+    if header.fingerprint != spec.fingerprint and not force:
+        raise ModelError(
+            f"made with {header.model} weights {header.fingerprint}, but those at hand are {spec.fingerprint} "
+            "(--weights names others, --force-model decodes all the same)"
+        )
+
+
+def decode_blocks(
+    reader: Reader,
+    codec: Codec,
+    *,
+    sample_rate: int,
+    start: int = 0,
+    stop: int | None = None,
+    codebooks: tuple[int, ...] | None = None,
+) -> Iterator[Samples]:
+    """Samples [n, channels] of a file at ``sample_rate`` (Hz), from ``start`` up to ``stop`` or the end.
+
+    Positions are samples per channel at that rate from the start of the file's timeline. ``codebooks``: at most so
+    many of each stream.
+    """
+    spec = codec.spec
+    resampler = Resampler(spec.sample_rate, sample_rate, start=start * spec.sample_rate // sample_rate)
+    low = resampler.first_input
+    first = spec.frame_at(low)
+    position = resampler.first_output
+    skip = spec.start(first)
+    for block in chain(_joined(reader, codec, first, codebooks), [None]):
+        if block is not None:
+            drop = min(max(0, low - skip), len(block))
+            skip += len(block)
+            out = resampler.push(block[drop:])
+        else:
+            out = resampler.flush()
+        a, b = max(0, start - position), len(out) if stop is None else max(0, stop - position)
+        position += len(out)
+        if len(out[a:b]):
+            yield out[a:b]
+        if stop is not None and position >= stop:
+            return
+
+
+def _joined(reader: Reader, codec: Codec, first: int, codebooks: tuple[int, ...] | None) -> Iterator[Samples]:
+    """The channels [n, channels] at the codec's rate, from frame ``first`` on."""
+    spec, header = codec.spec, reader.header
+    tracks = [Track(codec, first) for _ in header.stream_codebooks]
+    turns = Turns(spec, first)
+    at, next_frame = spec.start(first), None
+    for chunk in _chunks(reader, min(codec.preroll(first), max(0, first - 1))):
+        lost = next_frame is not None and chunk.first_frame > next_frame
+        for i, track in enumerate(tracks):
+            if lost:
+                track.rest(chunk.first_frame)
+            codes = _codes(chunk, header, i, codebooks)
+            if codes is None:
+                track.rest(chunk.first_frame + chunk.frames)
+            else:
+                track.push(codes, chunk.first_frame)
+        turns.push(chunk, lost=lost)
+        next_frame = chunk.first_frame + chunk.frames
+        ready = min(track.end for track in tracks)
+        if ready > at:
+            yield _channels([track.take(ready - at) for track in tracks], header, turns, ready - at)
+            at = ready
+    for track in tracks:
+        track.flush()
+    if next_frame is not None and (ready := min(track.end for track in tracks)) > at:
+        yield _channels([track.take(ready - at) for track in tracks], header, turns, ready - at)
+
+
+def _chunks(reader: Reader, frame: int) -> Iterator[Chunk]:
+    """The chunks from the one that holds a frame on, or all where the file cannot seek."""
+    return reader.chunks(reader.index.find(frame) if frame and reader.seekable else 0)
+
+
+def _codes(chunk: Chunk, header: Header, stream: int, codebooks: tuple[int, ...] | None) -> Codes | None:
+    most = None if codebooks is None else codebooks[stream]
+    arrays = chunk.codes(header, stream, most)
+    if not arrays:
+        return None
+    scales = chunk.scales[stream] if header.has_scale else ()
+    return Codes(
+        tuple(torch.from_numpy(a.astype(np.int64))[None] for a in arrays),
+        torch.tensor([scales], dtype=torch.float32) if scales else None,
+    )
+
+
+class Turns:
+    """The stereo angle at every sample, from frame ``first`` on."""
+
+    def __init__(self, spec: CodecSpec, first: int) -> None:
+        self._spec, self._ready = spec, np.zeros(0, np.float32)
+        self._at = spec.start(first)
+        self._previous: int | None = None
+
+    def push(self, chunk: Chunk, *, lost: bool) -> None:
+        spec = self._spec
+        low, high = spec.start(chunk.first_frame), spec.start(chunk.first_frame + chunk.frames)
+        previous = None if lost else self._previous
+        steps = stereo.angles(previous, chunk.angle, high - low, spec.sample_rate // 50)
+        missing = max(0, low - self._at - len(self._ready))  # lost frames, which are silent
+        self._ready = np.concatenate([self._ready, np.zeros(missing, np.float32), steps[max(0, self._at - low) :]])
+        self._previous = chunk.angle
+
+    def take(self, samples: int) -> Samples:
+        taken, self._ready = self._ready[:samples], self._ready[samples:]
+        self._at += samples
+        return taken
+
+
+def _channels(streams: list[Samples], header: Header, turns: Turns, samples: int) -> Samples:
+    joined = np.concatenate(streams, axis=1)
+    steps = turns.take(samples)
+    if header.stereo_pair:
+        return stereo.unrotate(joined, steps)
+    return joined[:, : header.channels]

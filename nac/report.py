@@ -1,0 +1,168 @@
+"""What the command prints: lines, tables, progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nac.container.timeline import clock
+
+if TYPE_CHECKING:
+    from nac.check import Checked
+    from nac.files import Result
+    from nac.models import Status
+    from nac.nacfile import Info
+
+
+def out(line: str) -> None:
+    """A line of results, to standard output. File names that are not UTF-8 pass through."""
+    sys.stdout.buffer.write(os.fsencode(line + "\n"))
+    sys.stdout.buffer.flush()
+
+
+def note(line: str) -> None:
+    """A line for people, to standard error."""
+    sys.stderr.buffer.write(os.fsencode(line + "\n"))
+    sys.stderr.buffer.flush()
+
+
+def error(name: object, message: object) -> None:
+    """The one line that a failure gets."""
+    note(f"nac: {printable(name)}: {message}" if name else f"nac: {message}")
+
+
+def printable(name: object) -> str:
+    """A file name on one line."""
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in str(name))
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def result_text(result: Result) -> str:
+    """What was done with one file, on one line."""
+    speed = result.seconds / max(result.wall_seconds, 1e-9)
+    sizes = size(result.bytes_out)
+    if result.bytes_in:
+        small, large = sorted((result.bytes_in, max(result.bytes_out, 1)))
+        sizes = f"{size(result.bytes_in)} -> {sizes} ({large / small:.1f}:1)"
+    names = f"{printable(result.input)} -> {printable(result.output)}"
+    rate = f"{result.model} {result.kbps:.4g} kbit/s"
+    return f"{names}: {clock(result.seconds)}, {sizes}, {rate}, {speed:.3g}x real time"
+
+
+def info_text(info: Info) -> str:
+    """A file's description, a line a field."""
+    counts = " + ".join(map(str, info.codebooks))
+    channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
+    missing = "" if info.complete else "  (the end of the file is missing or damaged: `nac verify` tells more)"
+    rows = [
+        ("model", f"{info.model}, weights {info.fingerprint}"),
+        ("audio", f"{info.sample_rate} Hz, {channels}, {clock(info.seconds)} ({info.samples} samples){missing}"),
+        ("codes", f"{counts} codebooks, {info.coding}, {info.kbps:.4g} kbit/s"),
+        (
+            "file",
+            f"{info.bytes} bytes in {info.chunks} chunks, {info.actual_kbps:.4g} kbit/s, version {info.version}",
+        ),
+        *(("tag", f"{key}={value}") for key, value in info.tags.items()),
+    ]
+    return "\n".join([printable(info.path), *(f"  {name:<6} {printable(text)}" for name, text in rows)])
+
+
+def check_text(checked: Checked) -> str:
+    """What a check found, on one line, or a line for each loss where a file was recovered."""
+    name = printable(checked.path)
+    if checked.output:
+        target = printable(checked.output)
+        saved = f"{name}: {checked.chunks} whole chunks, {clock(checked.seconds)}, saved to {target}"
+        return "\n".join([saved, *(f"{name}: {lost}" for lost in checked.lost)])
+    if checked.error:
+        return f"{name}: damaged"
+    gaps = "".join(f"; {gap} before it was written" for gap in checked.lost)
+    return f"{name}: whole, {clock(checked.seconds)} in {checked.chunks} chunks{gaps}"
+
+
+def models_text(rows: Sequence[Status]) -> str:
+    """A table of models."""
+    head = ("name", "rate", "ch", "kbit/s a stream", "size", "here", "licence", "good for")
+    lines = [head]
+    for row in rows:
+        rates = f"{row.kbps[0]:.3g} to {row.kbps[1]:.3g}"
+        here = "yes" if row.present else "-"
+        bytes_ = "" if row.size is None else size(row.size)
+        cells = (row.name, f"{row.sample_rate}", f"{row.channels}", rates, bytes_, here, row.licence, row.about)
+        lines.append(cells)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+class Progress:
+    """A bar on standard error over all files of a command, if that is a terminal and ``shown``."""
+
+    def __init__(self, files: int, *, shown: bool) -> None:
+        self._bar: Any = None
+        self._files, self._lock = files, threading.Lock()
+        self._seconds, self._began = 0.0, time.perf_counter()
+        if shown and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            unit, total = ("file", files) if files > 1 else ("s", None)
+            self._bar = tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True, smoothing=0.1)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, seconds: float, total: float | None) -> None:
+        """So many more seconds of audio are done, of ``total`` in their file."""
+        if self._bar is None:
+            return
+        with self._lock:
+            self._seconds += seconds
+            speed = self._seconds / max(time.perf_counter() - self._began, 1e-9)
+            self._bar.set_postfix_str(f"{clock(self._seconds)} of audio, {speed:.3g}x real time", refresh=False)
+            if self._files == 1:
+                self._bar.total = total and round(total, 1)
+                self._bar.update(round(seconds, 3))
+            else:
+                self._bar.refresh()
+
+    def file_done(self) -> None:
+        if self._bar is not None and self._files > 1:
+            with self._lock:
+                self._bar.update(1)
+
+    def note(self, line: str) -> None:
+        """A line for people, above the bar."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.clear()
+            note(line)
+            if self._bar is not None:
+                self._bar.refresh()
+
+
+def others_text(others: Sequence[Path]) -> str:
+    """The files that were passed over."""
+    shown = ", ".join(printable(path) for path in others[:5])
+    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+    return f"passed over {len(others)} other file{'s' * (len(others) > 1)}: {shown}{more}"
