@@ -43,6 +43,8 @@ def unpack(data: bytes, bits: int, count: int) -> NDArray[np.uint16]:
     Raises FormatError if ``data`` is not exactly as long as that takes, or if its padding is not zero.
     """
     check_padding(data, bits, count)
+    if not count:
+        return np.empty(0, np.uint16)
     per_group, group = _group(bits)
     groups = -(-count // per_group)
     codes = np.empty((groups, per_group), np.uint16)

@@ -56,7 +56,8 @@ class Chunk:
 
         ``codes``: for each stream an integer array [frames * codes_per_frame] for each of its codebooks, or None
         where the stream is silent. ``scales``: where the codec has them, for each stream float32 [segments], or
-        None where it is silent; one more than the frames fill makes an ``overhang``. Raises ValueError if the codes do not fit the header.
+        None where it is silent; one more than the frames fill makes an ``overhang``. Raises ValueError if the
+        codes do not fit the header.
         """
         layers: list[tuple[bytes, ...]] = []
         for stream, (arrays, count) in enumerate(zip(codes, header.stream_codebooks, strict=True)):

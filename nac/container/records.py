@@ -102,5 +102,5 @@ class Source:
         length = self.length(MAX_BODY, "a record")
         body = self.need(length)
         if self.need(4) != checksum(kind, varint(length), body):
-            raise DamageError(f"damaged between bytes {start} and {self.position}")
+            raise DamageError(f"damaged within bytes {start} to {self.position - 1}")
         return Record(kind[0], body, start, self.position)

@@ -1,0 +1,268 @@
+"""Makes formats/vectors: small .nac files, and for each a .json with what a reader must find in it.
+
+    python formats/make_vectors.py [FOLDER]
+
+Every run gives the same bytes. The expectations are what the files are made from, not what a reader says.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nac.codecs.base import Codebook, Segment
+from nac.container import Chunk, Header, SampleFormat, Writer
+from nac.container.fields import varint
+from nac.container.records import CHUNK, checksum, frame
+
+VECTORS = Path(__file__).parent / "vectors"
+
+MONO = Header(
+    model="example",
+    fingerprint="0123456789abcdef",
+    sample_rate=16000,
+    frame_samples=320,
+    codebooks=(Codebook(4),) * 3,
+    network_channels=1,
+    stereo_pair=False,
+    stream_codebooks=(3,),
+    original_sample_rate=48000,
+    channels=1,
+    sample_format=SampleFormat.S16,
+    samples=9000,
+)
+PAIR = replace(MONO, stereo_pair=True, channels=2, stream_codebooks=(3, 1))
+SNAC = replace(
+    MONO,
+    sample_rate=44100,
+    original_sample_rate=44100,
+    frame_samples=3072,
+    codebooks=tuple(Codebook(12, codes) for codes in (1, 2, 4, 8)),
+    stream_codebooks=(4,),
+    samples=3 * 3072,
+)
+SEGMENTED = replace(
+    MONO,
+    sample_rate=48000,
+    codebooks=(Codebook(10),) * 2,
+    network_channels=2,
+    channels=2,
+    stream_codebooks=(2,),
+    segment=Segment(4, 800),
+    has_scale=True,
+    samples=2 * 800 + 700,
+)
+
+
+@dataclass
+class Part:
+    """One chunk to be: None for the codes of an absent stream; codes made from a fixed sequence by default."""
+
+    first_frame: int
+    frames: int
+    absent: tuple[int, ...] = ()
+    angle: int = 0
+    segments: int = 0
+
+    def codes(self, header: Header) -> list[list[list[int]]]:
+        """Codes [stream][codebook][n], none for an absent stream."""
+        streams: list[list[list[int]]] = []
+        for stream, count in enumerate(header.stream_codebooks):
+            count *= stream not in self.absent
+            streams.append(
+                [
+                    _sequence(self.frames * book.codes_per_frame, book.bits, (self.first_frame, stream, number))
+                    for number, book in enumerate(header.codebooks[:count])
+                ]
+            )
+        return streams
+
+    def scales(self, header: Header) -> list[list[float]]:
+        """Scales [stream][segment], exact in float32."""
+        return [
+            [(self.first_frame + stream + segment + 1) / 64 for segment in range(self.segments)]
+            if header.has_scale and count and stream not in self.absent
+            else []
+            for stream, count in enumerate(header.stream_codebooks)
+        ]
+
+
+def _sequence(count: int, bits: int, seed: tuple[int, ...]) -> list[int]:
+    """Numbers that look random, the same for ever."""
+    state, numbers = 1 + sum(part * 7919**place for place, part in enumerate(seed)), []
+    for _ in range(count):
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        numbers.append(state >> 64 - bits)
+    return numbers
+
+
+def build(header: Header, parts: list[Part], samples: int | None = None) -> tuple[bytes, dict[str, Any]]:
+    """A file, and what a reader must find in it."""
+    samples = header.samples if samples is None else samples
+    assert samples is not None
+    file, chunks = io.BytesIO(), []
+    writer = Writer(file, header)
+    for part in parts:
+        codes, scales = part.codes(header), part.scales(header)
+        arrays = [[np.array(layer) for layer in stream] or None for stream in codes]
+        given = [np.float32(row) if row else None for row in scales] if header.has_scale else None
+        writer.write(Chunk.pack(header, part.first_frame, part.frames, arrays, angle=part.angle, scales=given))
+        chunks.append(
+            {
+                "first_frame": part.first_frame,
+                "frames": part.frames,
+                "angle": part.angle,
+                "scales": scales,
+                "codes": codes,
+            }
+        )
+    writer.finish(samples)
+    return file.getvalue(), {"error": None, "samples": samples, "header": asdict(header), "chunks": chunks}
+
+
+def good_files() -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """Files to be read from beginning to end."""
+    two = [Part(0, 5), Part(5, 5)]
+    unknown = replace(MONO, samples=None)
+    widths = replace(MONO, codebooks=tuple(Codebook(bits) for bits in range(1, 17)), stream_codebooks=(16,))
+    six = replace(MONO, channels=6, stream_codebooks=(3, 3, 3, 1, 2, 2))
+    odd = replace(MONO, network_channels=2, channels=3, stream_codebooks=(3, 2))
+    return {
+        "mono": build(MONO, two),
+        "pair": build(PAIR, [Part(0, 5, angle=32), Part(5, 5, angle=250)]),
+        "two-channel-network": build(replace(MONO, network_channels=2, channels=2), two),
+        "six-channels": build(six, two),
+        "odd-channel": build(odd, two),
+        "ten-streams": build(replace(MONO, channels=10, stream_codebooks=(1,) * 10), [Part(0, 10, absent=(0, 8))]),
+        "widths": build(replace(widths, samples=7 * 960), [Part(0, 7)]),
+        "snac": build(SNAC, [Part(0, 2), Part(2, 1)]),
+        "snac-pair": build(
+            replace(SNAC, stereo_pair=True, channels=2, stream_codebooks=(4, 2)), [Part(0, 3, angle=96)]
+        ),
+        "segments": build(SEGMENTED, [Part(0, 8, segments=2), Part(8, 3, segments=1)]),
+        "overhang": build(
+            replace(SEGMENTED, samples=2 * 800 + 100), [Part(0, 4, segments=1), Part(4, 4, segments=2)]
+        ),
+        "segments-absent": build(
+            replace(SEGMENTED, channels=4, stream_codebooks=(2, 1), samples=800),
+            [Part(0, 3, absent=(1,), segments=1)],
+        ),
+        "silent-stream": build(replace(PAIR, stream_codebooks=(3, 0)), [Part(0, 10, angle=64)]),
+        "absent-streams": build(PAIR, [Part(0, 4, absent=(1,)), Part(4, 4, absent=(0, 1)), Part(8, 2)]),
+        "unknown-length": build(unknown, two, samples=9599),
+        "tags": build(
+            replace(MONO, tags=(("title", "Größe"), ("artist", "a"), ("artist", "b"), ("comment", ""))), two
+        ),
+        "start-gain": build(replace(MONO, start=1000, gain=0.75, samples=4700), [Part(1, 5)]),
+        "odd-rates": build(replace(MONO, sample_rate=16001, original_sample_rate=44056, samples=5000), two),
+        "empty": build(replace(MONO, samples=0), []),
+        "empty-unknown": build(unknown, [], samples=0),
+        "lost-frames": build(MONO, [Part(0, 3), Part(7, 3)]),
+    }
+
+
+def unknown_records() -> tuple[bytes, dict[str, Any]]:
+    """Records of an unknown type before the first and behind the last chunk, to be passed over."""
+    file, found = build(MONO, [Part(0, 10)])
+    header, end = len(MONO.to_bytes()), len(file) - file[-8]
+    extra = frame(0x58, b"from the future")
+    return file[:header] + extra + file[header:end] + extra + file[end:], found
+
+
+def bad_headers() -> dict[str, bytes]:
+    """Files of which nothing can be read, by name."""
+    file = build(MONO, [Part(0, 5), Part(5, 5)])[0]
+    header = len(MONO.to_bytes())
+
+    def changed(position: int, new: bytes, old: int = 1) -> bytes:
+        """Other bytes in the header's body, under a checksum that is right."""
+        body = file[10 : header - 4]
+        body = body[:position] + new + body[position + old :]
+        head = file[:9] + varint(len(body))
+        return head + body + checksum(head, body) + file[header:]
+
+    return {
+        "empty-file": b"",
+        "text": b"This is not a .nac file.\n",
+        "text-mode": file.replace(b"\r\n", b"\n"),
+        "version-2": file[:8] + b"\2" + file[9:],
+        "flip-signature": flip(file, 1),
+        "flip-header-length": flip(file, 9),
+        "flip-header": flip(file, 20),
+        "flip-header-checksum": flip(file, header - 1),
+        "cut-in-header": file[:30],
+        "huge-header": file[:9] + varint(1 << 62) + file[10:],
+        "unknown-flag": changed(0, b"\x91\x01"),
+        "unknown-rate": changed(17, bytes([14])),
+        "unknown-layout": changed(23, bytes([0x24])),
+        "long-varint": changed(0, b"\x91\x00"),
+        "header-too-long": changed(header - 14, b"\0", 0),
+    }
+
+
+def bad_chunks() -> dict[str, tuple[bytes, list[int]]]:
+    """Files with an error behind the header, and which of the two chunks can be read before it comes."""
+    file = build(MONO, [Part(0, 5), Part(5, 5)])[0]
+    first, end = len(MONO.to_bytes()), len(file) - file[-8]
+    second = (first + end) // 2
+
+    def changed(position: int, new: bytes) -> bytes:
+        """Another byte in the first chunk's body, under a checksum that is right."""
+        body = file[first + 2 : second - 4]
+        return file[:first] + frame(CHUNK, body[:position] + new + body[position + 1 :]) + file[second:]
+
+    return {
+        "cut-in-chunk": (file[: second + 9], [0]),
+        "cut-between-chunks": (file[:second], [0]),
+        "cut-before-end": (file[:end], [0, 1]),
+        "cut-in-end": (file[:-1], [0, 1]),
+        "behind-the-end": (file + b"\0", [0, 1]),
+        "flip-chunk-type": (flip(file, second), [0]),
+        "flip-chunk-length": (flip(file, second + 1), [0]),
+        "flip-chunk-body": (flip(file, second + 6), [0]),
+        "flip-chunk-checksum": (flip(file, end - 1), [0]),
+        "flip-end": (flip(file, end + 3), [0, 1]),
+        "chunk-missing": (file[:first] + file[second:], [1]),
+        "chunk-twice": (file[:second] + file[first:], [0]),
+        "unknown-coding": (changed(2, b"\x02"), []),
+        "unknown-form": (changed(2, b"\x40"), []),
+        "no-frames": (changed(1, b"\x00"), []),
+        "padding": (changed(5, b"\xff"), []),
+        "chunk-too-short": (changed(11, b""), []),
+        "chunk-too-long": (changed(11, b"\0\0"), []),
+    }
+
+
+def flip(data: bytes, position: int) -> bytes:
+    """One bit changed."""
+    return data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]
+
+
+def all_files() -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """Every vector by name: its bytes and what it must give."""
+    found = build(MONO, [Part(0, 5), Part(5, 5)])[1]
+    files = good_files() | {"unknown-records": unknown_records()}
+    for name, data in bad_headers().items():
+        files[name] = data, {"error": "header"}
+    for name, (data, chunks) in bad_chunks().items():
+        readable = [found["chunks"][number] for number in chunks]
+        files[name] = data, {"error": "body", "header": found["header"], "chunks": readable}
+    return files
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (data, expected) in all_files().items():
+        (folder / f"{name}.nac").write_bytes(data)
+        lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in expected.items())
+        (folder / f"{name}.json").write_text(f"{{{lines}}}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else VECTORS)

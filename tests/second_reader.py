@@ -1,0 +1,199 @@
+"""A second reader of .nac files, written from formats/nac-v1.md alone: it imports nothing from nac.
+
+python tests/second_reader.py FILE
+"""
+
+import json
+import math
+import struct
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+RATES = [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000]
+KNOWN, TAGS, SEGMENTS, SCALES, UNIFORM, START, GAIN = (2**n for n in range(7))
+
+
+class Refused(Exception):
+    """This is not a whole .nac file of version 1."""
+
+
+def refuse_unless(condition, reason):
+    if not condition:
+        raise Refused(reason)
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+class Bytes:
+    """Takes fields one after the other from the front of some bytes."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, count):
+        refuse_unless(self.at + count <= len(self.data), "too short")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def u8(self):
+        return self.take(1)[0]
+
+    def f32(self):
+        return struct.unpack("<f", self.take(4))[0]
+
+    def varint(self):
+        value = 0
+        for place in range(10):
+            byte = self.u8()
+            value |= (byte & 127) << 7 * place
+            if byte < 128:
+                refuse_unless(value < 2**64 and (byte or not place), "number too long")
+                return value
+        raise Refused("number too long")
+
+    def text(self):
+        try:
+            return self.take(self.varint()).decode()
+        except UnicodeDecodeError:
+            raise Refused("not UTF-8") from None
+
+    def rate(self):
+        code = self.u8()
+        refuse_unless(code <= len(RATES), "unknown rate")
+        return RATES[code - 1] if code else self.varint()
+
+    def body(self, start, limit):
+        """Length, body and crc, which covers everything from ``start`` on."""
+        length = self.varint()
+        refuse_unless(length <= limit, "too long")
+        body = self.take(length)
+        covered = self.data[start : self.at]
+        refuse_unless(struct.unpack("<I", self.take(4))[0] == crc32c(covered), "wrong checksum")
+        return Bytes(body)
+
+    def finish(self):
+        refuse_unless(self.at == len(self.data), "too long")
+
+
+def read_header(file):
+    refuse_unless(file.take(8) == b"\x89NAC\r\n\x1a\n", "not a .nac file")
+    refuse_unless(file.u8() == 1, "unknown version")
+    body, header = file.body(0, 2**20), {}
+    flags = body.varint()
+    refuse_unless(flags < 128, "unknown flags")
+    header["model"], header["fingerprint"] = body.text(), body.take(8).hex()
+    refuse_unless(1 <= len(header["model"].encode()) <= 127, "bad model name")
+    header["sample_rate"], header["frame_samples"] = body.rate(), body.varint()
+    count = body.varint()
+    refuse_unless(1 <= count <= 255, "bad codebooks")
+    books = [[body.u8(), body.varint()] for _ in range(1 if flags & UNIFORM else count)]
+    refuse_unless(all(1 <= bits <= 16 and 1 <= codes <= 2**20 for bits, codes in books), "bad codebooks")
+    header["codebooks"] = books * count if flags & UNIFORM else books
+    header["segment"] = [body.varint(), body.varint()] if flags & SEGMENTS else None
+    header["has_scale"] = bool(flags & SCALES)
+    layout = body.u8()
+    refuse_unless(not layout & 0x8C, "unknown layout")
+    pair, network = bool(layout & 1), 1 + (layout >> 1 & 1)
+    header |= {"stereo_pair": pair, "network_channels": network, "sample_format": layout >> 4}
+    header["original_sample_rate"], channels = body.rate(), body.varint()
+    refuse_unless(1 <= channels <= 255 and (not pair or (channels, network) == (2, 1)), "bad channels")
+    header["channels"] = channels
+    header["stream_codebooks"] = [body.varint() for _ in range(2 if pair else math.ceil(channels / network))]
+    refuse_unless(max(header["stream_codebooks"]) <= count, "bad stream")
+    header["samples"] = body.varint() if flags & KNOWN else None
+    header["start"] = body.varint() if flags & START else 0
+    header["gain"] = body.f32() if flags & GAIN else 1.0
+    header["tags"] = [[body.text(), body.text()] for _ in range(body.varint())] if flags & TAGS else []
+    body.finish()
+    return header
+
+
+def unpack(data, bits, count):
+    row = int.from_bytes(data, "little")
+    refuse_unless(row >> bits * count == 0, "padding")
+    return [row >> bits * n & (1 << bits) - 1 for n in range(count)]
+
+
+def read_chunk(body, header):
+    counts, segment = header["stream_codebooks"], header["segment"]
+    first, frames, form = body.varint(), body.varint(), body.u8()
+    refuse_unless(frames >= 1 and first + frames < 2**40, "bad frames")
+    refuse_unless(frames * max(codes for _, codes in header["codebooks"]) <= 2**20, "too many codes")
+    refuse_unless(form & 15 == 0, f"coding {form & 15}, this reader knows 0")
+    refuse_unless(form < 64, "unknown form")
+    present = [s for s, count in enumerate(counts) if count]
+    if form & 16:
+        mask = int.from_bytes(body.take(math.ceil(len(counts) / 8)), "little")
+        refuse_unless(not mask & ~sum(1 << s for s in present), "bad mask")
+        present = [s for s in present if mask >> s & 1]
+    angle = body.u8() if header["stereo_pair"] else 0
+    overhang = form >> 5 & 1
+    refuse_unless(not segment or first % segment[0] == 0, "not at a segment's start")
+    refuse_unless(not overhang or (segment and frames % segment[0] == 0), "bad overhang")
+    segments = math.ceil(frames / segment[0]) + overhang if segment else 1
+    scales = [[] for _ in counts]
+    for s in present if header["has_scale"] else []:
+        scales[s] = [body.f32() for _ in range(segments)]
+        refuse_unless(all(map(math.isfinite, scales[s])), "bad scale")
+    codes = [[] for _ in counts]
+    for k, (bits, per_frame) in enumerate(header["codebooks"]):
+        for s in present:
+            if counts[s] > k:
+                count = frames * per_frame
+                codes[s].append(unpack(body.take(math.ceil(count * bits / 8)), bits, count))
+    body.finish()
+    return {"first_frame": first, "frames": frames, "angle": angle, "scales": scales, "codes": codes}, overhang
+
+
+def read(data):
+    """Header, chunks and samples as the vectors' .json have them; ``error`` says where reading had to stop."""
+    file, found = Bytes(data), {"error": "header", "samples": None, "header": None, "chunks": []}
+    try:
+        found["header"] = read_header(file)
+        found["error"] = "body"
+        found["samples"] = read_records(file, found["header"], found["chunks"])
+        found["error"] = None
+    except Refused as reason:
+        found["reason"] = str(reason)
+    return found
+
+
+def read_records(file, header, chunks):
+    places, ends_at, overhang = [], 0, 0
+    while True:
+        start, kind = file.at, file.u8()
+        body = file.body(start, 2**24)
+        if kind == ord("C"):
+            chunk, overhang = read_chunk(body, header)
+            refuse_unless(not chunks or chunk["first_frame"] >= ends_at, "chunks out of order")
+            places.append((start, chunk["first_frame"]))
+            ends_at = chunk["first_frame"] + chunk["frames"]
+            chunks.append(chunk)
+        elif kind == ord("E"):
+            break
+    length = file.at - start
+    announced = body.varint()
+    samples = announced - 1 if announced else header["samples"]
+    refuse_unless(samples is not None and header["samples"] in (None, samples), "bad samples")
+    for (byte, frame), (next_byte, next_frame) in pairwise(places):
+        refuse_unless((body.varint(), body.varint()) == (next_byte - byte, next_frame - frame), "wrong index")
+    refuse_unless(struct.unpack("<I", body.take(4))[0] == length, "wrong distance")
+    body.finish()
+    file.finish()
+    last, (segment_frames, stride) = ends_at - 1 + overhang, header["segment"] or (1, header["frame_samples"])
+    end = last // segment_frames * stride + (last % segment_frames + 1) * header["frame_samples"]
+    reached = (header["start"] + samples - 1) * header["sample_rate"] < end * header["original_sample_rate"]
+    refuse_unless(reached if chunks else samples == 0, "samples without frames")
+    return samples
+
+
+if __name__ == "__main__":
+    print(json.dumps(read(Path(sys.argv[1]).read_bytes())))
