@@ -133,7 +133,9 @@ def soundfont(data: bytes) -> Iterator[tuple[str, Samples, int]]:
     pool = np.frombuffer(data, "<i2", size // 2, at + 8)
     at = data.index(b"shdr", at + 8 + size)
     size = int.from_bytes(data[at + 4 : at + 8], "little")
-    fields = np.dtype([("name", "S20"), ("start", "<u4"), ("end", "<u4"), ("loop", "<u4", 2), ("rate", "<u4"), ("x", "V6")])
+    fields = np.dtype(
+        [("name", "S20"), ("start", "<u4"), ("end", "<u4"), ("loop", "<u4", 2), ("rate", "<u4"), ("rest", "V6")]
+    )
     for header in np.frombuffer(data, fields, size // 46, at + 8):
         if header["end"] > header["start"] and header["rate"]:
             mono = pool[header["start"] : header["end"]].astype(np.float32) / 32768

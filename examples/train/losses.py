@@ -1,0 +1,65 @@
+"""Reconstruction losses: multi-resolution mel, compressed spectrum, and the waveform by way of the MDCT."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nac.codecs.mdct import HOP, MdctNet
+
+RATE = 24000
+#: STFT window (samples): mel bands
+RESOLUTIONS = {256: 24, 512: 48, 1024: 80, 2048: 128}
+
+
+def mel_filters(window: int, bands: int) -> Tensor:
+    """Triangular filters of the HTK mel scale, peak 1: [window // 2 + 1, bands]."""
+    top = 2595 * math.log10(1 + RATE / 2 / 700)
+    edges = 700 * (10 ** (torch.linspace(0, top, bands + 2) / 2595) - 1)
+    frequencies = torch.linspace(0, RATE / 2, window // 2 + 1)[:, None]
+    rise = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
+    return torch.minimum(rise, fall).clamp(min=0)
+
+
+class SpectralLoss(nn.Module):
+    """Distance between two signals [B, N] by their spectra at four resolutions.
+
+    Mean over resolutions of L1 on natural-log mel amplitudes, plus L1 on amplitudes to the power 0.3 at full
+    frequency resolution, which sees harmonics that mel bands blur.
+    """
+
+    def __init__(self, floor: float = 1e-5) -> None:
+        super().__init__()
+        self.floor = floor
+        for window, bands in RESOLUTIONS.items():
+            filters = mel_filters(window, bands)
+            keep = filters.sum(0) > 0  # at short windows the lowest bands hold no bin
+            self.register_buffer(f"filters{window}", filters[:, keep] / filters[:, keep].sum(0))
+            hann = torch.hann_window(window)
+            self.register_buffer(f"window{window}", hann / hann.sum())
+
+    def forward(self, a: Tensor, b: Tensor, windows: Sequence[int] = tuple(RESOLUTIONS)) -> tuple[Tensor, Tensor]:
+        """(mel distance, compressed spectral distance), averaged over everything. Some windows do for a step."""
+        mel, compressed = a.new_zeros(()), a.new_zeros(())
+        for window in windows:
+            hann, filters = self.get_buffer(f"window{window}"), self.get_buffer(f"filters{window}")
+            spectrum = torch.stft(
+                torch.cat([a, b]), window, window // 4, window=hann, center=False, return_complex=True
+            )
+            power = spectrum.real.square() + spectrum.imag.square() + self.floor**2
+            mel_a, mel_b = (power.sqrt().transpose(1, 2) @ filters).log().chunk(2)
+            mel = mel + (mel_a - mel_b).abs().mean()
+            small_a, small_b = (power**0.15).chunk(2)
+            compressed = compressed + (small_a - small_b).abs().mean() / small_b.mean()
+        return mel / len(windows), compressed / len(windows)
+
+
+def waveform_loss(net: MdctNet, coded: Tensor, target: Tensor) -> Tensor:
+    """Squared error of MDCT coefficients in the encoder's companded domain: fidelity of the waveform, weighted
+    by hearing. ``coded`` [B, T, HOP], ``target`` [B, T, 2 HOP]."""
+    expansion = net.expansion(net.gains(target))
+    return ((coded - target[..., :HOP]) / expansion).square().mean()

@@ -1,0 +1,36 @@
+"""Draw the curves of a run: ``python plot.py DIR curves.png`` (needs matplotlib)."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+
+def columns(path: Path) -> dict[str, list[float]]:
+    """A CSV file of numbers by column."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]}
+
+
+def main(work: Path, target: Path) -> None:
+    held = columns(work / "held.csv")
+    figure, axes = pyplot.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
+    for axis, name in zip(axes, ("mel", "compressed", "waveform"), strict=True):
+        for count in (2, 4, 8, 16):
+            axis.plot(held["step"], held[f"{name}{count}"], label=f"{0.75 * count:g} kbit/s")
+        axis.set_title(f"{name}, held-out")
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    figure.savefig(target, dpi=80)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,264 @@
+"""How good is it? Models of nac against Opus at real file sizes, by distances and by perceptual metrics.
+
+    python tests/bench/quality.py --cache WORK                  held-out and unseen clips of examples/train
+    python tests/bench/quality.py --model nac_24khz a.wav b.flac
+
+Clips are mono at 24 kHz. Every system writes a file, whose size is what counts. Printed for each kind of sound
+are the mean and the worst clip of: mel distance (natural-log mel amplitudes at four resolutions, lower is better),
+STFT distance (log amplitudes), SI-SDR in dB, and, where `zimtohrli`, `visqol-python` and `pesq` are installed,
+Zimtohrli and ViSQOL (MOS, higher is better), and PESQ for speech.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+
+import nac
+
+RATE = 24000
+FLOOR = 1e-5
+Samples = Any  # float32 [n]
+
+
+class Clip(NamedTuple):
+    name: str
+    kind: str
+    samples: Samples
+
+
+# Clips
+
+
+def cached(work: Path, split: str, count: int, seconds: float) -> Iterator[Clip]:
+    """Up to ``count`` excerpts of each kind from a cache of examples/train, always the same ones."""
+    pool = np.memmap(work / f"{split}.i16", "<i2", "r")
+    clips = json.loads((work / f"{split}.json").read_text())
+    for kind in ("speech", "music", "other"):
+        found = [c for c in clips if c["kind"] == kind and c["length"] > 2 * RATE]
+        found.sort(key=lambda c: zlib.crc32(c["name"].encode()))
+        taken = 0
+        for clip in found:
+            length = min(int(seconds * RATE), clip["length"])
+            middle = clip["start"] + (clip["length"] - length) // 2
+            samples = pool[middle : middle + length].astype(np.float32) / 32768
+            if taken < count and np.abs(samples).max() > 0.03:
+                taken += 1
+                yield Clip(clip["name"], f"{split} {kind}", samples)
+
+
+def opened(path: Path, seconds: float) -> Clip:
+    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = soxr.resample(audio.mean(axis=1), rate, RATE)[: int(seconds * RATE)]
+    return Clip(path.name, "files", mono.astype(np.float32))
+
+
+# Systems: samples to samples and bytes
+
+
+class Opus(NamedTuple):
+    """Opus as libsndfile writes it; ``kbps`` is what is asked for, more comes out."""
+
+    kbps: float
+
+    def __str__(self) -> str:
+        return f"opus {self.kbps:g}"
+
+    def __call__(self, samples: Samples, folder: Path) -> tuple[Samples, int]:
+        path = folder / "clip.opus"
+        # libsndfile maps compression 1 to 0 onto 6 to 256 kbit/s a channel.
+        level = 1 - (self.kbps - 6) / 250
+        with soundfile.SoundFile(
+            path, "w", RATE, 1, format="OGG", subtype="OPUS", compression_level=level
+        ) as file:
+            file.write(samples)
+        decoded, rate = soundfile.read(path, dtype="float32")
+        return fitted(soxr.resample(decoded, rate, RATE), len(samples)), path.stat().st_size
+
+
+class Model(NamedTuple):
+    """A model of nac with a number of codebooks."""
+
+    name: str
+    codebooks: int
+    weights: Path | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.codebooks}"
+
+    def __call__(self, samples: Samples, folder: Path) -> tuple[Samples, int]:
+        source, packed, result = folder / "in.wav", folder / "clip.nac", folder / "out.wav"
+        soundfile.write(source, samples, RATE, subtype="FLOAT")
+        codec = loaded(self.name, self.weights)
+        nac.compress(
+            source, packed, model=self.name, codebooks=self.codebooks, force=True, load=lambda name: codec
+        )
+        nac.decompress(packed, result, force=True, load=lambda name: codec)
+        decoded, _ = soundfile.read(result, dtype="float32")
+        return fitted(decoded, len(samples)), packed.stat().st_size
+
+
+@cache
+def loaded(name: str, weights: Path | None) -> Any:
+    return nac.load(name, weights=weights)
+
+
+def silence(samples: Samples, folder: Path) -> tuple[Samples, int]:
+    return np.zeros_like(samples), 0
+
+
+def fitted(samples: Samples, length: int) -> Samples:
+    return np.pad(samples, (0, max(length - len(samples), 0)))[:length].astype(np.float32)
+
+
+# Metrics: reference and result to a number
+
+
+@cache
+def mel_filters(window: int, bands: int) -> Any:
+    top = 2595 * math.log10(1 + RATE / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
+    bins = np.linspace(0, RATE / 2, window // 2 + 1)[:, None]
+    filters = np.minimum((bins - edges[:-2]) / np.diff(edges)[:-1], (edges[2:] - bins) / np.diff(edges)[1:])
+    filters = filters.clip(0)[:, filters.max(0) > 0]
+    return filters / filters.sum(0)
+
+
+def spectra(samples: Samples, window: int) -> Any:
+    """Amplitudes [frames, window // 2 + 1] of a quarter-hop STFT; a sine of amplitude 1 gives 0.5."""
+    hann = np.hanning(window + 1)[:-1]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, window // 2), window)[:: window // 4]
+    return np.abs(np.fft.rfft(frames * (hann / hann.sum())))
+
+
+def mel_distance(a: Samples, b: Samples) -> float:
+    found = []
+    for window, bands in ((256, 24), (512, 48), (1024, 80), (2048, 128)):
+        mels = [np.log(np.maximum(spectra(x, window) @ mel_filters(window, bands), FLOOR)) for x in (a, b)]
+        found.append(np.abs(mels[0] - mels[1]).mean())
+    return float(np.mean(found))
+
+
+def stft_distance(a: Samples, b: Samples) -> float:
+    found = []
+    for window in (512, 1024, 2048):
+        logs = [np.log(np.maximum(spectra(x, window), FLOOR)) for x in (a, b)]
+        found.append(np.abs(logs[0] - logs[1]).mean())
+    return float(np.mean(found))
+
+
+def si_sdr(a: Samples, b: Samples) -> float:
+    projected = a * float(a @ b) / float(a @ a + 1e-12)
+    return float(10 * np.log10((projected @ projected + 1e-12) / (np.square(b - projected).sum() + 1e-12)))
+
+
+def metrics(names: list[str]) -> dict[str, Callable[[Samples, Samples], float]]:
+    """Those that are asked for and installed."""
+    found: dict[str, Callable[[Samples, Samples], float]] = {
+        "mel": mel_distance,
+        "stft": stft_distance,
+        "si-sdr": si_sdr,
+    }
+    with suppress(ImportError):
+        import zimtohrli
+
+        judge = zimtohrli.Pyohrli()
+        found["zimtohrli"] = lambda a, b: float(zimtohrli.mos_from_zimtohrli(judge.distance(high(a), high(b))))
+    with suppress(ImportError):
+        from visqol import VisqolApi
+
+        api = VisqolApi()
+        api.create(mode="audio")
+        found["visqol"] = lambda a, b: float(
+            api.measure_from_arrays(high(a).astype(float), high(b).astype(float), 48000).moslqo
+        )
+    with suppress(ImportError):
+        from pesq import NoUtterancesError, pesq
+
+        def pesq_or_nan(a: Samples, b: Samples) -> float:
+            try:
+                return float(pesq(16000, soxr.resample(a, RATE, 16000), soxr.resample(b, RATE, 16000), "wb"))
+            except NoUtterancesError:
+                return math.nan
+
+        found["pesq"] = pesq_or_nan
+    return {name: metric for name, metric in found.items() if not names or name in names}
+
+
+def high(samples: Samples) -> Samples:
+    return soxr.resample(samples, RATE, 48000).astype(np.float32)
+
+
+WORSE_IS_HIGHER = ("mel", "stft")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, help="recordings to measure on")
+    parser.add_argument("--cache", type=Path, help="cache of examples/train: its held-out and unseen splits")
+    parser.add_argument("--count", type=int, default=6, help="clips of each kind and split of the cache")
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of a clip")
+    parser.add_argument("--model", default="nac_24khz")
+    parser.add_argument("--codebooks", type=int, nargs="*", default=[2, 4, 8, 16])
+    parser.add_argument("--weights", type=Path, help="weights of the model, instead of the installed ones")
+    parser.add_argument("--opus", type=float, nargs="*", default=[6, 8, 12, 24], help="nominal kbit/s")
+    parser.add_argument("--soundstream", type=Path, help="its weights, for speech at 3.2, 6 and 9.2 kbit/s")
+    parser.add_argument("--metrics", nargs="*", default=[])
+    args = parser.parse_args()
+
+    clips = [opened(path, args.seconds) for path in args.files]
+    if args.cache:
+        for split in ("held", "unseen"):
+            clips += cached(args.cache, split, args.count, args.seconds)
+    systems: list[Callable[[Samples, Path], tuple[Samples, int]]] = [silence]
+    systems += [Opus(kbps) for kbps in args.opus]
+    if args.soundstream:
+        systems += [Model("soundstream_16khz", count, args.soundstream) for count in (16, 30, 46)]
+    systems += [Model(args.model, count, args.weights) for count in args.codebooks]
+    measures = metrics(args.metrics)
+    kinds = sorted({clip.kind for clip in clips})
+    print(f"{len(clips)} clips: " + ", ".join(f"{sum(c.kind == k for c in clips)} {k}" for k in kinds))
+    print(f"{'system':22} {'kind':14} {'kbit/s':>7}" + "".join(f"{name:>16}" for name in measures))
+    for system in systems:
+        label = "silence" if system is silence else str(system)
+        rows: dict[str, list[list[float]]] = {}
+        for clip in clips:
+            if label.startswith("soundstream") and "speech" not in clip.kind and "files" not in clip.kind:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                result, size = system(clip.samples, Path(folder))
+            row = [size * 8 / len(clip.samples) * RATE / 1000]
+            for name, metric in measures.items():
+                skip = (name == "pesq" and "speech" not in clip.kind) or (
+                    label == "silence" and name in ("visqol", "pesq")
+                )
+                row.append(math.nan if skip else metric(clip.samples, result))
+            rows.setdefault(clip.kind, []).append(row)
+            rows.setdefault("all", []).append(row)
+        for kind, found in rows.items():
+            table = np.array(found)
+            cells = f"{label:22} {kind:14} {table[:, 0].mean():7.2f}"
+            for column, name in enumerate(measures, 1):
+                values = table[:, column][~np.isnan(table[:, column])]
+                if not len(values):
+                    cells += f"{'-':>16}"
+                    continue
+                worst = values.max() if name in WORSE_IS_HIGHER else values.min()
+                cells += f"{values.mean():8.2f} ({worst:5.2f})"
+            print(cells, flush=True)
+
+
+if __name__ == "__main__":
+    main()
