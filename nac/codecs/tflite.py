@@ -1,0 +1,106 @@
+"""Reading TFLite files without an interpreter: operators, their constants and their quantisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tflite.BuiltinOperator import BuiltinOperator
+from tflite.Model import Model
+from tflite.TensorType import TensorType
+
+from nac.errors import ModelError
+
+Array = npt.NDArray[Any]
+
+_KINDS = {code: kind for kind, code in vars(BuiltinOperator).items() if not kind.startswith("_")}
+_TYPES = {TensorType.FLOAT32: "<f4", TensorType.INT32: "<i4", TensorType.INT8: "i1"}
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An input or output of an operator.
+
+    ``values`` of a constant, else None; a quantised one stands for ``scale * (values - zero_point)``. Both are
+    empty where a tensor is not quantised, and have one element or one for each channel where it is.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    values: Array | None
+    scale: Array
+    zero_point: Array
+
+
+@dataclass(frozen=True)
+class Operator:
+    """``kind`` is a name of the TFLite schema, such as CONV_2D. Inputs left out are None."""
+
+    kind: str
+    inputs: tuple[Operand | None, ...]
+    outputs: tuple[Operand | None, ...]
+
+
+def read_operators(path: Path, subgraph: str, kinds: Collection[str]) -> list[Operator]:
+    """Operators of these kinds in one subgraph, in the order of execution.
+
+    Raises ModelError, which names the file, if it cannot be read or is not well formed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path.name}: {error.strerror or error}") from error
+    try:
+        return _operators(data, subgraph, kinds)
+    except ModelError as error:
+        raise ModelError(f"{path.name}: {error}") from None
+    except Exception as error:  # flatbuffers follows any offset it reads, and fails in any way
+        raise ModelError(f"{path.name}: not a TFLite file, or damaged") from error
+
+
+def _operators(data: bytes, subgraph: str, kinds: Collection[str]) -> list[Operator]:
+    if not Model.ModelBufferHasIdentifier(data, 0):
+        raise ModelError("not a TFLite file")
+    model = Model.GetRootAs(data, 0)
+    graphs = {graph.Name().decode(): graph for graph in map(model.Subgraphs, range(model.SubgraphsLength()))}
+    if subgraph not in graphs:
+        raise ModelError(f"no subgraph {subgraph!r}")
+    graph = graphs[subgraph]
+
+    @cache
+    def operand(index: int) -> Operand | None:
+        return None if index < 0 else _operand(model, graph.Tensors(index))
+
+    operators = []
+    for operator in map(graph.Operators, range(graph.OperatorsLength())):
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        kind = _KINDS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        if kind not in kinds:
+            continue
+        inputs = tuple(operand(operator.Inputs(i)) for i in range(operator.InputsLength()))
+        outputs = tuple(operand(operator.Outputs(i)) for i in range(operator.OutputsLength()))
+        operators.append(Operator(kind, inputs, outputs))
+    return operators
+
+
+def _operand(model: Any, tensor: Any) -> Operand:
+    name = tensor.Name().decode()
+    shape = tuple(tensor.Shape(i) for i in range(tensor.ShapeLength()))
+    values = None
+    buffer = model.Buffers(tensor.Buffer())
+    if buffer.DataLength() and tensor.Type() in _TYPES:
+        values = np.frombuffer(buffer.DataAsNumpy().tobytes(), _TYPES[tensor.Type()])
+        if values.size != math.prod(shape):
+            raise ModelError(f"tensor {name!r} has {values.size} values, not those of shape {list(shape)}")
+        values = values.reshape(shape)
+    quantisation = tensor.Quantization()
+    quantised = quantisation is not None and quantisation.ScaleLength() > 0
+    scale = quantisation.ScaleAsNumpy() if quantised else ()
+    zero_point = quantisation.ZeroPointAsNumpy() if quantised else ()
+    return Operand(name, shape, values, np.array(scale, np.float32), np.array(zero_point, np.int64))
