@@ -184,7 +184,7 @@ class Header:
 
     def _check_codec(self) -> None:
         _check(1 <= len(self.model.encode(errors="replace")) <= 127, "a model name of 1 to 127 bytes", self.model)
-        _check(self.model.isprintable(), "a printable model name", self.model)
+        _check(not any(map(_is_control, self.model)), "a model name without control characters", self.model)
         _check(_is_fingerprint(self.fingerprint), "a fingerprint of 16 hexadecimal digits", self.fingerprint)
         _check(1 <= self.sample_rate <= MAX_RATE, f"a sample rate of 1 to {MAX_RATE} Hz", self.sample_rate)
         _check(1 <= self.frame_samples <= MAX_FRAME, f"1 to {MAX_FRAME} samples a frame", self.frame_samples)
@@ -221,6 +221,10 @@ def _check_signature(found: bytes) -> None:
     if found.startswith((b"\x89NAC\n", b"\x09NAC\r\n")):
         raise DamageError("a .nac file that was transferred as text, which changed its bytes")
     raise FormatError("not a .nac file" if found else "not a .nac file: it is empty")
+
+
+def _is_control(character: str) -> bool:
+    return character < " " or "\x7f" <= character < "\xa0"
 
 
 def _is_fingerprint(digits: str) -> bool:

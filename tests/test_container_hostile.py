@@ -1,0 +1,97 @@
+"""Files made to do harm: nothing but a one-line error comes of them, in little memory and time."""
+
+import io
+import struct
+import time
+import tracemalloc
+from dataclasses import replace
+
+from container_files import SPEECH, UNKNOWN, CountingFile, Pipe, headers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nac.container import Chunk, Reader, Recovery, verify
+from nac.container.fields import varint
+from nac.container.header import SIGNATURE
+from nac.container.records import CHUNK, END, checksum, frame
+from nac.errors import FormatError
+
+
+def quiet(file, read):
+    """Read a file to its end: nothing but FormatError may come of it, in little memory and time."""
+    message = ""
+    tracemalloc.start()
+    begin = time.monotonic()
+    try:
+        read(file)
+    except FormatError as error:
+        message = str(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert "\n" not in message
+    assert len(message) < 300
+    assert peak < 8 << 20
+    assert time.monotonic() - begin < 5
+
+
+def read_in_every_way(data):
+    quiet(io.BytesIO(data), verify)
+    quiet(Pipe(data, most=1000), lambda pipe: list(Reader(pipe).chunks()))
+    quiet(io.BytesIO(data), lambda file: list(Recovery(file)))
+    quiet(io.BytesIO(data), lambda file: Reader(file).samples)
+
+
+@given(st.binary(max_size=300), st.integers(0, 5))
+def test_garbage_is_refused(garbage, kind):
+    """At any depth: as a file, behind a signature, as a body under a checksum that is right."""
+    head = SIGNATURE + b"\1" + varint(len(garbage))
+    start = SPEECH.to_bytes()
+    read_in_every_way(
+        [
+            garbage,
+            SIGNATURE + b"\1" + garbage,
+            head + garbage + checksum(head, garbage),
+            start + garbage,
+            start + frame(CHUNK, garbage) + frame(END, b"\0" + struct.pack("<I", 11)),
+            start + frame(END, garbage + struct.pack("<I", len(frame(END, garbage + bytes(4))))),
+        ][kind]
+    )
+
+
+@given(headers(), st.binary(max_size=80))
+def test_garbage_in_a_chunk_is_refused_or_makes_sense(header, garbage):
+    try:
+        chunk = Chunk.from_bytes(header, garbage)
+    except FormatError:
+        return
+    assert Chunk.from_bytes(header, chunk.to_bytes(header)) == chunk
+
+
+def test_a_small_file_that_claims_a_week_allocates_nothing():
+    week = replace(SPEECH, samples=48000 * 7 * 86400)
+    claims = [
+        frame(CHUNK, b"\0" + varint(1 << 39) + b"\0"),
+        frame(CHUNK, b"\0" + varint(1 << 20) + b"\0"),
+        b"C" + varint(1 << 24),
+        b"C" + varint((1 << 63) - 1),
+        b"E" + varint(1 << 24),
+    ]
+    for claim in claims:
+        data = week.to_bytes() + claim
+        assert len(data) < 100
+        read_in_every_way(data)
+
+
+def test_a_file_of_beginnings_of_chunks_is_searched_in_bounded_time():
+    """Every few bytes a chunk begins that could be true up to its checksum, and goes on to the end."""
+    size, start = 1 << 20, UNKNOWN.to_bytes()
+    data = bytearray(start)
+    while size - len(data) > 1000:
+        frames = size - len(data) - 100
+        body = varint(0) + varint(frames) + b"\0"
+        data += b"C" + varint(len(body) + 2 * -(-frames * 4 // 8)) + body
+    file = CountingFile(bytes(data) + bytes(size - len(data)))
+    parts = list(Recovery(file))
+    assert not [part for part in parts if isinstance(part, Chunk)]
+    assert file.count < 100 * size
