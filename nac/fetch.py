@@ -99,7 +99,7 @@ def hub_discard(path: Path) -> int:
 def hub_remove(repo: str, name: str) -> int:
     """Delete a file from huggingface_hub's cache, all revisions; the bytes freed."""
     folder = _hub_folder(repo)
-    freed = sum(hub_discard(path) for path in folder.glob(f"snapshots/*/{name}"))
+    freed = sum(hub_discard(path) for path in list(folder.glob(f"snapshots/*/{name}")))
     _hub_sweep(folder)
     if not any(path.is_file() for path in folder.glob("snapshots/**/*")):
         shutil.rmtree(folder, ignore_errors=True)

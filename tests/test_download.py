@@ -15,7 +15,7 @@ import pytest
 from hub_server import HubServer
 from toy_models import File, Web, command, data, environment, files, finish, kill, start, toy
 
-from nac import cache, models
+from nac import cache, fetch, models
 from nac.catalog import MODELS
 from nac.errors import ModelError
 
@@ -95,6 +95,20 @@ def test_what_was_there_is_dropped_if_the_file_may_be_another(server: HubServer,
     assert files(home) == ["w.bin"]
 
 
+def test_a_changed_file_is_sent_whole_in_one_answer(server: HubServer, home: Path) -> None:
+    cut_off(server)
+    server.plain["toy/w.bin"] = OTHER
+    assert models.download("toy").read_bytes() == OTHER
+    assert server.gets() == ["bytes=100000-"]  # with If-Range
+
+
+def test_a_server_that_sends_nothing_is_given_up(server: HubServer, home: Path) -> None:
+    server.faults.cut, server.faults.cuts = 0, 10
+    with pytest.raises(ModelError, match="cut off after 0 of 300000 bytes"):
+        models.download("toy")
+    assert len(server.gets()) == 1
+
+
 def test_a_server_without_ranges_starts_anew(server: HubServer, home: Path) -> None:
     cut_off(server)
     server.faults.ranges = False
@@ -115,6 +129,12 @@ def test_other_weights_than_published_leave_nothing(server: HubServer, home: Pat
         models.download("known")
     assert files(home) == []
     assert models.locate("known") is None
+
+
+def test_a_file_has_its_name_only_after_its_hash_was_checked(server: HubServer, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=SHA):
+        fetch.web(f"{server.url}/toy/w.bin", tmp_path / "w.bin", sha256="00")
+    assert files(tmp_path) == []
 
 
 def test_the_published_beginning_of_a_hash_counts(
@@ -147,9 +167,11 @@ def test_no_network_says_in_one_line_what_to_do(server: HubServer, home: Path) -
     server.stop()
     began = time.perf_counter()
     with pytest.raises(ModelError, match=r"cannot reach 127.0.0.1.*nac models download toy.*--weights") as caught:
-        models.load("toy")
-    assert "\n" not in str(caught.value)
+        models.download("toy")
     assert time.perf_counter() - began < 5
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match=r"cannot reach 127.0.0.1"):
+        models.load("toy")
 
 
 def test_without_download_nothing_is_fetched(server: HubServer, home: Path) -> None:

@@ -61,7 +61,9 @@ def test_a_cut_connection_is_resumed(server: HubServer, tmp_path: Path) -> None:
     server.faults.cut, server.faults.cuts = 11_000_000, 1
     run(server, tmp_path, TOY + "attempt(download, 'toy')")
     assert cached(tmp_path) == [large]
-    assert server.gets("cdn/") == ["", f"bytes={10 << 20}-"]
+    first, second = server.gets("cdn/")
+    assert first == ""
+    assert int(second.removeprefix("bytes=").removesuffix("-")) >= 10 << 20
 
 
 def test_other_weights_than_published_are_not_even_fetched(server: HubServer, tmp_path: Path) -> None:
