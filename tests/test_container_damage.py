@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from container_files import SPEECH, UNKNOWN, Pipe, speech
 
-from nac.container import Chunk, Lost, Reader, Recovery, Writer, verify
+from nac.container import Chunk, Index, Lost, Reader, Recovery, Writer, verify
+from nac.container.index import End
 from nac.container.records import CHUNK, END, frame
 from nac.errors import DamageError, FormatError
 
@@ -119,3 +120,30 @@ def test_more_samples_than_the_frames_hold_are_damage():
     body = b"\0" + struct.pack("<I", 11)
     with pytest.raises(DamageError, match="the frames hold 19200"):
         verify(io.BytesIO(header.to_bytes() + record + frame(END, body)))
+
+
+def test_a_chunk_that_comes_twice_is_given_once():
+    data, chunks = speech()
+    index = Reader(io.BytesIO(data)).index
+    first = data[index[0].offset : index[1].offset]
+    twice = data[: index[1].offset] + first + data[index[1].offset :]
+    with pytest.raises(DamageError, match="frame 0 comes after frame 19"):
+        verify(io.BytesIO(twice))
+    one, lost, *others = Recovery(io.BytesIO(twice))
+    assert [one, *others] == chunks
+    assert str(lost) == f"no sound lost (bytes {index[1].offset} to {index[1].offset + len(first) - 1})"
+
+
+def test_a_wrong_index_is_noticed_where_it_leads():
+    data, chunks = speech()
+    index = Reader(io.BytesIO(data)).index
+    wrong = Index()
+    for entry in (index[0], index[1], index[2]._replace(first_frame=41)):
+        wrong.append(entry)
+    end = len(data) - data[-8]
+    reader = Reader(io.BytesIO(data[:end] + End(57600, wrong.to_bytes()).to_bytes()))
+    assert reader.chunk(1) == chunks[1]
+    with pytest.raises(DamageError, match="index"):
+        reader.chunk(2)
+    with pytest.raises(DamageError, match="index"):
+        list(reader.chunks())

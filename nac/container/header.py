@@ -6,6 +6,7 @@ import math
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 
 from nac.codecs.base import Codebook, CodecSpec, Segment
 from nac.container.fields import Fields, text, varint
@@ -183,7 +184,9 @@ class Header:
         return header
 
     def _check_codec(self) -> None:
-        _check(1 <= len(self.model.encode(errors="replace")) <= 127, "a model name of 1 to 127 bytes", self.model)
+        for written in (self.model, *chain(*self.tags)):
+            text(written)
+        _check(1 <= len(self.model.encode()) <= 127, "a model name of 1 to 127 bytes", self.model)
         _check(not any(map(_is_control, self.model)), "a model name without control characters", self.model)
         _check(_is_fingerprint(self.fingerprint), "a fingerprint of 16 hexadecimal digits", self.fingerprint)
         _check(1 <= self.sample_rate <= MAX_RATE, f"a sample rate of 1 to {MAX_RATE} Hz", self.sample_rate)

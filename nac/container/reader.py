@@ -84,8 +84,7 @@ class Reader:
         entry = self.index[number]
         self._source.seek(entry.offset)
         record = self._record(self.header.spec.start(entry.first_frame) / self.header.sample_rate)
-        chunk = self._parse(record)
-        if record.type != CHUNK or chunk.first_frame != entry.first_frame:
+        if record.type != CHUNK or (chunk := self._parse(record)).first_frame != entry.first_frame:
             raise DamageError(f"the index does not agree with the chunk at byte {entry.offset}")
         return chunk
 

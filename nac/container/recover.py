@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -14,6 +15,10 @@ from nac.container.timeline import Lost, Timeline
 from nac.errors import DamageError, FormatError
 
 _BLOCK = 1 << 20
+# What a chunk begins with: type, length, first frame, frames, form. The lookahead finds those that overlap, too.
+_BEGINNING = re.compile(
+    rb"(?=C[\x80-\xff]{0,3}[\x00-\x7f][\x80-\xff]{0,5}[\x00-\x7f][\x80-\xff]{0,2}[\x00-\x7f][\x00-\x3f])"
+)
 _HEAD = 64  # bytes: more than a chunk's fields before its scales and layers ever take
 
 
@@ -102,16 +107,15 @@ class Recovery:
         while position < stop:
             self._source.seek(position)
             block = self._source.read(_BLOCK + _HEAD)
-            at = block.find(CHUNK)
-            while 0 <= at < _BLOCK:
-                length = self._chunk_length(block[at : at + _HEAD])
+            for match in _BEGINNING.finditer(block):
+                at = match.start()
+                length = self._chunk_length(block[at : at + _HEAD]) if at < _BLOCK else 0
                 if length and position + at + length <= stop:
                     self._patience -= length
                     if self._patience < 0:
                         return None
                     if record := self._whole(position + at, stop):
                         return record
-                at = block.find(CHUNK, at + 1)
             position += _BLOCK
         return None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nac.container.chunk import Chunk
 from nac.container.header import Header
-from nac.errors import FormatError
+from nac.errors import DamageError
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,11 @@ class Timeline:
         self.begun = False
 
     def add(self, chunk: Chunk) -> None:
-        """Take the next chunk. Raises FormatError if it begins before the end of the last one."""
+        """Take the next chunk. Raises DamageError if it begins before the end of the last one."""
         if self.begun and chunk.first_frame < self.next_frame:
-            raise FormatError(f"chunk: frame {chunk.first_frame} comes after frame {self.next_frame - 1}")
+            raise DamageError(
+                f"a chunk out of order: frame {chunk.first_frame} comes after frame {self.next_frame - 1}"
+            )
         self.begun = True
         self.next_frame = chunk.first_frame + chunk.frames
         # The last frame of an overhang is the first of a segment that its number does not tell of.

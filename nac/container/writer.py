@@ -10,7 +10,7 @@ from nac.container.header import Header
 from nac.container.index import End, Entry, Index
 from nac.container.records import CHUNK, frame
 from nac.container.timeline import Timeline
-from nac.errors import FormatError
+from nac.errors import DamageError
 
 
 class Writer:
@@ -34,7 +34,7 @@ class Writer:
         record = frame(CHUNK, chunk.to_bytes(self._header))
         try:
             self._timeline.add(chunk)
-        except FormatError as error:
+        except DamageError as error:
             raise ValueError(str(error)) from None
         self._index.append(Entry(self.bytes_written, chunk.first_frame))
         self._write(record)
