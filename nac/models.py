@@ -102,11 +102,13 @@ def load(
     standard error. Raises ModelError where the model is unknown or its weights are absent, wrong or not to be had.
     """
     model = find(name)
-    target = resolve_device(device)
     local = _local(model, Path(weights) if weights is not None else None, revision)
-    if local is None:
-        local = _download(model, revision, progress) if download else _present(model, revision)
-    _verify(model, local)
+    if local:
+        _verify(model, local)
+    elif not download:
+        raise _absent(model)
+    target = resolve_device(device)  # a wrong one is told before a long download
+    local = local or _download(model, revision, progress)
     codec = _read(model.spec, local.path, target)
     if not local.own:
         cache.record_fingerprint(name, codec.spec.fingerprint)
@@ -168,7 +170,9 @@ def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = 
     """
     here = present()
     if not here:
-        raise ModelError("no model is on this machine; `nac models` lists them, `nac models download NAME` fetches one")
+        raise ModelError(
+            "no model is on this machine; `nac models` lists them, `nac models download NAME` fetches one"
+        )
     rate = (DEFAULT_KBPS if kbps is None else kbps) / channels
     best = next(names for least, names in _BEST if rate >= least)
     failure = None
@@ -244,8 +248,12 @@ def _local(model: Model, weights: Path | None, revision: str | None, *, sure: bo
 def _present(model: Model, revision: str | None) -> _Local:
     local = _local(model, None, revision)
     if local is None:
-        raise ModelError(f"the weights of {model.name} are not on this machine; {_advice(model)}")
+        raise _absent(model)
     return local
+
+
+def _absent(model: Model) -> ModelError:
+    return ModelError(f"the weights of {model.name} are not on this machine; {_advice(model)}")
 
 
 def _own(model: Model, sure: bool) -> _Local | None:
