@@ -1,14 +1,8 @@
-"""A second reader of .nac files, written from formats/nac-v1.md alone: it imports nothing from nac.
+"""A second reader of .nac files, written from formats/nac-v1.md alone: it imports nothing from nac."""
 
-python tests/second_reader.py FILE
-"""
-
-import json
 import math
 import struct
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 RATES = [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000]
 KNOWN, TAGS, SEGMENTS, SCALES, UNIFORM, START, GAIN = (2**n for n in range(7))
@@ -90,7 +84,8 @@ def read_header(file):
     flags = body.varint()
     refuse_unless(flags < 128, "unknown flags")
     header["model"], header["fingerprint"] = body.text(), body.take(8).hex()
-    refuse_unless(1 <= len(header["model"].encode()) <= 127, "bad model name")
+    control = any(c < " " or "\x7f" <= c <= "\x9f" for c in header["model"])
+    refuse_unless(1 <= len(header["model"].encode()) <= 127 and not control, "bad model name")
     header["sample_rate"], header["frame_samples"] = body.rate(), body.varint()
     count = body.varint()
     refuse_unless(1 <= count <= 255, "bad codebooks")
@@ -98,6 +93,8 @@ def read_header(file):
     refuse_unless(all(1 <= bits <= 16 and 1 <= codes <= 2**20 for bits, codes in books), "bad codebooks")
     header["codebooks"] = books * count if flags & UNIFORM else books
     header["segment"] = [body.varint(), body.varint()] if flags & SEGMENTS else None
+    frames, stride = header["segment"] or (1, 1)
+    refuse_unless(1 <= frames <= 2**20 and 1 <= stride <= frames * header["frame_samples"], "bad segment")
     header["has_scale"] = bool(flags & SCALES)
     layout = body.u8()
     refuse_unless(not layout & 0x8C, "unknown layout")
@@ -113,6 +110,12 @@ def read_header(file):
     header["gain"] = body.f32() if flags & GAIN else 1.0
     header["tags"] = [[body.text(), body.text()] for _ in range(body.varint())] if flags & TAGS else []
     body.finish()
+    rates = header["sample_rate"], header["original_sample_rate"]
+    refuse_unless(all(1 <= rate <= 2**24 for rate in rates), "bad rate")
+    refuse_unless(1 <= header["frame_samples"] <= 2**20, "bad frame")
+    refuse_unless(max(header["samples"] or 0, header["start"]) < 2**48, "too many samples")
+    refuse_unless(header["start"] or not flags & START, "bad start")
+    refuse_unless(1e-38 < header["gain"] < 1e38, "bad gain")
     return header
 
 
@@ -193,7 +196,3 @@ def read_records(file, header, chunks):
     reached = (header["start"] + samples - 1) * header["sample_rate"] < end * header["original_sample_rate"]
     refuse_unless(reached if chunks else samples == 0, "samples without frames")
     return samples
-
-
-if __name__ == "__main__":
-    print(json.dumps(read(Path(sys.argv[1]).read_bytes())))
