@@ -2,7 +2,7 @@
 
 The signal is converted one second at a time: whatever the rates, ``in_rate`` samples become ``out_rate`` samples.
 Each second is handed to soxr with enough of its neighbours that the result is the same as for the whole signal
-(to 1e-6), and since the seconds are counted from the start of the signal, a conversion that begins in the middle
+(to 1e-5), and since the seconds are counted from the start of the signal, a conversion that begins in the middle
 gives exactly the samples that one from the start gives there.
 """
 
