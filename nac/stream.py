@@ -37,13 +37,13 @@ class Plan:
 class Windows:
     """A function of frames applied along a signal that arrives in parts.
 
-    ``apply(inputs, first)`` maps tensors [..., n * in_units[i]] of n frames, of which the first is number
-    ``first``, to tensors [..., n * out_units[j]].
+    ``apply(inputs, first, wanted)`` maps tensors [..., n * in_units[i]] of n frames, of which the first is number
+    ``first``, to tensors [..., n * out_units[j]]; those outside the frames ``wanted`` are not looked at.
     """
 
     def __init__(
         self,
-        apply: Callable[[Tensors, int], Tensors],
+        apply: Callable[[Tensors, int, range], Tensors],
         plan: Plan,
         in_units: tuple[int, ...],
         out_units: tuple[int, ...],
@@ -87,7 +87,8 @@ class Windows:
         low = max(base - plan.left, self._origin)
         high = min(base + plan.window + plan.right, self.end)
         stop = min(base + plan.window, self.end)
-        outputs = self._apply(self._slice(inputs, self._in_units, low - self._first, high - self._first), low)
+        window = self._slice(inputs, self._in_units, low - self._first, high - self._first)
+        outputs = self._apply(window, low, range(max(base, self._origin), stop))
         given = self._slice(outputs, self._out_units, self._next - low, stop - low)
         self._next = stop
         return given
@@ -132,6 +133,10 @@ class WindowedCodec(Codec):
         ``first`` is the number of the first frame, for networks that draw noise by position.
         """
 
+    def decode_window(self, arrays: Tensors, first: int, wanted: range) -> Tensor:
+        """The same where only the frames ``wanted`` matter; the others, which are context, may be anything."""
+        return self.decode_frames(arrays, first)
+
     def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> WindowedEncoder:
         return WindowedEncoder(self, self.spec.check_codebooks(codebooks), origin)
 
@@ -149,7 +154,7 @@ class WindowedEncoder:
         self._codec, self._origin = codec, origin
         self._out_units = tuple(c.codes_per_frame for c in codec.spec.codebooks[:codebooks])
         self._windows = Windows(
-            lambda inputs, _: codec.encode_frames(inputs[0], codebooks),
+            lambda inputs, *_: codec.encode_frames(inputs[0], codebooks),
             codec.encode_plan,
             (codec.spec.frame_samples,),
             self._out_units,
@@ -203,7 +208,7 @@ class WindowedDecoder:
         self._batch = codes.arrays[0].shape[0]
         if self._windows is None:
             self._windows = Windows(
-                lambda inputs, first: (self._codec.decode_frames(inputs, first),),
+                lambda *window: (self._codec.decode_window(*window),),
                 self._codec.decode_plan,
                 tuple(c.codes_per_frame for c in spec.codebooks[: len(codes.arrays)]),
                 (spec.frame_samples,),

@@ -1,9 +1,20 @@
-"""What the families share: receptive fields computed from the layers."""
+"""What the families share: layers in time-major layout, and receptive fields computed from them.
+
+Signals are float32 [B, T, channels]. In this layout a convolution is a sum of matrix products of shifted views, a
+strided one is the same over groups of steps, a transposed one gives its steps already in order, and nothing is
+copied or unfolded: on a CPU such a network runs near the speed of its matrix products.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nac.errors import ModelError
 
 
 class Span(NamedTuple):
@@ -36,3 +47,317 @@ def context(needs: Callable[[Span], Span], *, in_units: int, out_units: int) -> 
     """
     low, high = needs(Span(0, out_units - 1))
     return max(0, -(low // in_units)), max(0, high // in_units)
+
+
+class Layer(Protocol):
+    """A step of a network over audio or features in time-major layout, float32 [B, T, channels]."""
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
+    def needs(self, span: Span, /) -> Span:
+        """The inputs that the outputs ``span`` depend on."""
+        ...
+
+
+class Pointwise:
+    """Base of the layers whose outputs depend on the input of the same step alone."""
+
+    def needs(self, span: Span) -> Span:
+        return span
+
+
+class Chain:
+    """Layers one after the other."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = tuple(layers)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def needs(self, span: Span) -> Span:
+        for layer in reversed(self.layers):
+            span = layer.needs(span)
+        return span
+
+
+class Weights:
+    """The tensors of a checkpoint by name, ticked off as a network takes them.
+
+    What is missing or has another shape is noted and stood in for by zeros, so that :meth:`finish` can tell all.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
+        self._tensors, self._device = tensors, torch.device(device)
+        self._taken: set[str] = set()
+        self._missing: list[str] = []
+        self._misshapen: list[str] = []
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """The tensor of that name, float32 on the device."""
+        self._taken.add(name)
+        if name not in self._tensors:
+            self._missing.append(name)
+        elif (found := tuple(self._tensors[name].shape)) != shape:
+            self._misshapen.append(f"{name} {list(found)} instead of {list(shape)}")
+        else:
+            return self._tensors[name].to(self._device, torch.float32)
+        return torch.zeros(shape, device=self._device)
+
+    def finish(self) -> None:
+        """Raise ModelError, naming the tensors, unless exactly those of the checkpoint were taken."""
+        extra = sorted(self._tensors.keys() - self._taken)
+        found = {"missing": self._missing, "unknown": extra, "of a wrong shape": self._misshapen}
+        troubles = [f"tensors {what}: {_some(names)}" for what, names in found.items() if names]
+        if troubles:
+            raise ModelError(f"not the weights of this model: {'; '.join(troubles)}")
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def each(function: Callable[..., tuple[Tensor, ...]], *batch: Tensor) -> tuple[Tensor, ...]:
+    """A function of batches [B, ...]: at once on a GPU, item by item on a CPU.
+
+    A CPU gains nothing from batches of long signals, and the rounding of a product may depend on its shape:
+    one by one, an item's result does not depend on what else is in the batch.
+    """
+    if batch[0].is_cuda or batch[0].shape[0] == 1:
+        return function(*batch)
+    results = [
+        function(*items) for items in zip(*(tensor.chunk(tensor.shape[0]) for tensor in batch), strict=True)
+    ]
+    return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
+
+
+def accumulate(out: Tensor, x: Tensor, matrix: Tensor) -> None:
+    """``out += x @ matrix`` for [B, T, o], [B, T, i] and [i, o]; ``x`` may be a strided view."""
+    out.baddbmm_(x, matrix.expand(x.shape[0], -1, -1))
+
+
+class Conv:
+    """A convolution without padding of its own: one matrix product for each tap, summed in place.
+
+    ``weight`` [out, in, kernel] as in torch; ``kernel`` is a multiple of ``stride``: then it is a convolution of
+    stride 1 over groups of ``stride`` steps, which in time-major layout lie side by side already.
+    ``pad``: the zeros (before, after) that the network puts around the input, for :class:`Padded` and the like.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, *, stride: int = 1, dilation: int = 1, pad: tuple[int, int] = (0, 0)
+    ) -> None:
+        out, channels, self.kernel = weight.shape
+        self.stride, self.dilation, self.pad = stride, dilation, pad
+        taps = weight.permute(2, 1, 0).reshape(self.kernel // stride, stride * channels, out)
+        # Thin inputs make poor products: their taps are laid side by side instead.
+        self._thin = stride * channels < 8
+        self._taps = taps.reshape(1, -1, out).contiguous() if self._thin else taps.contiguous()
+        self._bias = bias
+
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """[B, T, in] -> [B, (T - reach) // stride + 1, out]; added in place to ``onto`` if that is given."""
+        batch, steps, _ = x.shape
+        groups = steps // self.stride
+        if self._thin:
+            x = x.unfold(1, self.kernel, 1).transpose(2, 3).reshape(batch, -1, self._taps.shape[1])
+            groups = x.shape[1]
+        elif self.stride > 1:
+            x = x[:, : groups * self.stride].reshape(batch, groups, -1)
+        length = groups - (len(self._taps) - 1) * self.dilation
+        out = self._bias.repeat(batch, length, 1) if onto is None else onto.add_(self._bias)
+        for k, tap in enumerate(self._taps):
+            accumulate(out, x[:, k * self.dilation : k * self.dilation + length], tap)
+        return out
+
+    def needs(self, span: Span) -> Span:
+        return conv_span(span, kernel=self.kernel, stride=self.stride, dilation=self.dilation, left=self.pad[0])
+
+
+class ToAudio:
+    """A convolution to few channels, [B, T, in] -> [B, T - kernel + 1, out], as one product for all taps."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, pad: tuple[int, int] = (0, 0)) -> None:
+        self.out, channels, self.kernel = weight.shape
+        self.pad = pad
+        self._matrix = weight.permute(1, 2, 0).reshape(channels, -1).contiguous()
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        parts = (x @ self._matrix).view(x.shape[0], x.shape[1], self.kernel, self.out)
+        length = x.shape[1] - self.kernel + 1
+        out = parts[:, :length, 0] + self._bias
+        for k in range(1, self.kernel):
+            out += parts[:, k : k + length, k]
+        return out
+
+    def needs(self, span: Span) -> Span:
+        return conv_span(span, kernel=self.kernel, left=self.pad[0])
+
+
+class Transposed:
+    """A transposed convolution of kernel ``2 * stride``: a step and the one before give ``stride`` steps.
+
+    ``weight`` [in, out, 2 * stride] as in torch. ``pad`` steps of input are expected around the signal, and of the
+    ``(T + sum(pad) - 1) * stride`` steps that come out, the first ``trim`` are cut off and ``length(T)`` are kept.
+    ``short``: the network has no output padding, and gives so many steps less than ``T * stride``.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, *, pad: tuple[int, int] = (1, 1), trim: int = 0, short: int = 0
+    ) -> None:
+        channels, self.out, kernel = weight.shape
+        self.stride, self.pad, self.trim, self.short = kernel // 2, pad, trim, short
+        taps = weight.reshape(channels, self.out, 2, self.stride).permute(2, 0, 3, 1)
+        self._conv = Conv(taps.flip(0).reshape(2, channels, -1).permute(2, 1, 0), bias.repeat(self.stride))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        length = (x.shape[1] - sum(self.pad)) * self.stride - self.short
+        steps = self._conv(x)
+        return steps.reshape(x.shape[0], -1, self.out)[:, self.trim : self.trim + length]
+
+    def needs(self, span: Span) -> Span:
+        return transposed_span(span, kernel=2 * self.stride, stride=self.stride, trim=self.trim)
+
+
+class Depthwise:
+    """A convolution of each channel by itself; ``weight`` [channels, 1, kernel]."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, dilation: int = 1, pad: tuple[int, int] = (0, 0)) -> None:
+        self.channels, _, self.kernel = weight.shape
+        self.dilation, self.pad = dilation, pad
+        self._weight = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        # Time-major [B, T, C] is an image [B, C, 1, T] in channels-last layout, for which there are fast kernels.
+        image = x.transpose(1, 2).unsqueeze(2)
+        out = functional.conv2d(image, self._weight, self._bias, dilation=(1, self.dilation), groups=self.channels)
+        return out.squeeze(2).transpose(1, 2)
+
+    def needs(self, span: Span) -> Span:
+        return conv_span(span, kernel=self.kernel, dilation=self.dilation, left=self.pad[0])
+
+
+class Convolution(Protocol):
+    """What may follow a padding: a layer that says how much of it."""
+
+    pad: tuple[int, int]
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
+    def needs(self, span: Span, /) -> Span: ...
+
+
+class Padded:
+    """Zeros around the signal, then a convolution."""
+
+    def __init__(self, conv: Convolution) -> None:
+        self.conv, self.needs = conv, conv.needs
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.conv(functional.pad(x, (0, 0, *self.conv.pad)))
+
+
+class Tanh(Pointwise):
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.tanh_()
+
+
+class Snake:
+    """``x + sin(a x)^2 / (a + 1e-9)``, with ``a`` for each channel (Ziyin et al. 2020, arXiv:2006.08195)."""
+
+    def __init__(self, alpha: Tensor) -> None:
+        self._alpha = alpha.reshape(-1)
+        self._inverse = (self._alpha + 1e-9).reciprocal()
+
+    def __call__(self, x: Tensor, pad: tuple[int, int] = (0, 0)) -> Tensor:
+        """[B, T, C] -> [B, T + sum(pad), C]: the result lies between zeros, as the next convolution wants it."""
+        batch, steps, channels = x.shape
+        out = x.new_empty(batch, pad[0] + steps + pad[1], channels)
+        out[:, : pad[0]] = 0
+        out[:, pad[0] + steps :] = 0
+        middle = out[:, pad[0] : pad[0] + steps]
+        torch.mul(x, self._alpha, out=middle).sin_().square_()
+        torch.addcmul(x, middle, self._inverse, out=middle)
+        return out
+
+
+class SnakeConv:
+    """Snake, zeros around, a convolution."""
+
+    def __init__(self, snake: Snake, conv: Convolution) -> None:
+        self.conv, self.needs = conv, conv.needs
+        self._snake = snake
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.conv(self._snake(x, self.conv.pad))
+
+
+class Residual:
+    """``x + last(snake(first(x)))``, added to ``x`` in place; ``last`` is pointwise."""
+
+    def __init__(self, first: SnakeConv, snake: Snake, last: Conv) -> None:
+        self.needs = first.needs
+        self._first, self._snake, self._last = first, snake, last
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._last(self._snake(self._first(x)), onto=x)
+
+
+def snake(weights: Weights, name: str, channels: int) -> Snake:
+    return Snake(weights.take(f"{name}.alpha", 1, channels, 1))
+
+
+def conv(weights: Weights, name: str, inner: int, outer: int, kernel: int, dilation: int = 1) -> Conv:
+    """A convolution that keeps the length."""
+    weight, bias = weights.take(f"{name}.weight", outer, inner, kernel), weights.take(f"{name}.bias", outer)
+    reach = (kernel - 1) * dilation // 2
+    return Conv(weight, bias, dilation=dilation, pad=(reach, reach))
+
+
+def depthwise(weights: Weights, name: str, channels: int, kernel: int, dilation: int = 1) -> Depthwise:
+    """The same for each channel by itself."""
+    weight, bias = weights.take(f"{name}.weight", channels, 1, kernel), weights.take(f"{name}.bias", channels)
+    reach = (kernel - 1) * dilation // 2
+    return Depthwise(weight, bias, dilation=dilation, pad=(reach, reach))
+
+
+def down(weights: Weights, name: str, inner: int, outer: int, stride: int) -> Conv:
+    """A convolution of kernel ``2 * stride`` that divides the length by ``stride``."""
+    weight, bias = weights.take(f"{name}.weight", outer, inner, 2 * stride), weights.take(f"{name}.bias", outer)
+    before = (stride + 1) // 2
+    return Conv(weight, bias, stride=stride, pad=(before, stride - before))
+
+
+def up(weights: Weights, name: str, inner: int, outer: int, stride: int, short: int = 0) -> Transposed:
+    """A transposed convolution that multiplies the length by ``stride`` (less ``short``)."""
+    weight, bias = weights.take(f"{name}.weight", inner, outer, 2 * stride), weights.take(f"{name}.bias", outer)
+    return Transposed(weight, bias, trim=(stride + 1) // 2, short=short)
+
+
+def to_audio(weights: Weights, name: str, channels: int, kernel: int) -> ToAudio:
+    """The convolution that ends a decoder."""
+    weight, bias = weights.take(f"{name}.weight", 1, channels, kernel), weights.take(f"{name}.bias", 1)
+    return ToAudio(weight, bias, pad=(kernel // 2, kernel // 2))
+
+
+def residual_units(weights: Weights, name: str, first: int, channels: int, *, by_channel: bool) -> list[Layer]:
+    """The three residual units of a block of DAC or SNAC, numbered from ``first``: kernel 7, dilations 1, 3, 9."""
+    wide = depthwise if by_channel else lambda w, n, c, k, d: conv(w, n, c, c, k, d)
+    units: list[Layer] = []
+    for unit, dilation in enumerate((1, 3, 9), first):
+        inside = f"{name}.{unit}.block"
+        units.append(
+            Residual(
+                SnakeConv(
+                    snake(weights, f"{inside}.0", channels), wide(weights, f"{inside}.1", channels, 7, dilation)
+                ),
+                snake(weights, f"{inside}.2", channels),
+                conv(weights, f"{inside}.3", channels, channels, 1),
+            )
+        )
+    return units

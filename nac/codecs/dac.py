@@ -1,0 +1,118 @@
+"""DAC, the Descript Audio Codec (Kumar et al. 2023, arXiv:2306.06546).
+
+An encoder of residual units with Snake and strided convolutions, residual quantisation in few dimensions, and a
+decoder that mirrors the encoder (section 3 and appendix A). Nothing is causal and nothing remembers: the
+receptive field is finite, and a long signal is processed in windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nac.codecs import rvq
+from nac.codecs.base import CodecSpec
+from nac.codecs.layers import (
+    Chain,
+    Layer,
+    Padded,
+    SnakeConv,
+    Tanh,
+    Weights,
+    context,
+    conv,
+    down,
+    each,
+    residual_units,
+    snake,
+    to_audio,
+    up,
+)
+from nac.stream import Plan, WindowedCodec
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Hyper-parameters: strides in the encoder's order, channels at either end, width of the latent vectors."""
+
+    strides: tuple[int, ...] = (2, 4, 8, 8)
+    latent: int = 1024
+    encoder: int = 64
+    decoder: int = 1536
+    codebook: int = 8
+
+
+SHAPES = {
+    "dac_16khz": Shape((2, 4, 5, 8)),
+    "dac_24khz": Shape((2, 4, 5, 8)),
+    "dac_44khz": Shape(),
+    "dac_44khz_16kbps": Shape(latent=128),
+}
+
+WINDOW = 192  # frames; measured: context costs more in shorter windows, memory in longer ones
+
+
+def _encoder(weights: Weights, shape: Shape) -> Chain:
+    width = shape.encoder
+    layers: list[Layer] = [Padded(conv(weights, "encoder.block.0", 1, width, 7))]
+    for block, stride in enumerate(shape.strides, 1):
+        name = f"encoder.block.{block}.block"
+        layers += residual_units(weights, name, 0, width, by_channel=False)
+        narrow = down(weights, f"{name}.4", width, 2 * width, stride)
+        layers.append(SnakeConv(snake(weights, f"{name}.3", width), narrow))
+        width *= 2
+    end = len(shape.strides) + 1
+    last = conv(weights, f"encoder.block.{end + 1}", width, shape.latent, 3)
+    return Chain([*layers, SnakeConv(snake(weights, f"encoder.block.{end}", width), last)])
+
+
+def _decoder(weights: Weights, shape: Shape) -> Chain:
+    width = shape.decoder
+    layers: list[Layer] = [Padded(conv(weights, "decoder.model.0", shape.latent, width, 7))]
+    for block, stride in enumerate(reversed(shape.strides), 1):
+        name = f"decoder.model.{block}.block"
+        # No output padding: an odd stride loses the last step, and what follows sees zeros there.
+        wide = up(weights, f"{name}.1", width, width // 2, stride, short=stride % 2)
+        width //= 2
+        layers.append(SnakeConv(snake(weights, f"{name}.0", 2 * width), wide))
+        layers += residual_units(weights, name, 2, width, by_channel=False)
+    end = len(shape.strides) + 1
+    last = to_audio(weights, f"decoder.model.{end + 1}", width, 7)
+    return Chain([*layers, SnakeConv(snake(weights, f"decoder.model.{end}", width), last), Tanh()])
+
+
+class Dac(WindowedCodec):
+    """DAC at 16, 24 or 44.1 kHz, one channel.
+
+    ``tensors`` are those of the original checkpoints with weight norm folded; ModelError if they are not.
+    """
+
+    def __init__(self, spec: CodecSpec, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
+        self.spec, self.device = spec, torch.device(device)
+        shape, weights = SHAPES[spec.name], Weights(tensors, device)
+        self._encoder, self._decoder = _encoder(weights, shape), _decoder(weights, shape)
+        self._quantisers = [
+            rvq.Projected(weights, f"quantizer.quantizers.{i}", 2**book.bits, shape.codebook, shape.latent)
+            for i, book in enumerate(spec.codebooks)
+        ]
+        weights.finish()
+        hop = prod(shape.strides)
+        left, right = context(self._encoder.needs, in_units=hop, out_units=1)
+        self.encode_plan = Plan(left, right, WINDOW)
+        left, right = context(self._decoder.needs, in_units=1, out_units=hop)
+        self.decode_plan = Plan(left, right, WINDOW)
+
+    def encode_frames(self, audio: Tensor, codebooks: int) -> tuple[Tensor, ...]:
+        quantisers = self._quantisers[:codebooks]
+        return each(lambda x: rvq.encode(quantisers, self._encoder(x)), audio.transpose(1, 2))
+
+    def decode_frames(self, arrays: tuple[Tensor, ...], first: int) -> Tensor:
+        (audio,) = each(lambda *codes: (self._decoder(rvq.decode(self._quantisers, codes)),), *arrays)
+        # At 16 and 24 kHz the network ends 8 samples early; nothing says what they should be.
+        missing = arrays[0].shape[-1] * self.spec.frame_samples - audio.shape[1]
+        return functional.pad(audio.transpose(1, 2), (0, missing))

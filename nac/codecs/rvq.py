@@ -1,0 +1,84 @@
+"""Residual vector quantisation (Zeghidour et al. 2021, arXiv:2107.03312, section III-C).
+
+Each codebook quantises what the coarser ones left. Vectors are float32 [B, T, D], codes int64 [B, T].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nac.codecs.layers import Weights
+
+
+class Quantiser(Protocol):
+    """One codebook with whatever stands around it."""
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        """[B, T, D] -> the numbers of the nearest entries."""
+        ...
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The inverse, as near as it gets: [B, T, D]."""
+        ...
+
+
+def encode(quantisers: Sequence[Quantiser], vectors: Tensor) -> tuple[Tensor, ...]:
+    """Codes of all ``quantisers``, coarse to fine."""
+    codes, rest = [], vectors
+    for quantiser in quantisers:
+        codes.append(quantiser.encode(rest))
+        if len(codes) < len(quantisers):
+            rest = rest - quantiser.decode(codes[-1])
+    return tuple(codes)
+
+
+def decode(quantisers: Sequence[Quantiser], codes: Sequence[Tensor]) -> Tensor:
+    """The vectors of a prefix of all codes."""
+    parts = [quantiser.decode(layer) for quantiser, layer in zip(quantisers, codes, strict=False)]
+    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+
+class Euclidean:
+    """The nearest entry by Euclidean distance (EnCodec)."""
+
+    def __init__(self, weights: Weights, name: str, size: int, dimension: int) -> None:
+        self._entries = weights.take(name, size, dimension)
+        # |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2), where the first term is the same for all entries.
+        self._columns = self._entries.t().contiguous()
+        self._offset = self._entries.square().sum(1) * -0.5
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        return (vectors @ self._columns).add_(self._offset).argmax(-1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return self._entries[codes]
+
+
+class Projected:
+    """The entry nearest in direction after a projection to few dimensions (DAC, section 3.2; SNAC).
+
+    With ``stride``, vectors are averaged over so many steps, and each code stands for all of them.
+    """
+
+    def __init__(self, weights: Weights, name: str, size: int, narrow: int, wide: int, stride: int = 1) -> None:
+        self.stride = stride
+        self._into = weights.take(f"{name}.in_proj.weight", narrow, wide, 1)[..., 0].t().contiguous()
+        self._into_bias = weights.take(f"{name}.in_proj.bias", narrow)
+        self._out = weights.take(f"{name}.out_proj.weight", wide, narrow, 1)[..., 0].t().contiguous()
+        self._out_bias = weights.take(f"{name}.out_proj.bias", wide)
+        self._entries = weights.take(f"{name}.codebook.weight", size, narrow)
+        # Of unit vectors the nearest has the largest product, whatever the length of the one sought.
+        self._directions = torch.nn.functional.normalize(self._entries).t().contiguous()
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        if self.stride > 1:
+            vectors = vectors.reshape(vectors.shape[0], -1, self.stride, vectors.shape[2]).mean(2)
+        return ((vectors @ self._into + self._into_bias) @ self._directions).argmax(-1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        vectors = self._entries[codes] @ self._out + self._out_bias
+        return vectors.repeat_interleave(self.stride, 1) if self.stride > 1 else vectors

@@ -1,0 +1,262 @@
+"""SNAC, the Multi-Scale Neural Audio Codec (Siuzdak et al. 2024, arXiv:2410.14411).
+
+DAC with depthwise convolutions, codebooks at several time scales (section 3.1), attention within short windows
+(section 3.4) and a decoder that adds noise (section 3.2). The noise is a function of the absolute position, so
+that decoding any part gives the samples of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nac.codecs import rvq
+from nac.codecs.base import CodecSpec
+from nac.codecs.layers import (
+    Chain,
+    Layer,
+    Padded,
+    SnakeConv,
+    Span,
+    Tanh,
+    Weights,
+    context,
+    conv,
+    depthwise,
+    down,
+    each,
+    residual_units,
+    snake,
+    to_audio,
+    up,
+)
+from nac.stream import Plan, WindowedCodec
+
+HEAD = 64  # channels of an attention head
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Hyper-parameters: strides in the encoder's order, channels at either end, steps in an attention window."""
+
+    strides: tuple[int, ...] = (2, 3, 8, 8)
+    encoder: int = 64
+    decoder: int = 1536
+    attention: int | None = 32
+    codebook: int = 8
+    window: int = 32  # frames computed at a time, as measured
+
+    @property
+    def latent(self) -> int:
+        return self.encoder << len(self.strides)
+
+
+SHAPES = {
+    "snac_24khz": Shape((2, 4, 8, 8), 48, 1024, None, window=64),
+    "snac_32khz": Shape(),
+    "snac_44khz": Shape(),
+}
+
+
+class Attention:
+    """Attention with rotary positions (Su et al. 2021, arXiv:2104.09864) within windows that do not overlap."""
+
+    def __init__(self, weights: Weights, name: str, channels: int, window: int) -> None:
+        self.window, self._heads = window, channels // HEAD
+        self._scale, self._shift = (weights.take(f"{name}.norm.{part}", channels) for part in ("weight", "bias"))
+        self._into = weights.take(f"{name}.to_qkv.weight", 3 * channels, channels)
+        self._out = weights.take(f"{name}.to_out.weight", channels, channels)
+        frequencies = weights.take(f"{name}.rel_pos.inv_freq", HEAD // 2)
+        angles = torch.arange(window, device=frequencies.device)[:, None] * frequencies.repeat(2)
+        self._cos, self._sin = angles.cos(), angles.sin()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, T, C], T a multiple of the window."""
+        normal = functional.layer_norm(x, x.shape[-1:], self._scale, self._shift)
+        joint = functional.linear(normal, self._into)
+        # [B, T, 3 C] -> query, key, value of [B, windows, heads, window, HEAD]
+        query, key, value = joint.view(x.shape[0], -1, self.window, 3, self._heads, HEAD).permute(3, 0, 1, 4, 2, 5)
+        mixed = functional.scaled_dot_product_attention(self._turn(query), self._turn(key), value)
+        return x + functional.linear(mixed.transpose(2, 3).reshape(x.shape), self._out)
+
+    def _turn(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, -1)
+        return x * self._cos + torch.cat([-second, first], -1) * self._sin
+
+    def needs(self, span: Span) -> Span:
+        first, last = span.low // self.window, span.high // self.window
+        return Span(first * self.window, (last + 1) * self.window - 1)
+
+
+def noise(position: int, count: int, stream: int, device: torch.device | str = "cpu") -> Tensor:
+    """Nearly normal noise, float32 [count], for the samples from ``position`` on: the same on every machine.
+
+    Each sample is the sum of twelve 16-bit numbers, brought to mean 0 and variance 1. They are cut from three
+    values of SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"): those numbered
+    ``3 * position`` to ``3 * position + 2``, counted from ``stream * 2**56``. All of it is integer arithmetic; the
+    sum has 20 bits and is exact as a float.
+    """
+    counter = torch.arange(3 * position + 1, 3 * (position + count) + 1, device=device) + (stream << 56)
+    bits = counter * -0x61C8864680B583EB  # 0x9E3779B97F4A7C15; products wrap around
+    bits = (bits ^ _shifted(bits, 30)) * -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
+    bits = (bits ^ _shifted(bits, 27)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
+    bits = bits ^ _shifted(bits, 31)
+    parts = torch.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)])
+    return (parts.sum(0).view(count, 3).sum(1) - 6 * 0xFFFF).to(torch.float32).mul_(2.0**-16)
+
+
+def _shifted(bits: Tensor, count: int) -> Tensor:
+    """Shifted right, with zeros coming in."""
+    return (bits >> count) & (2 ** (64 - count) - 1)
+
+
+class Noise:
+    """``x + noise * linear(x)``, the same noise in all channels. ``stream``: the number of this layer's noise."""
+
+    def __init__(self, weights: Weights, name: str, channels: int, stream: int) -> None:
+        self._matrix = weights.take(f"{name}.linear.weight", channels, channels, 1)[..., 0].t().contiguous()
+        self._stream = stream
+
+    def __call__(self, x: Tensor, position: int) -> Tensor:
+        drawn = noise(position, x.shape[1], self._stream, x.device)
+        return x.addcmul_(x @ self._matrix, drawn[:, None])
+
+
+class Block(NamedTuple):
+    """A block of the decoder: upsampling, noise, residual units."""
+
+    up: SnakeConv
+    noise: Noise
+    units: Chain
+
+    def __call__(self, x: Tensor, position: int) -> Tensor:
+        """``position``: number of the first step of the output."""
+        return self.units(self.noise(self.up(x), position))
+
+    def needs(self, span: Span) -> Span:
+        return self.up.needs(self.units.needs(span))
+
+
+class Body:
+    """The decoder after its attention: steps of latent vectors to samples."""
+
+    def __init__(self, weights: Weights, shape: Shape, first: int) -> None:
+        self._strides, width = shape.strides[::-1], shape.decoder
+        self._blocks = []
+        for block, stride in enumerate(self._strides):
+            name = f"decoder.model.{first + block}.block"
+            wide = SnakeConv(
+                snake(weights, f"{name}.0", width), up(weights, f"{name}.1", width, width // 2, stride)
+            )
+            width //= 2
+            units = Chain(residual_units(weights, name, 3, width, by_channel=True))
+            self._blocks.append(Block(wide, Noise(weights, f"{name}.2", width, block), units))
+        end = first + len(self._strides)
+        last = to_audio(weights, f"decoder.model.{end + 1}", width, 7)
+        self._end = Chain([SnakeConv(snake(weights, f"decoder.model.{end}", width), last), Tanh()])
+
+    def __call__(self, x: Tensor, position: int) -> Tensor:
+        """``position``: number of the first latent step."""
+        for block, stride in zip(self._blocks, self._strides, strict=True):
+            position *= stride
+            x = block(x, position)
+        return self._end(x)
+
+    def needs(self, span: Span) -> Span:
+        span = self._end.needs(span)
+        for block in reversed(self._blocks):
+            span = block.needs(span)
+        return span
+
+
+def _encoder(weights: Weights, shape: Shape) -> Chain:
+    width = shape.encoder
+    layers: list[Layer] = [Padded(conv(weights, "encoder.block.0", 1, width, 7))]
+    for block, stride in enumerate(shape.strides, 1):
+        name = f"encoder.block.{block}.block"
+        layers += residual_units(weights, name, 0, width, by_channel=True)
+        narrow = down(weights, f"{name}.4", width, 2 * width, stride)
+        layers.append(SnakeConv(snake(weights, f"{name}.3", width), narrow))
+        width *= 2
+    end = len(shape.strides) + 1
+    if shape.attention:
+        layers.append(Attention(weights, f"encoder.block.{end}", width, shape.attention))
+        end += 1
+    return Chain([*layers, Padded(depthwise(weights, f"encoder.block.{end}", width, 7))])
+
+
+def _decoder(weights: Weights, shape: Shape) -> tuple[Chain, Body]:
+    """The decoder up to its attention, and the rest, where the work is."""
+    head: list[Layer] = [
+        Padded(depthwise(weights, "decoder.model.0", shape.latent, 7)),
+        Padded(conv(weights, "decoder.model.1", shape.latent, shape.decoder, 1)),
+    ]
+    if shape.attention:
+        head.append(Attention(weights, "decoder.model.2", shape.decoder, shape.attention))
+    return Chain(head), Body(weights, shape, len(head))
+
+
+class Snac(WindowedCodec):
+    """SNAC at 24, 32 or 44.1 kHz, one channel.
+
+    ``tensors`` are those of the original checkpoints with weight norm folded; ModelError if they are not.
+    """
+
+    def __init__(self, spec: CodecSpec, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
+        self.spec, self.device = spec, torch.device(device)
+        shape, weights = SHAPES[spec.name], Weights(tensors, device)
+        self._encoder = _encoder(weights, shape)
+        self._head, self._body = _decoder(weights, shape)
+        self._steps = spec.codebooks[-1].codes_per_frame  # of latent vectors, in a frame
+        self._quantisers = [
+            rvq.Projected(
+                weights,
+                f"quantizer.quantizers.{i}",
+                2**book.bits,
+                shape.codebook,
+                shape.latent,
+                self._steps // book.codes_per_frame,
+            )
+            for i, book in enumerate(spec.codebooks)
+        ]
+        weights.finish()
+        self.encode_plan = self._plan(self._encoder.needs, spec.frame_samples, self._steps, shape.window)
+        self.decode_plan = self._plan(self._decoder_needs, self._steps, spec.frame_samples, shape.window)
+        self._body_context = context(self._body.needs, in_units=self._steps, out_units=spec.frame_samples)
+
+    def _decoder_needs(self, span: Span) -> Span:
+        return self._head.needs(self._body.needs(span))
+
+    def _plan(self, needs: Callable[[Span], Span], in_units: int, out_units: int, window: int) -> Plan:
+        """Context in whole windows of the attention, which may begin at multiples of so many frames only."""
+        whole = self.spec.frame_multiple
+        left, right = context(needs, in_units=whole * in_units, out_units=whole * out_units)
+        return Plan(whole * left, whole * right, window)
+
+    def encode_frames(self, audio: Tensor, codebooks: int) -> tuple[Tensor, ...]:
+        quantisers = self._quantisers[:codebooks]
+        return each(lambda x: rvq.encode(quantisers, self._encoder(x)), audio.transpose(1, 2))
+
+    def decode_frames(self, arrays: tuple[Tensor, ...], first: int) -> Tensor:
+        frames = arrays[0].shape[-1] // self.spec.codebooks[0].codes_per_frame
+        return self.decode_window(arrays, first, range(first, first + frames))
+
+    def decode_window(self, arrays: tuple[Tensor, ...], first: int, wanted: range) -> Tensor:
+        # The attention sees far, what follows it does not: it is given no more than it needs.
+        frames = arrays[0].shape[-1] // self.spec.codebooks[0].codes_per_frame
+        left, right = self._body_context
+        low = max(wanted.start - left - first, 0)
+        high = min(wanted.stop + right - first, frames)
+
+        def decode(*codes: Tensor) -> tuple[Tensor]:
+            x = self._head(rvq.decode(self._quantisers, codes))
+            return (self._body(x[:, low * self._steps : high * self._steps], (first + low) * self._steps),)
+
+        (audio,) = each(decode, *arrays)
+        rest = (low * self.spec.frame_samples, (frames - high) * self.spec.frame_samples)
+        return functional.pad(audio.transpose(1, 2), rest)
