@@ -76,6 +76,10 @@ class Chunk:
         overhang = header.segment is not None and max(map(len, floats)) > -(-frames // header.segment.frames)
         return cls(first_frame, frames, tuple(layers), angle, floats, overhang=overhang)
 
+    def present(self, stream: int) -> bool:
+        """Whether the stream has codes here; else it is digital silence."""
+        return bool(self.layers[stream])
+
     def codes(self, header: Header, stream: int, codebooks: int | None = None) -> list[NDArray[np.uint16]]:
         """A stream's codes: one array uint16 [frames * codes_per_frame] a codebook, coarse to fine.
 
