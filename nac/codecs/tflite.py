@@ -80,7 +80,7 @@ def _operators(data: bytes, subgraph: str, kinds: Collection[str]) -> list[Opera
     operators = []
     for operator in map(graph.Operators, range(graph.OperatorsLength())):
         code = model.OperatorCodes(operator.OpcodeIndex())
-        kind = _KINDS[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        kind = _KINDS[code.BuiltinCode()]
         if kind not in kinds:
             continue
         inputs = tuple(operand(operator.Inputs(i)) for i in range(operator.InputsLength()))

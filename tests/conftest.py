@@ -1,0 +1,33 @@
+"""Where the tests find data. Recordings and weights lie outside the repository and may be absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("there is no ../shared with recordings and weights")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lyra_weights(shared: Path) -> Path:
+    return shared / "weights" / "lyra-v2"
+
+
+@pytest.fixture(scope="session")
+def shared_audio(shared: Path) -> Path:
+    return shared / "audio"
+
+
+@pytest.fixture(scope="session")
+def random_lyra_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with SoundStream's three files, with random weights."""
+    from lyra_files import write_models
+
+    return write_models(tmp_path_factory.mktemp("lyra"))
