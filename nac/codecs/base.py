@@ -43,7 +43,7 @@ class CodecSpec:
     ``sample_rate`` is in Hz, ``channels`` (1 or 2) is what the network takes, ``frame_samples`` is samples per
     channel in a frame. ``has_scale``: each segment carries a float32 loudness. ``frame_multiple``: a signal is
     padded to a multiple of so many frames. ``fingerprint``: 16 hexadecimal digits of the weights (see
-    :func:`nac.models.fingerprint`), empty where no weights are loaded.
+    :func:`nac.codecs.fingerprint.fingerprint`), empty where no weights are loaded.
     """
 
     name: str

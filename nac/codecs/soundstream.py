@@ -34,7 +34,7 @@ from nac.stream import Plan, Tensors, WindowedCodec
 SLOPE = float(np.float32(0.3))  # of all leaky ReLUs
 FEATURES = 64  # dimensions of the latent space
 STAGES, ENTRIES = 46, 16
-WINDOW = 250  # frames, 5 s; measured: in shorter ones context costs more, longer ones leave the cache of a CPU
+WINDOW = 250  # frames, 5 s; measured: context costs more in shorter windows, memory in longer ones
 
 
 # Layers: functions of [B, channels, steps] that know which inputs an output depends on.
