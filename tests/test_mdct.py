@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nac.codecs import mdct
-from nac.codecs.base import Codebook, Codes, CodecSpec
+from nac.codecs.base import Codebook, CodecSpec, Codes
 from nac.errors import ModelError
 
 SPEC = CodecSpec("nac_24khz", "mdct", 24000, 1, mdct.HOP, (Codebook(10),) * 16)

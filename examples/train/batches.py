@@ -11,12 +11,42 @@ from torch import Tensor
 
 #: share of crops of each kind of sound
 SHARES = {"speech": 0.42, "music": 0.33, "other": 0.25}
+#: share of crops that are made up: what recordings hardly contain must survive, too
+MADE_UP = 0.08
+
+
+def made_up(random: np.random.Generator, samples: int) -> data.Samples:
+    """Gliding sines, a harmonic tone, clicks, or noise of a random colour; peak 1."""
+    time = np.arange(samples) / data.RATE
+    match random.choice(4, p=[0.45, 0.25, 0.15, 0.15]):
+        case 0:
+            sound = np.zeros(samples)
+            for _ in range(random.integers(1, 5)):
+                low, high = np.exp(random.uniform(np.log(40), np.log(11000), 2))
+                glide = np.linspace(low, high if random.random() < 0.4 else low, samples)
+                sound += random.random() * np.sin(2 * np.pi * np.cumsum(glide) / data.RATE)
+        case 1:
+            pitch, fall = np.exp(random.uniform(np.log(50), np.log(1500))), random.uniform(0, 1.5)
+            orders = np.arange(1, int(11500 / pitch) + 1)
+            phases = random.uniform(0, 2 * np.pi, len(orders)) * random.integers(2)
+            sound = (orders**-fall @ np.sin(2 * np.pi * pitch * orders[:, None] * time + phases[:, None])).ravel()
+        case 2:
+            sound = np.zeros(samples)
+            sound[int(random.integers(2000)) :: int(random.integers(500, 9000))] = 1
+            decay = np.exp(-np.arange(256) / random.uniform(0.1, 20)) * random.choice([-1, 1], 256)
+            sound = np.convolve(sound, decay)[:samples]
+        case _:
+            spectrum = np.fft.rfft(random.standard_normal(samples))
+            tilt = (1 + np.arange(len(spectrum))) ** random.uniform(-1, 0.2)
+            sound = np.fft.irfft(spectrum * tilt, samples)
+    return (sound / (np.abs(sound).max() + 1e-9)).astype(np.float32)
 
 
 class Batches:
-    """Draws crops; the same seed gives the same crops."""
+    """Draws crops; the same seed gives the same crops. ``made_up`` is the share of made-up ones."""
 
-    def __init__(self, work: Path, split: str, seed: int) -> None:
+    def __init__(self, work: Path, split: str, seed: int, made_up: float = MADE_UP) -> None:
+        self.made_up = made_up
         self.pool, clips = data.load(work, split)
         self.random = np.random.default_rng(seed)
         self.clips = {kind: [c for c in clips if c.kind == kind] for kind in SHARES}
@@ -43,7 +73,8 @@ class Batches:
         """Augmented crops [size, 1, samples]: random level, polarity, and now and then a second sound on top."""
         crops = []
         for _ in range(size):
-            crop = self.crop(samples)
+            made = self.made_up > 0 and self.random.random() < self.made_up
+            crop = made_up(self.random, samples) if made else self.crop(samples)
             if self.random.random() < 0.15:
                 crop = crop + self.crop(samples) * 10 ** (self.random.uniform(-20, 0) / 20)
             gain = 10 ** (self.random.uniform(-26, 4) / 20) * self.random.choice([-1, 1])

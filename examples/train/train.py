@@ -19,7 +19,7 @@ from torch import Tensor
 from nac.codecs.mdct import HOP, MdctNet, nearest, position_noise
 
 #: what each term counts
-WEIGHTS = {"mel": 1.0, "compressed": 1.0, "waveform": 1.0, "commitment": 0.15}
+WEIGHTS = {"mel": 1.0, "compressed": 1.0, "waveform": 0.7, "commitment": 0.1}
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def train(work: Path, options: Options) -> MdctNet:
     net, spectral, begun, before = MdctNet(), SpectralLoss(), 0, 0.0
     checkpoint = work / "checkpoint.pt"
     batches = Batches(work, "train", options.seed)
-    held = Batches(work, "held", 1).batch(options.held_crops, samples)
+    held = Batches(work, "held", 1, made_up=0).batch(options.held_crops, samples)
     if not checkpoint.exists() and options.init:
         net.load_state_dict({name: tensor.float() for name, tensor in load_file(options.init).items()})
     elif not checkpoint.exists():
@@ -180,13 +180,13 @@ def train(work: Path, options: Options) -> MdctNet:
             running[name] += term.item() / options.every
         if (step + 1) % options.every == 0 or step + 1 == options.steps:
             hours = before + (time.monotonic() - began) / 3600
-            row = {"step": step + 1, "hours": hours} | running
-            append(work / "train.csv", row)
-            append(work / "held.csv", {"step": step + 1, "hours": hours} | validate(net, books, spectral, held))
-            print(" ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
-            running = dict.fromkeys(WEIGHTS, 0.0)
             state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             state |= {"counts": books.counts, "sums": books.sums, "hours": hours}
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
+            row = {"step": step + 1, "hours": hours}
+            append(work / "train.csv", row | running)
+            append(work / "held.csv", row | validate(net, books, spectral, held))
+            print(" ".join(f"{name} {value:.4g}" for name, value in (row | running).items()), flush=True)
+            running = dict.fromkeys(WEIGHTS, 0.0)
     return net

@@ -33,6 +33,10 @@ FLOOR = 1e-5
 Samples = Any  # float32 [n]
 
 
+System = Callable[[Any, Path], tuple[Any, int]]
+Measures = dict[str, Callable[[Any, Any], float]]
+
+
 class Clip(NamedTuple):
     name: str
     kind: str
@@ -164,9 +168,9 @@ def si_sdr(a: Samples, b: Samples) -> float:
     return float(10 * np.log10((projected @ projected + 1e-12) / (np.square(b - projected).sum() + 1e-12)))
 
 
-def metrics(names: list[str]) -> dict[str, Callable[[Samples, Samples], float]]:
+def metrics(names: list[str]) -> Measures:
     """Those that are asked for and installed."""
-    found: dict[str, Callable[[Samples, Samples], float]] = {
+    found: Measures = {
         "mel": mel_distance,
         "stft": stft_distance,
         "si-sdr": si_sdr,
@@ -201,7 +205,53 @@ def high(samples: Samples) -> Samples:
     return soxr.resample(samples, RATE, 48000).astype(np.float32)
 
 
-WORSE_IS_HIGHER = ("mel", "stft")
+HIGHER_IS_WORSE = ("mel", "stft")
+#: measured on speech only
+SPEECH = ("pesq",)
+#: neither defined nor needed for silence
+NOT_FOR_SILENCE = ("visqol", "pesq")
+
+
+def measured(system: System, clip: Clip, measures: Measures) -> dict[str, float]:
+    """One clip through one system."""
+    with tempfile.TemporaryDirectory() as folder:
+        result, size = system(clip.samples, Path(folder))
+    row = {"kbit/s": size * 8 / len(clip.samples) * RATE / 1000}
+    for name, metric in measures.items():
+        skip = (name in SPEECH and "speech" not in clip.kind) or (system is silence and name in NOT_FOR_SILENCE)
+        row[name] = math.nan if skip else metric(clip.samples, result)
+    return row
+
+
+def line(rows: list[dict[str, float]], measures: Measures) -> str:
+    """Mean bitrate, and mean and worst of every measure."""
+    cells = f"{np.mean([row['kbit/s'] for row in rows]):7.2f}"
+    for name in measures:
+        values = [row[name] for row in rows if not math.isnan(row[name])]
+        worst = max if name in HIGHER_IS_WORSE else min
+        cells += f"{np.mean(values):8.2f} ({worst(values):5.2f})" if values else f"{'-':>16}"
+    return cells
+
+
+def report(systems: list[System], clips: list[Clip], measures: Measures) -> None:
+    kinds = sorted({clip.kind for clip in clips})
+    print(f"{len(clips)} clips: " + ", ".join(f"{sum(c.kind == k for c in clips)} {k}" for k in kinds))
+    print(f"{'system':22} {'kind':14} {'kbit/s':>7}" + "".join(f"{name:>16}" for name in measures))
+    floor: list[dict[str, float]] = []
+    for system in systems:
+        label = "silence" if system is silence else str(system)
+        wanted = [c for c in clips if "soundstream" not in label or "speech" in c.kind or c.kind == "files"]
+        rows = [measured(system, clip, measures) for clip in wanted]
+        for kind in kinds:
+            if chosen := [row for row, clip in zip(rows, wanted, strict=True) if clip.kind == kind]:
+                print(f"{label:22} {kind:14} {line(chosen, measures)}", flush=True)
+        print(f"{label:22} {'all':14} {line(rows, measures)}", flush=True)
+        if system is silence:
+            floor = rows
+        elif "mel" in measures:
+            quiet = {clip.name: row["mel"] for clip, row in zip(clips, floor, strict=True)}
+            worse = sum(row["mel"] > quiet[clip.name] for row, clip in zip(rows, wanted, strict=True))
+            print(f"{label:22} clips with a larger mel distance than silence: {worse}", flush=True)
 
 
 def main() -> None:
@@ -222,42 +272,12 @@ def main() -> None:
     if args.cache:
         for split in ("held", "unseen"):
             clips += cached(args.cache, split, args.count, args.seconds)
-    systems: list[Callable[[Samples, Path], tuple[Samples, int]]] = [silence]
+    systems: list[System] = [silence]
     systems += [Opus(kbps) for kbps in args.opus]
     if args.soundstream:
         systems += [Model("soundstream_16khz", count, args.soundstream) for count in (16, 30, 46)]
     systems += [Model(args.model, count, args.weights) for count in args.codebooks]
-    measures = metrics(args.metrics)
-    kinds = sorted({clip.kind for clip in clips})
-    print(f"{len(clips)} clips: " + ", ".join(f"{sum(c.kind == k for c in clips)} {k}" for k in kinds))
-    print(f"{'system':22} {'kind':14} {'kbit/s':>7}" + "".join(f"{name:>16}" for name in measures))
-    for system in systems:
-        label = "silence" if system is silence else str(system)
-        rows: dict[str, list[list[float]]] = {}
-        for clip in clips:
-            if label.startswith("soundstream") and "speech" not in clip.kind and "files" not in clip.kind:
-                continue
-            with tempfile.TemporaryDirectory() as folder:
-                result, size = system(clip.samples, Path(folder))
-            row = [size * 8 / len(clip.samples) * RATE / 1000]
-            for name, metric in measures.items():
-                skip = (name == "pesq" and "speech" not in clip.kind) or (
-                    label == "silence" and name in ("visqol", "pesq")
-                )
-                row.append(math.nan if skip else metric(clip.samples, result))
-            rows.setdefault(clip.kind, []).append(row)
-            rows.setdefault("all", []).append(row)
-        for kind, found in rows.items():
-            table = np.array(found)
-            cells = f"{label:22} {kind:14} {table[:, 0].mean():7.2f}"
-            for column, name in enumerate(measures, 1):
-                values = table[:, column][~np.isnan(table[:, column])]
-                if not len(values):
-                    cells += f"{'-':>16}"
-                    continue
-                worst = values.max() if name in WORSE_IS_HIGHER else values.min()
-                cells += f"{values.mean():8.2f} ({worst:5.2f})"
-            print(cells, flush=True)
+    report(systems, clips, metrics(args.metrics))
 
 
 if __name__ == "__main__":
