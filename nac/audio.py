@@ -7,6 +7,7 @@ Writing: 16-bit WAV to anything, FLAC, Ogg Vorbis, Opus and MP3 through libsndfi
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -62,7 +63,8 @@ class SoundFileInput:
         import soundfile
 
         try:
-            self._file = soundfile.SoundFile(file)
+            # As bytes, since a name need not be UTF-8.
+            self._file = soundfile.SoundFile(os.fsencode(file) if isinstance(file, Path) else file)
         except (soundfile.LibsndfileError, TypeError) as error:
             raise AudioError(f"not audio that libsndfile reads ({_reason(error)})") from None
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels

@@ -75,11 +75,6 @@ def entry() -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:
-        # Nobody reads any more: end as other commands do, without a word.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGPIPE)
-        sys.exit(1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -444,7 +439,12 @@ def _run(
             report.out(json.dumps(row))
 
     with report.Progress(len(jobs), shown=not quiet) as progress:
-        batch.run(jobs, one, workers=workers)
+        try:
+            batch.run(jobs, one, workers=workers)
+        except BrokenPipeError:
+            # Nobody reads any more: end as other commands do, without a word, not even when Python flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(128 + signal.SIGPIPE) from None
     if not quiet:
         if others:
             report.note(report.others_text(others))

@@ -6,7 +6,9 @@ continuous signals: chunks only group their codes, so chunk borders are not hear
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -104,42 +106,51 @@ def encode_chunks(source: Source, codec: Codec, header: Header) -> Iterator[Chun
     """Chunks of a whole recording, each as soon as its codes are certain. Reads ``source.blocks`` to the end."""
     spec, size = codec.spec, chunk_frames(codec.spec)
     lanes = [Lane(codec, count) for count in header.stream_codebooks]
-    waiting: list[tuple[int, list[bool]]] = []  # angle and present streams of the chunks not given yet
+    pieces: deque[tuple[int, list[bool]]] = deque()  # angle and present streams of the chunks not given yet
     first, total = 0, 0
 
-    def give(frames: int, last: bool) -> Chunk:
+    def give(frames: int, *, last: bool) -> Chunk:
         nonlocal first
-        angle, present = waiting.pop(0)
+        angle, present = pieces.popleft()
         codes = [lane.take(frames, last=last) if here else None for lane, here in zip(lanes, present, strict=True)]
         chunk = _chunk(header, first, frames, angle, codes)
         first += frames
         return chunk
 
-    for number, streams, angle in _pieces(source, spec, header):
-        # The first stream is always there, so that its codes are those of the whole signal.
-        present = [
-            header.stream_codebooks[i] > 0 and (i == 0 or spec.segment is not None or _sounds(stream))
-            for i, stream in enumerate(streams)
-        ]
-        waiting.append((angle, present))
-        total += len(streams[0])
-        for lane, stream, here in zip(lanes, streams, present, strict=True):
+    # A full chunk may still be the last of a segmented signal, whose end has a scale more: wait for the next.
+    enough = size + (spec.segment is not None)
+    for piece in _pieces(source, spec, header):
+        if not piece.continues:
+            pieces.append((piece.angle, piece.present))
+        total += len(piece.streams[0])
+        for lane, stream, here in zip(lanes, piece.streams, piece.present, strict=True):
             if here:
-                lane.push(stream, number * size)
+                lane.push(stream, piece.number * size)
             else:
                 lane.end()
-        # A full chunk may still be the last of a segmented signal, whose end has a scale more: wait for the next.
-        margin = spec.segment is not None
-        while waiting and all(
-            lane.frames >= size + margin for lane, here in zip(lanes, waiting[0][1], strict=True) if here
+        while pieces and all(
+            lane.frames >= enough for lane, here in zip(lanes, pieces[0][1], strict=True) if here
         ):
             yield give(size, last=False)
     for lane in lanes:
         lane.end()
     frames = spec.frames(total)
     while first < frames:
-        last = first + size >= frames
-        yield give(min(size, frames - first), last=last)
+        yield give(min(size, frames - first), last=first + size >= frames)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of signal at the codec's rate: chunk ``number``, or more of it if it ``continues`` the last one.
+
+    ``streams``: samples [n, C] each; ``present``: which of them have codes; ``angle``: of a stereo pair.
+    """
+
+    number: int
+    streams: list[Samples]
+    present: list[bool]
+    angle: int = 0
+    continues: bool = False
 
 
 def _sounds(stream: Samples) -> bool:
@@ -152,16 +163,27 @@ def _chunk(header: Header, first: int, frames: int, angle: int, codes: list[Code
     return Chunk.pack(header, first, frames, arrays, angle=angle, scales=scales)
 
 
-def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[tuple[int, list[Samples], int]]:
-    """The signal at the codec's rate, cut at chunk borders: number, streams [n, C] each, and stereo angle."""
+def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[Piece]:
+    """The signal at the codec's rate, cut at the borders of chunks.
+
+    A chunk of several streams comes as a whole, when it is known which are silent and how a pair is turned.
+    """
     size, ramp = chunk_frames(spec), spec.sample_rate // 50
-    angle, previous = stereo.MID_SIDE if header.stereo_pair else 0, None
-    for number, piece in enumerate(_cut(_resampled(source, spec, header), spec, size)):
+    several = len(header.stream_codebooks) > 1
+    angle, previous, number, continues = stereo.MID_SIDE, None, 0, False
+    for block, ends in _cut(_resampled(source, spec, header), spec.start(size), whole=several):
         if header.stereo_pair:
-            angle = stereo.principal_angle(piece, angle)
-            piece = stereo.rotate(piece, stereo.angles(previous, angle, len(piece), ramp))
+            angle = stereo.principal_angle(block, angle)
+            block = stereo.rotate(block, stereo.angles(previous, angle, len(block), ramp))
             previous = angle
-        yield number, split_streams(piece, spec.channels), angle
+        streams = split_streams(block, spec.channels)
+        # The first stream is always there, so that its codes are those of the whole signal.
+        present = [
+            count > 0 and (i == 0 or spec.segment is not None or _sounds(stream))
+            for i, (stream, count) in enumerate(zip(streams, header.stream_codebooks, strict=True))
+        ]
+        yield Piece(number, streams, present, angle if header.stereo_pair else 0, continues)
+        number, continues = number + ends, not ends
 
 
 def split_streams(piece: Samples, channels: int) -> list[Samples]:
@@ -180,19 +202,24 @@ def _resampled(source: Source, spec: CodecSpec, header: Header) -> Iterator[Samp
     yield resampler.flush()
 
 
-def _cut(blocks: Iterable[Samples], spec: CodecSpec, size: int) -> Iterator[Samples]:
-    """Blocks of any size as pieces of ``size`` frames each, the last one shorter."""
+def _cut(blocks: Iterable[Samples], length: int, *, whole: bool) -> Iterator[tuple[Samples, bool]]:
+    """Blocks cut at every multiple of ``length`` samples, and whether they end there.
+
+    ``whole``: only whole lengths, but for the last; else also what there is of one.
+    """
     held: list[Samples] = []
-    have, length = 0, spec.start(size)
+    have = 0
     for block in blocks:
-        held.append(block)
+        while have + len(block) >= length:
+            yield np.concatenate([*held, block[: length - have]]), True
+            held, block, have = [], block[length - have :], 0
+        if len(block) and whole:
+            held.append(block)
+        elif len(block):
+            yield block, False
         have += len(block)
-        while have >= length:
-            joined = np.concatenate([h for h in held if len(h)])
-            yield joined[:length]
-            held, have = [joined[length:]], have - length
-    if have:
-        yield np.concatenate([h for h in held if len(h)])
+    if held:
+        yield np.concatenate(held), False
 
 
 # Decoding

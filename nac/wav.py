@@ -116,8 +116,8 @@ def _decode(data: bytes, form: SampleFormat) -> Samples:
         numbers, bits = wide.view("<i4")[:, 0].astype(np.float32), 32
     else:
         numbers, bits = np.frombuffer(data, "<i4").astype(np.float32), 32
-    numbers *= np.float32(2 ** (1 - bits))
-    return numbers
+    samples: Samples = numbers * np.float32(2 ** (1 - bits))
+    return samples
 
 
 class WavOutput:

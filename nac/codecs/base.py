@@ -81,7 +81,7 @@ class CodecSpec:
         return segment * self.segment.stride + inner * self.frame_samples
 
     def frame_at(self, sample: int) -> int:
-        """The frame from which on codes are needed to give a sample: a segment's first frame where there are any."""
+        """The frame from which on codes are needed to give a sample: the first of its segment, if any."""
         if self.segment is None:
             return sample // self.frame_samples
         return sample // self.segment.stride * self.segment.frames
