@@ -65,9 +65,8 @@ class Norm:
         self._scale, self._shift = (weights.take(f"{name}.norm.{part}", channels) for part in ("weight", "bias"))
 
     def __call__(self, x: Tensor) -> Tensor:
-        variance, mean = torch.var_mean(x, (1, 2), correction=0, keepdim=True)
-        scale = self._scale * (variance + 1e-5).rsqrt()
-        return torch.addcmul(self._shift - mean * scale, x, scale)
+        normal = functional.layer_norm(x, x.shape[1:])
+        return torch.addcmul(self._shift, normal, self._scale, out=normal)
 
 
 class Reflected:
@@ -78,7 +77,7 @@ class Reflected:
     ) -> None:
         weight = weights.take(f"{name}.conv.weight", outer, inner, kernel)
         bias = weights.take(f"{name}.conv.bias", outer)
-        self._conv = ToAudio(weight, bias) if outer < 8 else Conv(weight, bias, stride=stride)
+        self._conv = ToAudio(weight, bias) if outer < 8 and stride == 1 else Conv(weight, bias, stride=stride)
         self._norm = None if causal else Norm(weights, name, outer)
         self._stride, total = stride, kernel - stride
         self._right = 0 if causal else total // 2
@@ -338,10 +337,12 @@ class Decoder24(_Causal):
         super().__init__(codec)
         self._skip = skip * codec.spec.frame_samples
         self._rest: Codes | None = None
+        self._batch = 1
 
     @torch.inference_mode()
     def push(self, codes: Codes) -> Tensor:
         codes = Codes(tuple(array.to(self.codec.device, torch.int64) for array in codes.arrays))
+        self._batch = codes.arrays[0].shape[0]
         codes = Codes.join([self._rest, codes]) if self._rest else codes
         frames = codes.arrays[0].shape[-1]
         whole = frames - frames % BLOCK
@@ -362,7 +363,7 @@ class Decoder24(_Causal):
         return self.run(self.codec.decode_network, vectors, last=last).transpose(1, 2)
 
     def _join(self, parts: list[Tensor]) -> Tensor:
-        none = torch.zeros(max(len(self._streams), 1), self.codec.spec.channels, 0, device=self.codec.device)
+        none = torch.zeros(self._batch, self.codec.spec.channels, 0, device=self.codec.device)
         audio = torch.cat(parts, -1) if parts else none
         skipped = min(self._skip, audio.shape[-1])
         self._skip -= skipped

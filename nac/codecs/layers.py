@@ -154,7 +154,7 @@ class Conv:
         self.stride, self.dilation, self.pad = stride, dilation, pad
         taps = weight.permute(2, 1, 0).reshape(self.kernel // stride, stride * channels, out)
         # Thin inputs make poor products: their taps are laid side by side instead.
-        self._thin = stride * channels < 8
+        self._thin = stride == dilation == 1 and channels < 8
         self._taps = taps.reshape(1, -1, out).contiguous() if self._thin else taps.contiguous()
         self._bias = bias
 

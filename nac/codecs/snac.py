@@ -107,7 +107,8 @@ def noise(position: int, count: int, stream: int, device: torch.device | str = "
     bits = (bits ^ _shifted(bits, 27)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
     bits = bits ^ _shifted(bits, 31)
     parts = torch.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)])
-    return (parts.sum(0).view(count, 3).sum(1) - 6 * 0xFFFF).to(torch.float32).mul_(2.0**-16)
+    total = parts.sum(0).view(count, 3).sum(1)
+    return total.sub_(6 * 0xFFFF).to(torch.float32).mul_(2.0**-16)
 
 
 def _shifted(bits: Tensor, count: int) -> Tensor:

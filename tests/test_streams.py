@@ -1,0 +1,169 @@
+"""EnCodec, DAC and SNAC in parts: the same numbers, to the bit, however a signal is cut, wherever decoding starts.
+
+The networks have their layers but few channels, so that many cases can be tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nac.codecs import dac, encodec, snac
+from nac.codecs.base import Codec, Codes
+from nac.codecs.layers import Weights
+from nac.codecs.specs import SPECS
+
+NAMES = [name for name, spec in SPECS.items() if spec.family in ("encodec", "dac", "snac")]
+
+
+class RandomWeights(Weights):
+    """Gives every tensor that is asked for."""
+
+    def __init__(self, *_: object) -> None:
+        self.generator = torch.Generator().manual_seed(5)
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        normal = torch.randn(shape, generator=self.generator)
+        if name.endswith("alpha"):
+            return normal.abs() + 0.3
+        if "bias" in name or len(shape) < 2:
+            return normal * 0.1 + name.endswith("norm.weight")
+        return normal if "codebook" in name else normal / (shape[1] * max(shape[2:], default=1)) ** 0.5
+
+    def finish(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def codecs() -> Iterator[dict[str, Codec]]:
+    """All nine, narrow, with short windows."""
+    made: dict[str, Codec] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encodec, "FILTERS", 2)
+        patch.setattr(encodec, "GROUP", 2)
+        for module in (dac, snac, encodec):
+            patch.setattr(module, "Weights", RandomWeights)
+        for name, shape in dac.SHAPES.items():
+            patch.setitem(dac.SHAPES, name, replace(shape, encoder=2, decoder=32, latent=8))
+        for name, shape in snac.SHAPES.items():
+            patch.setitem(snac.SHAPES, name, replace(shape, encoder=4, decoder=64, window=8))
+        for name in NAMES:
+            spec = SPECS[name]
+            family = {"dac": dac.Dac, "snac": snac.Snac}.get(
+                spec.family, encodec.Encodec48 if spec.segment else encodec.Encodec24
+            )
+            made[name] = family(spec, {})
+            if isinstance(made[name], dac.Dac):
+                for plan in ("encode_plan", "decode_plan"):
+                    setattr(made[name], plan, replace(getattr(made[name], plan), window=16))
+        yield made
+
+
+def pieces(total: int, cuts: list[float]) -> list[slice]:
+    edges = [0, *sorted(int(cut * total) for cut in cuts), total]
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def sound(channels: int, samples: int, batch: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(samples)
+    return torch.randn(batch, channels, samples, generator=generator) * 0.3
+
+
+def samples_of(name: str, length: float = 1.0) -> int:
+    """Up to some windows, blocks or groups of each."""
+    frames = {"encodec": 80, "dac": 40, "snac": 22}[SPECS[name].family]
+    return 1 + int(length * (3.2 * 48000 if name == "encodec_48khz" else frames * SPECS[name].frame_samples))
+
+
+# Shrinking a failure would take minutes.
+QUICK = settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+CUTS = st.lists(st.floats(0, 1), max_size=6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@QUICK
+@given(length=st.floats(0, 1), cuts=CUTS, batch=st.integers(1, 2), code_cuts=CUTS)
+def test_blocks_of_any_size(
+    codecs: dict[str, Codec], name: str, length: float, cuts: list[float], batch: int, code_cuts: list[float]
+) -> None:
+    codec = codecs[name]
+    spec = codec.spec
+    audio = sound(spec.channels, samples_of(name, length), batch)
+    codes = codec.encode(audio)
+    assert codes.frames(spec) == spec.frames(audio.shape[-1])
+    encoder = codec.encoder()
+    parts = Codes.join(
+        [*(encoder.push(audio[..., cut]) for cut in pieces(audio.shape[-1], cuts)), encoder.flush()]
+    )
+    assert_equal(parts, codes)
+    for item in range(batch):
+        assert_equal(codec.encode(audio[item : item + 1]), select(codes, item))
+    decoder, frames = codec.decoder(), codes.frames(spec)
+    decoded = codec.decode(codes)
+    given_codes = [cut_codes(codec, codes, piece) for piece in pieces(frames, code_cuts)]
+    assert torch.equal(torch.cat([*(decoder.push(part) for part in given_codes), decoder.flush()], -1), decoded)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@QUICK
+@given(where=st.floats(0, 1, exclude_max=True))
+def test_decoding_from_anywhere(codecs: dict[str, Codec], name: str, where: float) -> None:
+    codec = codecs[name]
+    spec = codec.spec
+    codes = codec.encode(sound(spec.channels, samples_of(name)), 3)
+    frames = codes.frames(spec)
+    start = int(where * frames)
+    first = codec.preroll(start)
+    assert first <= start
+    decoder = codec.decoder(start=start)
+    part = torch.cat([decoder.push(cut_codes(codec, codes, slice(first, frames))), decoder.flush()], -1)
+    assert torch.equal(part, codec.decode(codes)[..., spec.start(start) :])
+
+
+def test_segments_of_149_frames_and_1(codecs: dict[str, Codec]) -> None:
+    """The only signals at 48 kHz whose segments cannot be told from the number of frames alone."""
+    codec = codecs["encodec_48khz"]
+    for samples, segments in ((47520, 1), (47521, 2), (47680, 2), (47681, 2), (48000, 2), (95040 + 1, 3)):
+        codes = codec.encode(sound(2, samples))
+        assert codes.scale is not None
+        assert codes.scale.shape[-1] == segments
+        assert codes.frames(codec.spec) == codec.spec.frames(samples)
+        assert codec.decode(codes, samples).shape[-1] == samples
+
+
+def test_nothing_in_nothing_out(codecs: dict[str, Codec]) -> None:
+    for codec in codecs.values():
+        codes = codec.encode(sound(codec.spec.channels, 0))
+        assert codes.frames(codec.spec) == 0
+        assert codec.decode(codes).shape == (1, codec.spec.channels, 0)
+
+
+def cut_codes(codec: Codec, codes: Codes, piece: slice) -> Codes:
+    """Frames of a signal, with the scales of the segments that begin there."""
+    books = codec.spec.codebooks
+    arrays = tuple(
+        array[:, piece.start * book.codes_per_frame : piece.stop * book.codes_per_frame]
+        for array, book in zip(codes.arrays, books, strict=False)
+    )
+    if codes.scale is None or codec.spec.segment is None:
+        return Codes(arrays)
+    frames = codec.spec.segment.frames
+    last = codes.scale.shape[-1] if piece.stop == codes.frames(codec.spec) else -(-piece.stop // frames)
+    return Codes(arrays, codes.scale[:, -(-piece.start // frames) : last])
+
+
+def select(codes: Codes, item: int) -> Codes:
+    arrays = tuple(array[item : item + 1] for array in codes.arrays)
+    return Codes(arrays, None if codes.scale is None else codes.scale[item : item + 1])
+
+
+def assert_equal(a: Codes, b: Codes) -> None:
+    assert all(torch.equal(x, y) for x, y in zip(a.arrays, b.arrays, strict=True))
+    assert (a.scale is None and b.scale is None) or torch.equal(a.scale, b.scale)
