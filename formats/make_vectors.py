@@ -233,9 +233,9 @@ def bad_chunks() -> dict[str, tuple[bytes, list[int]]]:
         "unknown-coding": (changed(2, b"\x02"), []),
         "unknown-form": (changed(2, b"\x40"), []),
         "no-frames": (changed(1, b"\x00"), []),
-        "padding": (changed(5, b"\xff"), []),
-        "chunk-too-short": (changed(11, b""), []),
-        "chunk-too-long": (changed(11, b"\0\0"), []),
+        "padding": (changed(10, b"\xff"), []),
+        "chunk-too-short": (changed(10, b""), []),
+        "chunk-too-long": (changed(10, b"\0\0"), []),
     }
 
 

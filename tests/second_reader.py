@@ -119,12 +119,6 @@ def read_header(file):
     return header
 
 
-def unpack(data, bits, count):
-    row = int.from_bytes(data, "little")
-    refuse_unless(row >> bits * count == 0, "padding")
-    return [row >> bits * n & (1 << bits) - 1 for n in range(count)]
-
-
 def read_chunk(body, header):
     counts, segment = header["stream_codebooks"], header["segment"]
     first, frames, form = body.varint(), body.varint(), body.u8()
@@ -146,12 +140,16 @@ def read_chunk(body, header):
     for s in present if header["has_scale"] else []:
         scales[s] = [body.f32() for _ in range(segments)]
         refuse_unless(all(map(math.isfinite, scales[s])), "bad scale")
-    codes = [[] for _ in counts]
+    codes, used = [[] for _ in counts], 0
+    row = int.from_bytes(body.data[body.at :], "little")
     for k, (bits, per_frame) in enumerate(header["codebooks"]):
         for s in present:
             if counts[s] > k:
-                count = frames * per_frame
-                codes[s].append(unpack(body.take(math.ceil(count * bits / 8)), bits, count))
+                places = range(used, used + bits * frames * per_frame, bits)
+                codes[s].append([row >> place & (1 << bits) - 1 for place in places])
+                used = places.stop
+    body.take(math.ceil(used / 8))
+    refuse_unless(row >> used == 0, "padding")
     body.finish()
     return {"first_frame": first, "frames": frames, "angle": angle, "scales": scales, "codes": codes}, overhang
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import gcd
 
 import numpy as np
@@ -55,6 +56,40 @@ def unpack(data: bytes, bits: int, count: int) -> NDArray[np.uint16]:
         words = np.ndarray((groups,), "<u4", padded, first, (group,))
         codes[:, i] = words >> shift & (1 << bits) - 1
     return codes.reshape(-1)[:count]
+
+
+def join(rows: Iterable[tuple[bytes, int]]) -> bytes:
+    """Rows of bits, each with its number of bits, one directly after the other; zero bits fill the last byte."""
+    joined = bytearray()
+    rest = used = 0  # the last byte's bits so far, and how many
+    for row, bits in rows:
+        if used:
+            number = int.from_bytes(row, "little") << used | rest
+            row = number.to_bytes((used + bits + 7) // 8, "little")
+        whole, used = divmod(used + bits, 8)
+        joined += row[:whole]
+        rest = row[whole] if used else 0
+    if used:
+        joined.append(rest)
+    return bytes(joined)
+
+
+def split(data: bytes, sizes: Iterable[int]) -> list[bytes]:
+    """The rows of so many bits each that :func:`join` made ``data`` of.
+
+    Raises FormatError if ``data`` is not exactly as long as that takes, or if its padding is not zero.
+    """
+    sizes = list(sizes)
+    check_padding(data, 1, sum(sizes))
+    rows, start = [], 0
+    for bits in sizes:
+        row, shift = data[start // 8 : (start + bits + 7) // 8], start % 8
+        if shift or bits % 8:
+            number = int.from_bytes(row, "little") >> shift & (1 << bits) - 1
+            row = number.to_bytes((bits + 7) // 8, "little")
+        rows.append(row)
+        start += bits
+    return rows
 
 
 def check_padding(data: bytes, bits: int, count: int) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nac.container.bits import check_padding, pack, packed_bytes, unpack
+from nac.container.bits import check_padding, join, pack, split, unpack
 from nac.container.fields import Fields, varint
 from nac.container.header import Header
 from nac.errors import FormatError
@@ -102,8 +102,8 @@ class Chunk:
         except FormatError as error:
             raise ValueError(str(error)) from None
         floats = [scale for stream in self.scales for scale in stream]
-        layers = [self.layers[stream][codebook] for codebook, stream in head.order(header)]
-        return head.to_bytes(header) + struct.pack(f"<{len(floats)}f", *floats) + b"".join(layers)
+        layers = ((self.layers[stream][codebook], size) for codebook, stream, size in head.order(header))
+        return head.to_bytes(header) + struct.pack(f"<{len(floats)}f", *floats) + join(layers)
 
     @classmethod
     def from_bytes(cls, header: Header, body: bytes) -> Chunk:
@@ -113,9 +113,10 @@ class Chunk:
         layers: list[list[bytes]] = [[] for _ in header.stream_codebooks]
         segments = head.segments(header) * header.has_scale
         scales = tuple(fields.floats(segments * (stream in head.present)) for stream in range(len(layers)))
-        for codebook, stream in head.order(header):
-            layers[stream].append(fields.take(head.layer_bytes(header, codebook)))
-        fields.finish()
+        order = list(head.order(header))
+        rows = split(fields.rest(), (size for _, _, size in order))
+        for (_, stream, _), row in zip(order, rows, strict=True):
+            layers[stream].append(row)
         coded = tuple(map(tuple, layers))
         chunk = cls(head.first_frame, head.frames, coded, head.angle, scales, head.coding, head.overhang)
         chunk._check(header, head)
@@ -193,16 +194,12 @@ class _Head(NamedTuple):
     def segments(self, header: Header) -> int:
         return -(-self.frames // header.segment.frames) + self.overhang if header.segment else 1
 
-    def order(self, header: Header) -> Iterator[tuple[int, int]]:
-        """The layers in the order of their bytes, as (codebook, stream)."""
-        for codebook in range(max(header.stream_codebooks)):
+    def order(self, header: Header) -> Iterator[tuple[int, int, int]]:
+        """The layers in the order they are stored in, as (codebook, stream, bits)."""
+        for codebook, (bits, per_frame) in enumerate(header.codebooks[: max(header.stream_codebooks)]):
             for stream in self.present:
                 if header.stream_codebooks[stream] > codebook:
-                    yield codebook, stream
-
-    def layer_bytes(self, header: Header, codebook: int) -> int:
-        bits, per_frame = header.codebooks[codebook]
-        return packed_bytes(bits, self.frames * per_frame)
+                    yield codebook, stream, bits * self.frames * per_frame
 
 
 def plausible(header: Header, start: bytes, length: int) -> bool:
@@ -213,5 +210,5 @@ def plausible(header: Header, start: bytes, length: int) -> bool:
     except FormatError:
         return False
     scales = head.segments(header) * len(head.present) * header.has_scale
-    layers = sum(head.layer_bytes(header, codebook) for codebook, _ in head.order(header))
-    return fields.position + 4 * scales + layers == length
+    layers = sum(bits for _, _, bits in head.order(header))
+    return fields.position + 4 * scales + (layers + 7) // 8 == length

@@ -61,6 +61,10 @@ class Fields:
         self.position += count
         return taken
 
+    def rest(self) -> bytes:
+        """All bytes that are left."""
+        return self.take(len(self._body) - self.position)
+
     def byte(self) -> int:
         return self.take(1)[0]
 
