@@ -172,9 +172,10 @@ class Lstm:
         zeros = steps.new_zeros(2, steps.shape[1], self._size)
         hidden, memory = (zeros, zeros) if stream.first else stream.memory[self].unbind()
         if x.is_cuda:
-            steps, hidden, memory = torch.lstm(
-                steps, (hidden, memory), self._parameters, True, 2, 0.0, False, False, False
-            )
+            with torch.backends.cudnn.flags(allow_tf32=False):  # codes must not depend on the device
+                steps, hidden, memory = torch.lstm(
+                    steps, (hidden, memory), self._parameters, True, 2, 0.0, False, False, False
+                )
         else:
             states = []
             for cell, *state in zip(self._cells, hidden, memory, strict=True):

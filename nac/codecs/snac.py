@@ -57,7 +57,7 @@ class Shape:
 
 
 SHAPES = {
-    "snac_24khz": Shape((2, 4, 8, 8), 48, 1024, None, window=64),
+    "snac_24khz": Shape((2, 4, 8, 8), 48, 1024, None),
     "snac_32khz": Shape(),
     "snac_44khz": Shape(),
 }
@@ -107,13 +107,13 @@ def noise(position: int, count: int, stream: int, device: torch.device | str = "
     bits = (bits ^ _shifted(bits, 27)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
     bits = bits ^ _shifted(bits, 31)
     parts = torch.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)])
-    total = parts.sum(0).view(count, 3).sum(1)
-    return total.sub_(6 * 0xFFFF).to(torch.float32).mul_(2.0**-16)
+    total: Tensor = parts.sum(0).view(count, 3).sum(1) - 6 * 0xFFFF
+    return total.to(torch.float32) / 2**16
 
 
 def _shifted(bits: Tensor, count: int) -> Tensor:
     """Shifted right, with zeros coming in."""
-    return (bits >> count) & (2 ** (64 - count) - 1)
+    return (bits >> count) & ((1 << (64 - count)) - 1)
 
 
 class Noise:
