@@ -16,6 +16,7 @@ from nac.errors import AudioError, DamageError, FormatError, ModelError, NacErro
 from nac.version import __version__
 
 if TYPE_CHECKING:
+    from nac.codecs.base import Codec, CodecSpec, Codes
     from nac.files import Result, compress, decompress, read
     from nac.models import load
     from nac.nacfile import Info, NacFile, info, read_codes
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AudioError",
+    "Codec",
+    "CodecSpec",
+    "Codes",
     "DamageError",
     "FormatError",
     "Info",
@@ -41,6 +45,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Codec": "nac.codecs.base",
+    "CodecSpec": "nac.codecs.base",
+    "Codes": "nac.codecs.base",
     "Result": "nac.files",
     "compress": "nac.files",
     "decompress": "nac.files",

@@ -327,6 +327,8 @@ def open_sink(
             yield sink
         finally:
             sink.close()
-        if target is not file:
+        if target is file:
+            target.seek(0, os.SEEK_END)  # libsndfile leaves it where it last mended the header
+        else:
             target.seek(0)
             shutil.copyfileobj(target, file, 1 << 20)

@@ -118,6 +118,23 @@ MODELS: Mapping[str, Model] = {
     model.name: model
     for model in (
         Model(
+            SPECS["nac_24khz"],
+            "any sound, small and fast; comes with nac",
+            "MIT",
+            (
+                Packaged(
+                    "codecs/builtin",
+                    (
+                        File(
+                            "nac_24khz.safetensors",
+                            11_634_204,
+                            "3570b28d8853a55aaa2fc879188d6ce906a9aa51c05b1bce376d298e70095993",
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        Model(
             SPECS["soundstream_16khz"],
             "speech at very low bitrates, small and fast (Lyra V2)",
             "Apache-2.0",

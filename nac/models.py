@@ -469,6 +469,10 @@ def _read(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
         from nac.codecs import soundstream
 
         return soundstream.load(path, device)
+    if spec.family == "mdct":
+        from nac.codecs import mdct
+
+        return mdct.load(spec, path, device)
     from nac.codecs import checkpoints
 
     return checkpoints.load(spec, path, device)

@@ -180,6 +180,8 @@ def test_outputs_have_the_samples_given(form: str, way: str, samples: int) -> No
     with open_sink(file, output, output.sample_rate(44100), 2, samples) as sink:
         for start in range(0, samples, 7000):
             sink.write(tone(samples)[start : start + 7000])
+    if way == "file":
+        assert file.tell() == len(file.getvalue())
     if samples == 0 and form in ("ogg", "mp3", "flac"):
         return  # nothing to read back: these formats have no empty audio that libsndfile opens
     back, rate = soundfile.read(io.BytesIO(file.getvalue()), dtype="float32", always_2d=True)

@@ -146,21 +146,14 @@ class Quantizer(nn.Module):
     def encode(self, latent: Tensor, codebooks: int) -> Tensor:
         """[B, T, D] to int64 [codebooks, B, T].
 
-        The entry nearest now need not be the best start for the codebooks that follow, so the best few paths are
-        kept, the more the fewer codebooks there are to search.
+        Each entry is the nearest to what is left, without a look at the codebooks that follow: so fewer codebooks
+        give the beginning of what more give, and a file can be brought to a lower bitrate by dropping codes.
         """
-        keep = max(2, min(8, 24 // codebooks))
-        rest = latent.reshape(-1, 1, latent.shape[-1])  # of each vector, on each path
-        errors = rest.square().sum(dim=-1)
-        paths = torch.zeros(*errors.shape, 0, dtype=torch.int64, device=latent.device)
+        codes, rest = [], latent
         for book in self.codebooks[:codebooks]:
-            added = torch.addmm(book.square().sum(dim=1), rest.flatten(0, 1), book.T, alpha=-2)
-            candidates = errors[..., None] + added.view(*errors.shape, -1)
-            errors, best = candidates.flatten(1).topk(keep, largest=False)
-            parents, index = (best // len(book))[..., None], best % len(book)
-            rest = rest.gather(1, parents.expand(-1, -1, rest.shape[-1])) - book[index]
-            paths = torch.cat([paths.gather(1, parents.expand(-1, -1, paths.shape[-1])), index[..., None]], dim=-1)
-        return paths[:, 0].T.reshape(codebooks, *latent.shape[:-1])
+            codes.append(nearest(rest, book))
+            rest = rest - book[codes[-1]]
+        return torch.stack(codes)
 
     def decode(self, codes: Tensor) -> Tensor:
         """[codebooks, B, T] to [B, T, D]."""

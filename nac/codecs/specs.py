@@ -18,6 +18,7 @@ def _snac(name: str, sample_rate: int, hop: int, strides: tuple[int, ...], frame
 SPECS = {
     spec.name: spec
     for spec in (
+        CodecSpec("nac_24khz", "mdct", 24000, 1, 320, (Codebook(10),) * 16),
         CodecSpec("soundstream_16khz", "soundstream", 16000, 1, 320, (Codebook(4),) * 46),
         CodecSpec("encodec_24khz", "encodec", 24000, 1, 320, (Codebook(10),) * 32),
         CodecSpec(
