@@ -50,7 +50,7 @@ def clips(pair: Pair) -> list[Tensor]:
     """Sounds as long as tell something: odd lengths, speech, music and drums, stereo."""
     spec = pair.theirs.spec
     rate = spec.sample_rate
-    seconds = {"encodec": 1.3, "dac": 0.35, "snac": 0.6}[spec.family]
+    seconds = {"encodec": 1.3, "dac": 0.3, "snac": 0.5}[spec.family]
     samples = int(seconds * rate) | 1
     sounds = [oracles.synthetic(samples, rate, spec.channels, seed=7)]
     if oracles.AUDIO.exists():
@@ -102,8 +102,8 @@ def test_windows_are_the_whole_signal(pair: Pair, monkeypatch: pytest.MonkeyPatc
     if not isinstance(pair.ours, WindowedCodec):
         pytest.skip("not computed in windows")
     for plan in ("encode_plan", "decode_plan"):
-        monkeypatch.setattr(pair.ours, plan, replace(getattr(pair.ours, plan), window=8))
-    frames = 20 if spec.family == "snac" else 32
+        monkeypatch.setattr(pair.ours, plan, replace(getattr(pair.ours, plan), window=4))
+    frames = 12 if spec.family == "snac" else 28
     audio = oracles.synthetic(frames * spec.frame_samples, spec.sample_rate, seed=3)
     theirs = pair.theirs.encode(audio)
     encoder, decoder = pair.ours.encoder(), pair.ours.decoder()
