@@ -59,6 +59,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 JOBS = click.option(
     "-j", "--jobs", "workers", default=1, show_default=True, type=click.IntRange(min=1), help="Files at a time."
 )
+REVISION = click.option("--revision", help="Branch, tag or commit of the weights on the Hub.")
 WEIGHTS = click.option("--weights", type=_path(exists=True), help="Weights of your own: a file or a folder.")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a file, one a line.")
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
@@ -102,6 +103,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 @DEVICE
 @JOBS
 @WEIGHTS
+@REVISION
 @JSON
 @QUIET
 def compress(
@@ -113,6 +115,7 @@ def compress(
     mono: bool,
     device: str,
     weights: Path | None,
+    revision: str | None,
     **options: Any,
 ) -> None:
     """Compress audio files to .nac.
@@ -140,7 +143,7 @@ def compress(
             progress=progress,
         )
 
-    load = _loader(device, weights, progress=not options["quiet"])
+    load = _loader(device, weights, revision, progress=not options["quiet"])
     _run(jobs, others, work, **options)
 
 
@@ -158,6 +161,7 @@ def compress(
 @DEVICE
 @JOBS
 @WEIGHTS
+@REVISION
 @click.option("--force-model", is_flag=True, help="Decode with weights other than those a file was made with.")
 @JSON
 @QUIET
@@ -171,6 +175,7 @@ def decompress(
     codebooks: int | None,
     device: str,
     weights: Path | None,
+    revision: str | None,
     force_model: bool,
     **options: Any,
 ) -> None:
@@ -201,7 +206,7 @@ def decompress(
             progress=progress,
         )
 
-    load = _loader(device, weights, progress=not options["quiet"])
+    load = _loader(device, weights, revision, progress=not options["quiet"])
     _run(jobs, others, work, **options)
 
 
@@ -276,13 +281,14 @@ def models_list(names: tuple[str, ...] = (), as_json: bool = False) -> None:
 
 @models.command("download")
 @NAMES
+@REVISION
 @JSON
-def models_download(names: tuple[str, ...], as_json: bool) -> None:
+def models_download(names: tuple[str, ...], revision: str | None, as_json: bool) -> None:
     """Bring models' weights to this machine."""
     from nac import models as table
 
     def one(name: str) -> None:
-        path = str(table.download(name, progress=sys.stderr.isatty()))
+        path = str(table.download(name, revision=revision, progress=sys.stderr.isatty()))
         report.out(json.dumps({"model": name, "path": path}) if as_json else f"{name}: {path}")
 
     _each(names, one, as_json)
@@ -290,13 +296,14 @@ def models_download(names: tuple[str, ...], as_json: bool) -> None:
 
 @models.command("verify")
 @SOME_NAMES
+@REVISION
 @JSON
-def models_verify(names: tuple[str, ...], as_json: bool) -> None:
+def models_verify(names: tuple[str, ...], revision: str | None, as_json: bool) -> None:
     """Hash models' weights and compare: of all that are here, by default."""
     from nac import models as table
 
     def one(name: str) -> None:
-        for file in table.verify(name):
+        for file in table.verify(name, revision):
             row = {"model": name, **asdict(file), "path": str(file.path)}
             text = f"{name}: {file.path}: SHA-256 {file.sha256} ({file.against})"
             report.out(json.dumps(row) if as_json else text)
@@ -306,13 +313,14 @@ def models_verify(names: tuple[str, ...], as_json: bool) -> None:
 
 @models.command("path")
 @NAMES
+@REVISION
 @JSON
-def models_path(names: tuple[str, ...], as_json: bool) -> None:
+def models_path(names: tuple[str, ...], revision: str | None, as_json: bool) -> None:
     """Print where models' weights lie."""
     from nac import models as table
 
     def one(name: str) -> None:
-        path = str(table.path(name))
+        path = str(table.path(name, revision))
         report.out(json.dumps({"model": name, "path": path}) if as_json else path)
 
     _each(names, one, as_json)
@@ -374,7 +382,7 @@ def _plan(
         raise click.UsageError(str(error)) from None
 
 
-def _loader(device: str, weights: Path | None, *, progress: bool) -> Callable[[str], Any]:
+def _loader(device: str, weights: Path | None, revision: str | None, *, progress: bool) -> Callable[[str], Any]:
     """Loads each model once, when a file first needs it."""
     lock, loaded = threading.Lock(), dict[str, Any]()
 
@@ -383,7 +391,9 @@ def _loader(device: str, weights: Path | None, *, progress: bool) -> Callable[[s
 
         with lock:
             if name not in loaded:
-                loaded[name] = table.load(name, weights=weights, device=device, progress=progress)
+                loaded[name] = table.load(
+                    name, weights=weights, device=device, revision=revision, progress=progress
+                )
         return loaded[name]
 
     return load

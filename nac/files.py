@@ -23,7 +23,6 @@ from nac.container.writer import Writer
 from nac.errors import NacError
 from nac.nacfile import PathOrFile, opened
 from nac.output import whole_file
-from nac.pipeline import check_model, decode_blocks, encode_chunks, make_header
 from nac.resample import Samples
 
 Load = Callable[[str], Codec]
@@ -74,6 +73,9 @@ def compress(
             model = models.choose(channels, kbps=kbps, codebooks=codebooks)
         # A bitrate that cannot be is told before anything is downloaded.
         counts = allocate(models.find(model).spec, channels, kbps=kbps, codebooks=codebooks)
+        # What needs PyTorch comes only now, so that what is no audio is refused at once.
+        from nac.pipeline import make_header
+
         codec = load(model)
         header = make_header(source, codec.spec, counts, mono=mono)
         with _created(dst, force) as out:
@@ -92,6 +94,8 @@ def compress(
 
 def _write_nac(out: BinaryIO, source: Source, codec: Codec, header: Header) -> tuple[int, int]:
     """Samples per channel and bytes written."""
+    from nac.pipeline import encode_chunks
+
     samples = 0
 
     def counted() -> Iterator[Samples]:
@@ -137,8 +141,7 @@ def decompress(
         header = reader.header
         counts = _decoded_counts(header, kbps, codebooks)
         low, high = _range(reader, start, duration)
-        codec = load(header.model)
-        check_model(header, codec.spec, force=force_model)
+        codec = _codec(header, load, force=force_model)
         rate = output.sample_rate(header.original_sample_rate)
         blocks = _trimmed(reader, codec, counts, low, high, rate)
         samples = 0
@@ -182,8 +185,7 @@ def read(
     with opened(path) as reader:
         header = reader.header
         low, high = _range(reader, start, duration)
-        codec = load(header.model)
-        check_model(header, codec.spec)
+        codec = _codec(header, load)
         rate = header.original_sample_rate
         parts = [np.zeros((0, header.channels), np.float32)]
         parts += _trimmed(reader, codec, header.stream_codebooks, low, high, rate)
@@ -200,6 +202,15 @@ def output_format(format: str | None, dst: PathOrFile) -> OutputFormat:
     if name not in OUTPUT_FORMATS:
         raise NacError(f"cannot write {name!r}; the formats are {', '.join(OUTPUT_FORMATS)} (--format names one)")
     return OUTPUT_FORMATS[name]
+
+
+def _codec(header: Header, load: Load, *, force: bool = False) -> Codec:
+    """The codec that a file was made with. Only here, when the file is known to be good, PyTorch is imported."""
+    from nac.pipeline import check_model
+
+    codec = load(header.model)
+    check_model(header, codec.spec, force=force)
+    return codec
 
 
 def _decoded_counts(header: Header, kbps: float | None, codebooks: int | None) -> tuple[int, ...]:
@@ -233,6 +244,8 @@ def _trimmed(
     reader: Reader, codec: Codec, counts: tuple[int, ...], low: int, high: int | None, rate: int
 ) -> Iterator[Samples]:
     """The samples wanted, no more: where their end is only known at the end, a frame's worth is held back."""
+    from nac.pipeline import decode_blocks
+
     header, spec = reader.header, codec.spec
     first = _at_rate(low + header.start, header, rate)
     last = None if high is None else first + _at_rate(high - low, header, rate)

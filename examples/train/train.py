@@ -28,12 +28,12 @@ class Options:
     ``rounds``. ``warmup`` and ``decay``: steps of rising and falling learning rate. ``every``: steps between
     checkpoints. ``init``: exported weights to start from."""
 
-    steps: int = 4300
-    batch: int = 12
+    steps: int = 4200
+    batch: int = 8
     frames: int = 96
     rate: float = 5e-4
     warmup: int = 200
-    decay: int = 1300
+    decay: int = 1600
     start_crops: int = 500
     rounds: int = 6
     every: int = 200
