@@ -143,7 +143,7 @@ def compress(
             progress=progress,
         )
 
-    load = _loader(device, weights, revision, progress=not options["quiet"])
+    load = _loader(device, weights, revision, progress=not options["quiet"], download=True)
     _run(jobs, others, work, **options)
 
 
@@ -206,7 +206,8 @@ def decompress(
             progress=progress,
         )
 
-    load = _loader(device, weights, revision, progress=not options["quiet"])
+    # What a file needs was not asked for by name, so nothing is downloaded.
+    load = _loader(device, weights, revision, progress=not options["quiet"], download=False)
     _run(jobs, others, work, **options)
 
 
@@ -382,7 +383,9 @@ def _plan(
         raise click.UsageError(str(error)) from None
 
 
-def _loader(device: str, weights: Path | None, revision: str | None, *, progress: bool) -> Callable[[str], Any]:
+def _loader(
+    device: str, weights: Path | None, revision: str | None, *, progress: bool, download: bool
+) -> Callable[[str], Any]:
     """Loads each model once, when a file first needs it."""
     lock, loaded = threading.Lock(), dict[str, Any]()
 
@@ -392,7 +395,7 @@ def _loader(device: str, weights: Path | None, revision: str | None, *, progress
         with lock:
             if name not in loaded:
                 loaded[name] = table.load(
-                    name, weights=weights, device=device, revision=revision, progress=progress
+                    name, weights=weights, device=device, revision=revision, progress=progress, download=download
                 )
         return loaded[name]
 

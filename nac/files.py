@@ -136,7 +136,7 @@ def decompress(
     """
     began = time.perf_counter()
     output = output_format(format, dst)
-    load = load or (lambda name: models.load(name, weights=weights, device=device))
+    load = load or (lambda name: models.load(name, weights=weights, device=device, download=False))
     with opened(src) as reader:
         header = reader.header
         counts = _decoded_counts(header, kbps, codebooks)
@@ -181,7 +181,7 @@ def read(
     ``start`` and ``duration`` in seconds. Only what is needed is read and decoded. Samples may lie beyond -1 to 1
     where the original's did. Raises NacError.
     """
-    load = load or (lambda name: models.load(name, weights=weights, device=device))
+    load = load or (lambda name: models.load(name, weights=weights, device=device, download=False))
     with opened(path) as reader:
         header = reader.header
         low, high = _range(reader, start, duration)
@@ -248,10 +248,15 @@ def _trimmed(
 
     header, spec = reader.header, codec.spec
     first = _at_rate(low + header.start, header, rate)
-    last = None if high is None else first + _at_rate(high - low, header, rate)
-    blocks = decode_blocks(reader, codec, sample_rate=rate, start=first, stop=last, codebooks=counts)
-    if high is not None:
-        yield from blocks
+    left = None if high is None else _at_rate(high - low, header, rate)
+    # Up to the end of the recording the file is read to its own end, so that this is checked too.
+    stop = None if left is None or high == reader.samples else first + left
+    blocks = decode_blocks(reader, codec, sample_rate=rate, start=first, stop=stop, codebooks=counts)
+    if left is not None:
+        for block in blocks:
+            if left > 0:
+                yield block[:left]
+            left -= len(block)
         return
     margin = -(-spec.frame_samples * spec.frame_multiple * rate // spec.sample_rate) + 1
     held: deque[Samples] = deque()

@@ -59,7 +59,7 @@ def result_text(result: Result) -> str:
         small, large = sorted((result.bytes_in, max(result.bytes_out, 1)))
         sizes = f"{size(result.bytes_in)} -> {sizes} ({large / small:.1f}:1)"
     names = f"{printable(result.input)} -> {printable(result.output)}"
-    rate = f"{result.model} {result.kbps:.4g} kbit/s"
+    rate = f"{result.model} {result.kbps:.3g} kbit/s"
     return f"{names}: {clock(result.seconds)}, {sizes}, {rate}, {speed:.3g}x real time"
 
 
@@ -71,10 +71,10 @@ def info_text(info: Info) -> str:
     rows = [
         ("model", f"{info.model}, weights {info.fingerprint}"),
         ("audio", f"{info.sample_rate} Hz, {channels}, {clock(info.seconds)} ({info.samples} samples){missing}"),
-        ("codes", f"{counts} codebooks, {info.coding}, {info.kbps:.4g} kbit/s"),
+        ("codes", f"{counts} codebooks, {info.coding}, {info.kbps:.3g} kbit/s"),
         (
             "file",
-            f"{info.bytes} bytes in {info.chunks} chunks, {info.actual_kbps:.4g} kbit/s, version {info.version}",
+            f"{info.bytes} bytes in {info.chunks} chunks, {info.actual_kbps:.3g} kbit/s, version {info.version}",
         ),
         *(("tag", f"{key}={value}") for key, value in info.tags.items()),
     ]

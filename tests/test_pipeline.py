@@ -83,7 +83,7 @@ def test_sound_below_the_codecs_bandwidth_comes_back(toy, rate: int) -> None:
     assert np.abs(back - samples)[inner].max() < 1e-3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     samples=st.integers(0, 3000) | st.sampled_from([159_999, 160_000, 160_001, 320_000, 333_333]),
     channels=st.integers(1, 8),
@@ -110,8 +110,8 @@ def test_reading_a_part_gives_the_samples_of_the_whole(toy) -> None:
     data = encode(noise(25 * rate, 2), rate)
     whole, _ = decode(data)
     random = np.random.default_rng(1)
-    for start in [0.0, 0.5, 9.99, 10.0, 10.001, *random.uniform(0, 24, 10)]:
-        for duration in (0.0, 0.01, 1.5, 11.0, 99.0):
+    for start in [0.0, 0.5, 9.99, 10.0, 10.001, *random.uniform(0, 24, 4)]:
+        for duration in (0.0, 0.01, 1.5, 99.0):
             part, _ = decode(data, start=start, duration=duration)
             first = round(start * rate)
             assert np.array_equal(part, whole[first : first + round(duration * rate)])
@@ -286,6 +286,21 @@ def test_the_same_input_gives_the_same_bytes(toy) -> None:
     toy()
     sound = noise(300_000, 2)
     assert encode(sound, 44100) == encode(sound, 44100)
+
+
+def test_every_flipped_bit_is_noticed_and_every_cut(toy, tmp_path: Path) -> None:
+    toy()
+    data = encode(noise(100), 16000)
+    (tmp_path / "good.nac").write_bytes(data)
+    nac.decompress(tmp_path / "good.nac", tmp_path / "good.wav")
+    changed = [data[:i] + bytes([data[i] ^ 1 << i % 8]) + data[i + 1 :] for i in range(len(data))]
+    for bad in [*changed, *(data[:i] for i in range(len(data))), data + b"x"]:
+        for source in (io.BytesIO(bad), Pipe(bad)):
+            with pytest.raises(nac.NacError) as error:
+                nac.decompress(source, tmp_path / "bad.wav")
+            assert "\n" not in str(error.value)
+            assert not (tmp_path / "bad.wav").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good.nac", "good.wav"]
 
 
 def test_other_weights_are_refused(toy) -> None:
