@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hub_server import HubServer
 from toy_models import File, toy
 
@@ -19,6 +20,7 @@ from nac.codecs.specs import SPECS
 from nac.errors import ModelError
 
 LYRA = Path(__file__).parents[2] / "shared" / "weights" / "lyra-v2"
+BUILTIN = "nac_24khz"
 needs_lyra = pytest.mark.skipif(not LYRA.is_dir(), reason="needs ../shared/weights/lyra-v2")
 
 
@@ -41,7 +43,7 @@ def test_the_table_is_complete_and_well_formed() -> None:
         assert model.sources
         for source in model.sources:
             assert source.files
-            assert str(source).startswith("https://")
+            assert str(source).startswith("https://") or isinstance(source, Packaged)
             for file in source.files:
                 assert re.fullmatch("([0-9a-f]{8}|[0-9a-f]{64})?", file.sha256 or "")
 
@@ -61,18 +63,28 @@ def test_first_sources_are_the_official_addresses() -> None:
     ]
 
 
+def test_the_package_brings_a_model() -> None:
+    (checked,) = models.verify(BUILTIN)
+    assert checked.against == "published"
+    codec = models.load(BUILTIN, device="cpu")
+    audio = torch.randn(1, 1, 5000, generator=torch.Generator().manual_seed(0)) / 10
+    codes = codec.encode(audio)
+    for count in (1, 5, 16):  # what fewer codebooks give is the beginning of what more give
+        for fewer, all_ in zip(codec.encode(audio, count).arrays, codes.arrays, strict=False):
+            assert torch.equal(fewer, all_)
+
+
 def test_unknown_names_get_a_hint() -> None:
     with pytest.raises(ModelError, match="did you mean encodec_24khz"):
         models.find("EnCodec-24kHz")
-    with pytest.raises(ModelError, match="there are soundstream_16khz, encodec_24khz"):
+    with pytest.raises(ModelError, match="there are nac_24khz, soundstream_16khz, encodec_24khz"):
         models.load("mp3")
 
 
 def test_status_of_an_empty_machine() -> None:
     lines = {line.name: line for line in models.status()}
     assert list(lines) == list(MODELS)
-    assert not any(line.present for line in lines.values())
-    assert models.present() == []
+    assert [line.name for line in lines.values() if line.present] == models.present() == [BUILTIN]
     line = lines["dac_44khz"]
     assert (line.sample_rate, line.channels, line.size, line.licence) == (44100, 1, 307_000_000, "MIT")
     assert line.kbps == pytest.approx((0.861, 7.752), abs=1e-3)
@@ -114,6 +126,7 @@ def test_nac_weights_holds_folders_named_after_models(tmp_path: Path, monkeypatc
     fill(root / "encodec_24khz", "mine.safetensors")
     monkeypatch.setenv("NAC_WEIGHTS", str(root))
     expected = {
+        BUILTIN: models.path(BUILTIN),
         "soundstream_16khz": root / "soundstream_16khz",
         "encodec_24khz": root / "encodec_24khz",  # another layout: for the loader to see
         "dac_16khz": root / "dac_16khz" / "weights_16khz.pth",
@@ -126,16 +139,16 @@ def test_nac_weights_holds_folders_named_after_models(tmp_path: Path, monkeypatc
 def test_nac_weights_is_the_folder_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "lyra", *LYRA_FILES)
     monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "lyra"))
-    assert models.present() == ["soundstream_16khz"]
+    assert models.present() == [BUILTIN, "soundstream_16khz"]
     assert models.locate("soundstream_16khz") == tmp_path / "lyra"
 
     fill(tmp_path / "dac_24khz", "model.safetensors")
     monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "dac_24khz"))
-    assert models.present() == ["dac_24khz"]
+    assert models.present() == [BUILTIN, "dac_24khz"]
 
     fill(tmp_path / "some", "model.safetensors")
     monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "some"))
-    assert models.present() == []  # five models call their weights so
+    assert models.present() == [BUILTIN]  # five models call their weights so
     assert models.locate("dac_24khz") == tmp_path / "some" / "model.safetensors"  # but this one was asked for
 
     monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "absent"))
@@ -206,7 +219,7 @@ def test_soundstream_is_downloaded_checked_and_loaded(monkeypatch: pytest.Monkey
             models.load("soundstream_16khz", device="cpu")
         models.download("soundstream_16khz")
         assert len(server.gets()) == 4
-    (line,) = (line for line in models.status() if line.present)
+    (line,) = (line for line in models.status() if line.present and line.name != BUILTIN)
     assert (line.name, line.fingerprint, line.size) == ("soundstream_16khz", codec.spec.fingerprint, 3_583_372)
     assert len(codec.spec.fingerprint) == 16
 
