@@ -128,7 +128,7 @@ MODELS: Mapping[str, Model] = {
                         File(
                             "nac_24khz.safetensors",
                             11_634_204,
-                            "3570b28d8853a55aaa2fc879188d6ce906a9aa51c05b1bce376d298e70095993",
+                            "ca1b030a98cb3cfa8d0403f89dfd68ab23547b6eccabcd0116d9c28cdd3897c3",
                         ),
                     ),
                 ),

@@ -317,6 +317,9 @@ def decode_blocks(
     resampler = Resampler(spec.sample_rate, sample_rate, start=start * spec.sample_rate // sample_rate)
     low = resampler.first_input
     first = spec.frame_at(low)
+    if spec.segment is not None:
+        # The end of a signal may overhang: its last segment's one frame is then numbered as the one before's.
+        first = max(0, first - spec.segment.frames)
     position = resampler.first_output
     skip = spec.start(first)
     for block in chain(_joined(reader, codec, first, codebooks), [None]):
