@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compress two real recordings, bring them back, and show sizes, bitrates and speeds.
+# Compress two real recordings and bring them back: sizes, bitrates, speeds, and a picture of each.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p demo
@@ -10,7 +10,8 @@ for name in speech guitar; do
         nac compress -f "$name.flac" --kbps $kbps -o "$name-$kbps.nac"
         nac decompress -f "$name-$kbps.nac"
     done
+    python "$here/spectrograms.py" "$name.png" "$name.flac" "$name-6.wav" "$name-3.wav"
 done
 nac verify ./*.nac
 nac info guitar-6.nac
-echo "Listen: demo/speech.flac against demo/speech-6.wav and demo/speech-3.wav; the guitar likewise."
+echo "Listen to demo/speech.flac, speech-6.wav and speech-3.wav, and look at speech.png; the guitar likewise."

@@ -30,6 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs.mkdir()
     stand_ins = {
         "nac": f'exec "{sys.executable}" -m nac "$@"',
+        "python": f'exec "{sys.executable}" "$@"',
         "ffmpeg": "exec cat talk.wav",
         "ssh": 'shift; exec sh -c "$1"',
         "aplay": "exec cat > played.wav",
@@ -105,3 +106,5 @@ def test_the_demo(folder: Path) -> None:
     out = run(folder, "sh", str(ROOT / "examples" / "demo.sh"))
     assert out.count("x real time") == 8
     assert out.count(": whole, ") == 4
+    for name in ("speech", "guitar"):
+        assert (folder / "demo" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
