@@ -17,10 +17,12 @@ from nac.version import __version__
 
 if TYPE_CHECKING:
     from nac.codecs.base import Codec, CodecSpec, Codes
-    from nac.files import Result, compress, decompress, read
+    from nac.files import compress, decompress, read
     from nac.models import load
     from nac.nacfile import Info, NacFile, info, read_codes
     from nac.nacfile import NacFile as open
+    from nac.output import Result
+    from nac.peeling import peel
 
 __all__ = [
     "AudioError",
@@ -40,6 +42,7 @@ __all__ = [
     "info",
     "load",
     "open",
+    "peel",
     "read",
     "read_codes",
 ]
@@ -48,11 +51,12 @@ _HOMES = {
     "Codec": "nac.codecs.base",
     "CodecSpec": "nac.codecs.base",
     "Codes": "nac.codecs.base",
-    "Result": "nac.files",
+    "Result": "nac.output",
     "compress": "nac.files",
     "decompress": "nac.files",
     "read": "nac.files",
     "load": "nac.models",
+    "peel": "nac.peeling",
     "Info": "nac.nacfile",
     "NacFile": "nac.nacfile",
     "info": "nac.nacfile",

@@ -63,3 +63,13 @@ def allocate(
         many = f"{channels} channel{'s' * (channels > 1)}"
         raise ModelError(f"{spec.name} needs at least {lowest:.4g} kbit/s for {many}, not {kbps:g}")
     return fitting[-1]
+
+
+def at_most(
+    spec: CodecSpec, channels: int, counts: tuple[int, ...], *, kbps: float | None, codebooks: int | None
+) -> tuple[int, ...]:
+    """Of the codebook counts that a file has, those that a bitrate allows; all where none is given."""
+    if kbps is None and codebooks is None:
+        return counts
+    wanted = allocate(spec, channels, kbps=kbps, codebooks=codebooks)
+    return tuple(min(pair) for pair in zip(wanted, counts, strict=True))

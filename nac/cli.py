@@ -212,6 +212,35 @@ def decompress(
 
 
 @main.command()
+@click.argument("file", type=_path(allow_dash=True))
+@click.option(
+    "-o", "--output", "out", required=True, type=_path(allow_dash=True), help="A .nac file, or - for stdout."
+)
+@RATE
+@COUNT
+@FORCE
+@JSON
+@QUIET
+def peel(file: Path, out: Path, kbps: float | None, codebooks: int | None, **options: Any) -> None:
+    """Lower the bitrate of a .nac file by dropping codebooks.
+
+    Nothing is decoded, and no model is needed; the result is what compressing at that bitrate gives.
+    """
+    _one_of(kbps=kbps, codebooks=codebooks)
+    if kbps is None and codebooks is None:
+        raise click.UsageError("give --kbps or --codebooks")
+
+    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+        from nac import peeling
+
+        force = options["force"]
+        return peeling.peel(_source(job.input), _target(job.output), kbps=kbps, codebooks=codebooks, force=force)
+
+    jobs, _ = _plan((file,), out, ".nac", False, lambda path: True)
+    _run(jobs, [], work, skip_existing=False, workers=1, **options)
+
+
+@main.command()
 @FILES
 @JSON
 def info(files: tuple[Path, ...], as_json: bool) -> None:

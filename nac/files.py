@@ -6,8 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,33 +14,19 @@ import numpy as np
 
 from nac import models
 from nac.audio import OUTPUT_FORMATS, OutputFormat, Source, open_sink, open_source
-from nac.bitrate import allocate, total_kbps
+from nac.bitrate import allocate, at_most, total_kbps
 from nac.codecs.base import Codec
 from nac.container.header import Header
 from nac.container.reader import Reader
 from nac.container.writer import Writer
 from nac.errors import NacError
-from nac.nacfile import PathOrFile, opened
-from nac.output import whole_file
+from nac.nacfile import opened
+from nac.output import PathOrFile, Result, created, name_of, size_of
 from nac.resample import Samples
 
 Load = Callable[[str], Codec]
 Progress = Callable[[float, float | None], None]
 """Told how many more seconds of audio are done, and how many there are in all, if that is known."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What was done. ``kbps``: bitrate of the codes (kbit/s); ``seconds``: of audio."""
-
-    input: str
-    output: str
-    model: str
-    kbps: float
-    seconds: float
-    bytes_in: int | None
-    bytes_out: int
-    wall_seconds: float
 
 
 def compress(
@@ -78,15 +63,15 @@ def compress(
 
         codec = load(model)
         header = make_header(source, codec.spec, counts, mono=mono)
-        with _created(dst, force) as out:
+        with created(dst, force=force) as out:
             samples, size = _write_nac(out, _watched(source, progress), codec, header)
     return Result(
-        input=_name(src),
-        output=_name(dst),
+        input=name_of(src),
+        output=name_of(dst),
         model=model,
         kbps=total_kbps(codec.spec, counts),
         seconds=samples / source.sample_rate,
-        bytes_in=_size(src),
+        bytes_in=size_of(src),
         bytes_out=size,
         wall_seconds=time.perf_counter() - began,
     )
@@ -139,7 +124,7 @@ def decompress(
     load = load or (lambda name: models.load(name, weights=weights, device=device, download=False))
     with opened(src) as reader:
         header = reader.header
-        counts = _decoded_counts(header, kbps, codebooks)
+        counts = at_most(header.spec, header.channels, header.stream_codebooks, kbps=kbps, codebooks=codebooks)
         low, high = _range(reader, start, duration)
         codec = _codec(header, load, force=force_model)
         rate = output.sample_rate(header.original_sample_rate)
@@ -147,7 +132,7 @@ def decompress(
         samples = 0
         total = None if high is None else (high - low) / header.original_sample_rate
         known = None if high is None else _at_rate(high - low, header, rate)
-        with _created(dst, force) as out:
+        with created(dst, force=force) as out:
             with open_sink(out, output, rate, header.channels, known) as sink:
                 for block in blocks:
                     sink.write(block)
@@ -156,12 +141,12 @@ def decompress(
                         progress(len(block) / rate, total)
             size = out.tell() if out.seekable() else samples * header.channels * 2 + 44
     return Result(
-        input=_name(src),
-        output=_name(dst),
+        input=name_of(src),
+        output=name_of(dst),
         model=header.model,
         kbps=total_kbps(header.spec, counts),
         seconds=samples / rate,
-        bytes_in=_size(src),
+        bytes_in=size_of(src),
         bytes_out=size,
         wall_seconds=time.perf_counter() - began,
     )
@@ -211,14 +196,6 @@ def _codec(header: Header, load: Load, *, force: bool = False) -> Codec:
     codec = load(header.model)
     check_model(header, codec.spec, force=force)
     return codec
-
-
-def _decoded_counts(header: Header, kbps: float | None, codebooks: int | None) -> tuple[int, ...]:
-    """Codebooks of each stream to decode: those there are, or fewer."""
-    if kbps is None and codebooks is None:
-        return header.stream_codebooks
-    wanted = allocate(header.spec, header.channels, kbps=kbps, codebooks=codebooks)
-    return tuple(min(pair) for pair in zip(wanted, header.stream_codebooks, strict=True))
 
 
 def _range(reader: Reader, start: float, duration: float | None) -> tuple[int, int | None]:
@@ -286,20 +263,3 @@ def _watched(source: Source, progress: Progress | None) -> Source:
             progress(len(block) / source.sample_rate, total)
 
     return replace(source, blocks=blocks())
-
-
-@contextmanager
-def _created(dst: PathOrFile, force: bool) -> Iterator[BinaryIO]:
-    if isinstance(dst, (str, os.PathLike)):
-        with whole_file(Path(dst), force=force) as file:
-            yield file
-    else:
-        yield dst
-
-
-def _name(file: PathOrFile) -> str:
-    return os.fspath(file) if isinstance(file, (str, os.PathLike)) else "-"
-
-
-def _size(file: PathOrFile) -> int | None:
-    return Path(file).stat().st_size if isinstance(file, (str, os.PathLike)) else None

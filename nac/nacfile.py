@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +17,8 @@ from nac.container.chunk import Chunk
 from nac.container.header import SIGNATURE, VERSION, Header
 from nac.container.reader import Reader
 from nac.errors import NacError
+from nac.output import PathOrFile
 
-PathOrFile = str | os.PathLike[str] | BinaryIO
 CodeArray = npt.NDArray[np.int32]
 SILENT = -1
 """Stands for a code where a stream is silent and has none."""

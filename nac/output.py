@@ -1,4 +1,4 @@
-"""Output files that appear whole or not at all."""
+"""Output files that appear whole or not at all, and what is told of them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from nac.errors import NacError
 
+PathOrFile = str | os.PathLike[str] | BinaryIO
 SUFFIX = ".nac-part"
 """Ending of the temporary file, which lies beside the output."""
 
@@ -58,3 +60,37 @@ def _reported(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise NacError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was done. ``kbps``: bitrate of the codes (kbit/s); ``seconds``: of audio."""
+
+    input: str
+    output: str
+    model: str
+    kbps: float
+    seconds: float
+    bytes_in: int | None
+    bytes_out: int
+    wall_seconds: float
+
+
+@contextmanager
+def created(dst: PathOrFile, *, force: bool) -> Iterator[BinaryIO]:
+    """A path as :func:`whole_file`; a file object as it is."""
+    if isinstance(dst, (str, os.PathLike)):
+        with whole_file(Path(dst), force=force) as file:
+            yield file
+    else:
+        yield dst
+
+
+def name_of(file: PathOrFile) -> str:
+    """A path, or - for a file object."""
+    return os.fspath(file) if isinstance(file, (str, os.PathLike)) else "-"
+
+
+def size_of(file: PathOrFile) -> int | None:
+    """Bytes of the file at a path."""
+    return Path(file).stat().st_size if isinstance(file, (str, os.PathLike)) else None

@@ -15,9 +15,9 @@ from nac.container.timeline import clock
 
 if TYPE_CHECKING:
     from nac.check import Checked
-    from nac.files import Result
     from nac.models import Status
     from nac.nacfile import Info
+    from nac.output import Result
 
 
 def out(line: str) -> None:

@@ -20,6 +20,7 @@ from toy_codec import ToyCodec
 from nac import cli, models
 
 ROOT = Path(__file__).parents[1]
+PEEL = ["peel", "song.nac", "-k", "1000", "-o", "peeled.nac", "-q"]
 SOURCE = models.Web("https://localhost/none", (models.File("toy.bin", 10),))
 
 
@@ -175,6 +176,29 @@ def test_a_part_and_a_lower_bitrate() -> None:
         assert "not a time" in nac("decompress", "song.nac", "--start", time_, code=2).stderr
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_peel_gives_the_file_of_the_lower_bitrate(channels: int) -> None:
+    wav("song.wav", samples=400_000, channels=channels)
+    nac("compress", "song.wav", "--codebooks", "2", "-q")
+    packed = Path("song.nac").read_bytes()
+    for kbps in (128 * channels, 128 * channels + 128, 1000):
+        nac("compress", "song.wav", "-k", str(kbps), "-o", "direct.nac", "-f", "-q")
+        assert (
+            "song.nac -> peeled.nac" in nac("peel", "song.nac", "-k", str(kbps), "-o", "peeled.nac", "-f").stderr
+        )
+        assert Path("peeled.nac").read_bytes() == Path("direct.nac").read_bytes()
+        assert (
+            nac("peel", "-", "-k", str(kbps), "-o", "-", "-q", stdin=packed).stdout_bytes
+            == Path("peeled.nac").read_bytes()
+        )
+    nac("peel", "song.nac", "--codebooks", "1", "-o", "one.nac")
+    assert json.loads(nac("info", "one.nac", "--json").stdout)["codebooks"] == [1] * channels
+    assert "exists" in nac("peel", "song.nac", "-k", "1000", "-o", "one.nac", code=1).stderr
+    assert "at least" in nac("peel", "song.nac", "-k", "1", "-o", "low.nac", code=1).stderr
+    assert "--kbps" in nac("peel", "song.nac", "-o", "low.nac", code=2).stderr
+    assert not Path("low.nac").exists()
+
+
 def test_info() -> None:
     wav("song.wav", channels=2, rate=44100)
     nac("compress", "song.wav", "-q")
@@ -298,7 +322,7 @@ def test_live_input_comes_out_before_it_ends() -> None:
         process.communicate(timeout=60)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["info", "song.nac"], ["verify", "song.nac"]])
+@pytest.mark.parametrize("words", [["--help"], ["info", "song.nac"], ["verify", "song.nac"], PEEL])
 def test_what_needs_no_network_does_not_import_torch(words: list[str]) -> None:
     wav("song.wav")
     nac("compress", "song.wav", "-q")
