@@ -69,8 +69,8 @@ COUNT = click.option("--codebooks", type=click.IntRange(min=1), help="Codebooks 
 
 def entry() -> NoReturn:
     """Run the command, and exit with 0: done; 1: a file failed; 2: wrong usage; 130: interrupted."""
-    # PyTorch's threads wait for one another by spinning, which on a busy machine can take a hundred times as long as
-    # the work. This has to be said before PyTorch is loaded.
+    # PyTorch's threads wait for one another by spinning, which on a busy machine can take a hundred times as long
+    # as the work. This has to be said before PyTorch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         sys.exit(main(standalone_mode=False))
