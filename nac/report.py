@@ -120,8 +120,9 @@ class Progress:
         if shown and sys.stderr.isatty():
             from tqdm import tqdm
 
-            unit, total = ("file", files) if files > 1 else ("s", None)
-            self._bar = tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True, smoothing=0.1)
+            counts = "{percentage:3.0f}%|{bar}| " + "{n_fmt}/{total_fmt} files, " * (files > 1)
+            form = counts + "{desc} [{elapsed}<{remaining}]"
+            self._bar = tqdm(total=files, leave=False, dynamic_ncols=True, smoothing=0.1, bar_format=form)
 
     def __enter__(self) -> Progress:
         return self
@@ -139,12 +140,12 @@ class Progress:
         with self._lock:
             self._seconds += seconds
             speed = self._seconds / max(time.perf_counter() - self._began, 1e-9)
-            self._bar.set_postfix_str(f"{clock(self._seconds)} of audio, {speed:.3g}x real time", refresh=False)
-            if self._files == 1:
-                self._bar.total = total and round(total, 1)
-                self._bar.update(round(seconds, 3))
-            else:
-                self._bar.refresh()
+            self._bar.set_description_str(
+                f"{clock(self._seconds)} of audio, {speed:.3g}x real time", refresh=False
+            )
+            # One file counts as a whole; of one whose length is not known, nothing is done before its end.
+            share = seconds / total if self._files == 1 and total else 0
+            self._bar.update(min(share, self._bar.total - self._bar.n))
 
     def file_done(self) -> None:
         if self._bar is not None and self._files > 1:
