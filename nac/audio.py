@@ -155,6 +155,8 @@ def _open(file: Path | BinaryIO) -> Blocks:
         file.seek(0)
     elif not file.is_file():
         raise AudioError("no such file" if not file.exists() else "not a file")
+    elif not file.stat().st_size:
+        raise AudioError("an empty file")
     try:
         return SoundFileInput(file)
     except AudioError as error:
@@ -244,17 +246,22 @@ _FORMATS = {
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """An audio format to write: libsndfile's names, and the sample rates (Hz) it takes, all where empty."""
+    """An audio format to write: libsndfile's names, and the sample rates (Hz) it takes, all up to ``highest``.
+
+    ``may_be_empty``: libsndfile writes a file without samples that can be read back.
+    """
 
     name: str
     format: str
     subtype: str
     rates: tuple[int, ...] = ()
+    highest: int = 655350
+    may_be_empty: bool = False
 
     def sample_rate(self, rate: int) -> int:
         """The rate to write audio of ``rate`` Hz at: the same, or the lowest that holds it, or the highest."""
         if not self.rates or rate in self.rates:
-            return rate
+            return min(rate, self.highest)
         return min((r for r in self.rates if r >= rate), default=max(self.rates))
 
 
@@ -263,7 +270,7 @@ OUTPUT_FORMATS = {
     for output in (
         OutputFormat("wav", "WAV", "PCM_16"),
         OutputFormat("flac", "FLAC", "PCM_16"),
-        OutputFormat("ogg", "OGG", "VORBIS"),
+        OutputFormat("ogg", "OGG", "VORBIS", highest=192000, may_be_empty=True),
         OutputFormat("opus", "OGG", "OPUS", (8000, 12000, 16000, 24000, 48000)),
         OutputFormat(
             "mp3", "MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -289,9 +296,10 @@ class SoundFileOutput:
         import soundfile
 
         self._integer = output.subtype.startswith("PCM")
+        self._name, self._guard, self._empty = output.name, Guard(file), not output.may_be_empty
         try:
             self._file = soundfile.SoundFile(
-                file, "w", sample_rate, channels, format=output.format, subtype=output.subtype
+                self._guard, "w", sample_rate, channels, format=output.format, subtype=output.subtype
             )
         except (soundfile.LibsndfileError, ValueError, TypeError) as error:
             raise AudioError(
@@ -300,9 +308,36 @@ class SoundFileOutput:
 
     def write(self, block: Samples) -> None:
         self._file.write(to_int16(block) if self._integer else np.clip(block, -1, 1))
+        self._empty = self._empty and not len(block)
+        self._guard.check()
 
     def close(self) -> None:
         self._file.close()
+        self._guard.check()
+        if self._empty:
+            raise AudioError(f"{self._name} cannot hold a recording without samples; wav can")
+
+
+class Guard:
+    """A file for libsndfile, whose callbacks cannot raise: errors of writing are kept until :meth:`check`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._error: OSError | None = None
+        self.seek, self.tell, self.read = file.seek, file.tell, file.read
+
+    def write(self, data: bytes) -> int:
+        try:
+            if self._error is None:
+                self._file.write(data)
+        except OSError as error:
+            self._error = error
+        return len(data)
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._error is not None:
+            raise self._error
 
 
 def to_int16(block: Samples) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:

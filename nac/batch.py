@@ -90,8 +90,12 @@ def _check_distinct(jobs: list[Job]) -> None:
         taken[key] = job.input
 
 
-def run(jobs: Iterable[Job], work: Callable[[Job], None], *, workers: int) -> None:
-    """Do the work of every job, ``workers`` at a time. The first exception that ``work`` raises ends it."""
+def run(jobs: Iterable[Job], work: Callable[[Job], None], *, workers: int, cancel: Callable[[], None]) -> None:
+    """Do the work of every job, ``workers`` at a time.
+
+    The first exception that ``work`` raises ends it, an interruption too: then ``cancel`` is called, which should
+    make the work that is under way end soon.
+    """
     if workers == 1:
         for job in jobs:
             work(job)
@@ -106,5 +110,6 @@ def run(jobs: Iterable[Job], work: Callable[[Job], None], *, workers: int) -> No
                     future.result()
                 running |= {pool.submit(work, job) for job in islice(left, len(done))}
         except BaseException:
+            cancel()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from nac.codecs.base import CodecSpec
 from nac.errors import ModelError
 
@@ -51,6 +53,10 @@ def allocate(
     ``codebooks`` sets the count of every stream instead. With neither, ``DEFAULT_KBPS`` or, where that is too
     little, the lowest. Raises ModelError where the bitrate is too low, naming the lowest.
     """
+    if kbps is not None and (codebooks is not None or not 0 < kbps < inf):
+        raise ModelError(
+            "give kbps or codebooks, not both" if codebooks else f"a bitrate of {kbps} kbit/s cannot be"
+        )
     if codebooks is not None:
         return (spec.check_codebooks(codebooks),) * stream_count(spec, channels)
     steps = ladder(spec, channels)

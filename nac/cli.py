@@ -79,6 +79,9 @@ def entry() -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except OSError as error:
+        report.error("", _reason(error))
+        sys.exit(1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -284,11 +287,14 @@ def verify(files: tuple[Path, ...], recover: Path | None, force: bool, as_json: 
 
 
 @main.group(invoke_without_command=True)
+@JSON
 @click.pass_context
-def models(context: click.Context) -> None:
+def models(context: click.Context, as_json: bool) -> None:
     """List, download, check and remove models."""
     if context.invoked_subcommand is None:
-        context.invoke(models_list)
+        context.invoke(models_list, as_json=as_json)
+    elif as_json:
+        raise click.UsageError("--json goes behind the command")
 
 
 NAMES = click.argument("names", nargs=-1, required=True)
@@ -391,17 +397,27 @@ def _or_exit(action: Callable[[str], object], name: str) -> None:
         raise SystemExit(1) from None
 
 
+ROW = ("input", "output", "model", "kbps", "seconds", "bytes_in", "bytes_out", "wall_seconds", "error")
+"""The keys of a line of `--json`, for a file that was done or failed."""
+
+
+def _reason(error: Exception) -> str:
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error)
+
+
 def _each(items: Iterable[Any], action: Callable[[Any], None], as_json: bool) -> None:
     """Do something with every item; exit with 1 at the end if any failed."""
     failed = False
     for item in items:
         try:
             action(item)
-        except NacError as error:
+        except BrokenPipeError:
+            raise
+        except (NacError, OSError) as error:
             failed = True
-            report.error(item, error)
+            report.error(item, _reason(error))
             if as_json:
-                report.out(json.dumps({"path": str(item), "error": str(error)}))
+                report.out(json.dumps({"path": str(item), "error": _reason(error)}))
     if failed:
         raise SystemExit(1)
 
@@ -435,11 +451,17 @@ def _loader(
 
 
 def _source(path: Path) -> Any:
-    return sys.stdin.buffer if path == batch.STANDARD else path
+    if path != batch.STANDARD:
+        return path
+    if sys.stdin is None:
+        raise NacError("standard input is closed")
+    return sys.stdin.buffer
 
 
 def _target(path: Path) -> Any:
     if path == batch.STANDARD:
+        if sys.stdout is None:
+            raise NacError("standard output is closed")
         return sys.stdout.buffer
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
@@ -470,10 +492,13 @@ def _run(
                 skipped.append(job)
                 return
             result = work(job, progress.advance)
-        except NacError as error:
+        except BrokenPipeError:
+            raise
+        except (NacError, OSError) as error:
             failed.append(job)
-            row: dict[str, Any] = {"input": str(job.input), "output": str(job.output), "error": str(error)}
-            progress.note(f"nac: {report.printable(job.input)}: {error}")
+            row: dict[str, Any] = {**dict.fromkeys(ROW), "input": str(job.input), "output": str(job.output)}
+            row["error"] = _reason(error)
+            progress.note(f"nac: {report.printable(job.input)}: {row['error']}")
         else:
             row = {**asdict(result), "error": None}
             if not (quiet or as_json):
@@ -485,7 +510,7 @@ def _run(
 
     with report.Progress(len(jobs), shown=not quiet) as progress:
         try:
-            batch.run(jobs, one, workers=workers)
+            batch.run(jobs, one, workers=workers, cancel=progress.cancel)
         except BrokenPipeError:
             # Nobody reads any more: end as other commands do, without a word, not even when Python flushes.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

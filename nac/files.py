@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -19,8 +20,8 @@ from nac.codecs.base import Codec
 from nac.container.header import Header
 from nac.container.reader import Reader
 from nac.container.writer import Writer
-from nac.errors import NacError
-from nac.nacfile import opened
+from nac.errors import AudioError, NacError
+from nac.nacfile import check_stretch, opened
 from nac.output import PathOrFile, Result, created, name_of, size_of
 from nac.resample import Samples
 
@@ -63,7 +64,7 @@ def compress(
 
         codec = load(model)
         header = make_header(source, codec.spec, counts, mono=mono)
-        with created(dst, force=force) as out:
+        with created(src, dst, force=force) as out:
             samples, size = _write_nac(out, _watched(source, progress), codec, header)
     return Result(
         input=name_of(src),
@@ -93,6 +94,8 @@ def _write_nac(out: BinaryIO, source: Source, codec: Codec, header: Header) -> t
     for chunk in encode_chunks(replace(source, blocks=counted()), codec, header):
         writer.write(chunk)
         out.flush()
+    if header.samples not in (None, samples):
+        raise AudioError(f"holds {samples} samples, not the {header.samples} that it announces")
     writer.finish(samples)
     return samples, writer.bytes_written
 
@@ -132,14 +135,14 @@ def decompress(
         samples = 0
         total = None if high is None else (high - low) / header.original_sample_rate
         known = None if high is None else _at_rate(high - low, header, rate)
-        with created(dst, force=force) as out:
+        with created(src, dst, force=force) as out:
             with open_sink(out, output, rate, header.channels, known) as sink:
                 for block in blocks:
                     sink.write(block)
                     samples += len(block)
                     if progress:
                         progress(len(block) / rate, total)
-            size = out.tell() if out.seekable() else samples * header.channels * 2 + 44
+            size = out.tell()
     return Result(
         input=name_of(src),
         output=name_of(dst),
@@ -179,7 +182,7 @@ def read(
 
 def output_format(format: str | None, dst: PathOrFile) -> OutputFormat:
     """The format named, else the one that the ending of a path means. Raises NacError for others."""
-    name = format
+    name = format.lower() if format else None
     if name is None and isinstance(dst, (str, os.PathLike)):
         name = Path(os.fsdecode(dst)).suffix.lower().lstrip(".")
     if not name:
@@ -201,8 +204,9 @@ def _codec(header: Header, load: Load, *, force: bool = False) -> Codec:
 def _range(reader: Reader, start: float, duration: float | None) -> tuple[int, int | None]:
     """First sample wanted and the one after the last (None: the end, not known yet), at the original rate."""
     rate = reader.header.original_sample_rate
-    if start < 0 or (duration is not None and duration < 0):
-        raise NacError("start and duration cannot be negative")
+    check_stretch(start, duration)
+    if duration == math.inf:
+        duration = None
     low = round(start * rate)
     high = None if duration is None else low + round(duration * rate)
     if reader.samples is not None:

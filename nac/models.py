@@ -174,7 +174,7 @@ def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = 
             "no model is on this machine; `nac models` lists them, `nac models download NAME` fetches one"
         )
     rate = (DEFAULT_KBPS if kbps is None else kbps) / channels
-    best = next(names for least, names in _BEST if rate >= least)
+    best = next((names for least, names in _BEST if rate >= least), ())
     failure = None
     for name in sorted(here, key=lambda name: best.index(name) if name in best else len(best)):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,12 @@ def opened(file: PathOrFile) -> Iterator[Reader]:
         raise NacError(f"cannot be read: {error.strerror or error}") from None
     with stream:
         yield Reader(stream)
+
+
+def check_stretch(start: float, duration: float | None) -> None:
+    """Raise NacError unless these are a start and a duration, in seconds; the duration may be infinite."""
+    if not 0 <= start < math.inf or (duration is not None and not duration >= 0):
+        raise NacError(f"no stretch of time: start {start}, duration {duration}")
 
 
 @dataclass(frozen=True)
@@ -127,13 +134,18 @@ class NacFile:
         All frames by default; at most ``codebooks`` codebooks of each stream. Where a stream is silent and has no
         codes, and where frames were lost, the value is -1.
         """
+        check_stretch(start, duration)
+        if codebooks is not None:
+            self.header.spec.check_codebooks(codebooks)
         header, spec, index = self.header, self.header.spec, self._reader.index
         end_frame = self._end_frame()
         low = spec.frame_at(round((start + self._offset) * header.sample_rate))
         high = end_frame
-        if duration is not None and duration >= 0:
+        if duration is not None and duration < self.seconds:
             last = round((start + duration + self._offset) * header.sample_rate)
             high = min(end_frame, spec.frames(last))
+        if high == end_frame and self._reader.damage is not None:
+            raise self._reader.damage
         low, high = min(low, end_frame), max(high, min(low, end_frame))
         counts = [min(count, codebooks or count) for count in header.stream_codebooks]
         out = [

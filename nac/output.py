@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from nac.errors import NacError
 
@@ -42,7 +43,8 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
             refuse_existing(path, force=force)
             part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only file system it was never there
+            part.unlink(missing_ok=True)
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
@@ -76,14 +78,45 @@ class Result:
     wall_seconds: float
 
 
+class Outgoing(io.RawIOBase):
+    """A file object that is only written to, in order: what it holds before, and where it stands, is not ours."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._written = file, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._file.write(data)
+        self._written += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._written
+
+    def flush(self) -> None:
+        if not self.closed:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Leaves the file open: it is its owner's."""
+
+
 @contextmanager
-def created(dst: PathOrFile, *, force: bool) -> Iterator[BinaryIO]:
-    """A path as :func:`whole_file`; a file object as it is."""
-    if isinstance(dst, (str, os.PathLike)):
-        with whole_file(Path(dst), force=force) as file:
-            yield file
-    else:
-        yield dst
+def created(src: PathOrFile, dst: PathOrFile, *, force: bool) -> Iterator[BinaryIO]:
+    """Where to write what is made of ``src``: a path as :func:`whole_file`, a file object as it comes."""
+    if not isinstance(dst, (str, os.PathLike)):
+        with _reported(Path("standard output")):
+            outgoing = Outgoing(dst)
+            yield cast(BinaryIO, outgoing)
+            outgoing.flush()
+        return
+    path = Path(dst)
+    if isinstance(src, (str, os.PathLike)) and path.exists() and path.samefile(src):
+        raise NacError("would be written over by its own output")
+    with whole_file(path, force=force) as file:
+        yield file
 
 
 def name_of(file: PathOrFile) -> str:

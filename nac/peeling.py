@@ -29,7 +29,7 @@ def peel(
         header = reader.header
         counts = at_most(header.spec, header.channels, header.stream_codebooks, kbps=kbps, codebooks=codebooks)
         fewer = replace(header, stream_codebooks=counts)
-        with created(dst, force=force) as out:
+        with created(src, dst, force=force) as out:
             writer = Writer(out, fewer)
             for chunk in reader.chunks():
                 writer.write(_without(chunk, counts))

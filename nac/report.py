@@ -115,6 +115,7 @@ class Progress:
 
     def __init__(self, files: int, *, shown: bool) -> None:
         self._bar: Any = None
+        self._cancelled = False
         self._files, self._lock = files, threading.Lock()
         self._seconds, self._began = 0.0, time.perf_counter()
         if shown and sys.stderr.isatty():
@@ -133,8 +134,14 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def cancel(self) -> None:
+        """Make whoever advances from now on stop."""
+        self._cancelled = True
+
     def advance(self, seconds: float, total: float | None) -> None:
         """So many more seconds of audio are done, of ``total`` in their file."""
+        if self._cancelled:
+            raise KeyboardInterrupt
         if self._bar is None:
             return
         with self._lock:

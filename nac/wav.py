@@ -14,14 +14,12 @@ from nac.resample import Samples
 _BLOCK = 1 << 15
 _UNKNOWN = 0x7FFFF000  # writers that cannot seek announce a data length from here up, or 0
 _HEADER_LIMIT = 1 << 20  # bytes before the samples; more is refused
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_PCM, _EXTENSIBLE = 1, 0xFFFE
 _FORMATS = {
     (_PCM, 8): SampleFormat.U8,
     (_PCM, 16): SampleFormat.S16,
     (_PCM, 24): SampleFormat.S24,
     (_PCM, 32): SampleFormat.S32,
-    (_FLOAT, 32): SampleFormat.F32,
-    (_FLOAT, 64): SampleFormat.F64,
 }
 
 
@@ -33,9 +31,10 @@ class WavUnsupported(Exception):
 
 
 class WavInput:
-    """A WAV stream (RIFF or RF64; PCM or float) read from front to back, of unknown length if it says so.
+    """A WAV stream (RIFF or RF64) of integers read from front to back, of unknown length if it says so.
 
-    Raises WavUnsupported, with the bytes it took, where the stream is something else.
+    Raises WavUnsupported, with the bytes it took, where the stream is something else: floats too, whose peak has
+    to be known beforehand.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -66,7 +65,9 @@ class WavInput:
         self.sample_format = _FORMATS[tag, bits]
         if size == 0xFFFFFFFF and long_size:
             size = long_size
-        known = 0 < size < _UNKNOWN or (long_size is not None and size == long_size)
+        riff = struct.unpack_from("<I", start, 4)[0]
+        empty = size == 0 and 0 < riff < _UNKNOWN  # else 0 stands for a length not known when it was written
+        known = empty or 0 < size < _UNKNOWN or (long_size is not None and size == long_size)
         self.samples = size // width if known else None
         self._left = self.samples
 
@@ -84,6 +85,8 @@ class WavInput:
         count = len(data) // self._width
         if self._left is not None:
             self._left -= count
+            if len(data) < wanted * self._width:
+                raise AudioError(f"ends {self._left} samples before the length that its header gives")
             if count == 0:
                 while self._file.read(1 << 16):  # what follows the samples: tags, perhaps; let the writer finish
                     pass
@@ -104,8 +107,6 @@ def read_exactly(file: BinaryIO, size: int) -> bytes:
 
 def _decode(data: bytes, form: SampleFormat) -> Samples:
     """Bytes to samples, as libsndfile scales them."""
-    if form in (SampleFormat.F32, SampleFormat.F64):
-        return np.frombuffer(data, "<f4" if form is SampleFormat.F32 else "<f8").astype(np.float32)
     if form is SampleFormat.U8:
         numbers, bits = np.frombuffer(data, np.uint8).astype(np.float32) - np.float32(128), 8
     elif form is SampleFormat.S16:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from nac.audio import OUTPUT_FORMATS, is_audio, open_sink, open_source
+from nac.audio import OUTPUT_FORMATS, OutputFormat, is_audio, open_sink, open_source
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
 from nac.wav import WavInput, WavOutput
@@ -89,7 +89,8 @@ def wav(samples: int = 1000, *, data_size: int | None = None, extra: bytes = b""
     form = struct.pack("<HHIIHH", 1, 2, 48000, 192000, 4, 16)
     size = len(body) if data_size is None else data_size
     parts = b"WAVEfmt " + struct.pack("<I", 16) + form + extra + b"data" + struct.pack("<I", size) + body
-    return b"RIFF" + struct.pack("<I", len(parts)) + parts
+    riff = len(parts) if data_size is None else data_size
+    return b"RIFF" + struct.pack("<I", riff) + parts
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000, 0xFFFFFFFF - 36])
@@ -97,6 +98,18 @@ def test_a_wav_pipe_may_not_know_its_length(size: int) -> None:
     samples, _, _, count = read(Stream(wav(data_size=size)))
     assert count is None
     assert np.array_equal(samples.ravel() * 32768, np.arange(2000))
+
+
+def test_an_empty_wav_pipe_is_empty_whatever_follows() -> None:
+    body = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16) + b"data" + bytes(4)
+    body += b"LIST" + struct.pack("<I", 2000) + b"x" * 2000
+    samples, _, _, count = read(Stream(b"RIFF" + struct.pack("<I", len(body)) + body))
+    assert len(samples) == count == 0
+
+
+def test_a_wav_pipe_that_breaks_off_is_an_error() -> None:
+    with pytest.raises(AudioError, match="before the length"):
+        read(Stream(wav()[:-7]))
 
 
 def test_what_surrounds_the_samples_of_a_wav_is_passed_over() -> None:
@@ -173,17 +186,17 @@ def test_without_pyav_the_error_names_the_extra(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("way", ["file", "pipe"])
 @pytest.mark.parametrize("samples", [0, 1, 50_000])
 def test_outputs_have_the_samples_given(form: str, way: str, samples: int) -> None:
-    if form == "opus" and samples < 2:
-        samples += 100
     file = io.BytesIO() if way == "file" else Sink()
     output = OUTPUT_FORMATS[form]
+    if samples == 0 and form not in ("wav", "ogg"):
+        with pytest.raises(AudioError, match="without samples"), open_sink(file, output, 48000, 2, 0):
+            pass
+        return
     with open_sink(file, output, output.sample_rate(44100), 2, samples) as sink:
         for start in range(0, samples, 7000):
             sink.write(tone(samples)[start : start + 7000])
     if way == "file":
         assert file.tell() == len(file.getvalue())
-    if samples == 0 and form in ("ogg", "mp3", "flac"):
-        return  # nothing to read back: these formats have no empty audio that libsndfile opens
     back, rate = soundfile.read(io.BytesIO(file.getvalue()), dtype="float32", always_2d=True)
     assert rate == output.sample_rate(44100)
     assert len(back) == samples
@@ -236,6 +249,26 @@ def test_wav_beyond_4_gib_says_so() -> None:
     assert pipe.getvalue()[:4] == b"RF64"
 
 
+def test_a_full_disk_is_an_error_in_every_format() -> None:
+    class Full(io.BytesIO):
+        def write(self, data: bytes) -> int:
+            if self.tell() > 5000:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    for output in OUTPUT_FORMATS.values():
+        with pytest.raises(OSError, match="No space"):
+            write_noise(Full(), output)
+
+
+def write_noise(file: io.BytesIO, output: OutputFormat) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (400_000, 2)).astype(np.float32)
+    with open_sink(file, output, 48000, 2, len(noise)) as sink:
+        for start in range(0, len(noise), 20_000):
+            sink.write(noise[start : start + 20_000])
+
+
 def test_rates_that_a_format_does_not_have() -> None:
     opus = OUTPUT_FORMATS["opus"]
+    assert OUTPUT_FORMATS["ogg"].sample_rate(384_000) == 192_000
     assert [opus.sample_rate(r) for r in (8000, 11025, 44100, 48000, 96000)] == [8000, 12000, 48000, 48000, 48000]

@@ -17,7 +17,7 @@ import soundfile
 from click.testing import CliRunner, Result
 from toy_codec import ToyCodec
 
-from nac import cli, models
+from nac import DamageError, cli, models, read_codes
 
 ROOT = Path(__file__).parents[1]
 PEEL = ["peel", "song.nac", "-k", "1000", "-o", "peeled.nac", "-q"]
@@ -79,6 +79,45 @@ def test_existing_outputs_are_left_alone() -> None:
     assert Path("song.nac").read_bytes() == b"mine"
     nac("compress", "song.wav", "-f")
     assert Path("song.nac").read_bytes() != b"mine"
+
+
+def test_an_input_is_never_its_own_output() -> None:
+    wav("song.wav")
+    nac("compress", "song.wav", "-q")
+    whole = Path("song.nac").read_bytes()
+    for words, code in (
+        (["verify", "song.nac", "--recover", "song.nac", "-f"], 1),
+        (["peel", "song.nac", "-k", "999", "-o", "song.nac", "-f"], 2),
+    ):
+        assert "own output" in nac(*words, code=code).stderr
+    assert Path("song.nac").read_bytes() == whole
+
+
+def test_a_recovered_file_keeps_its_length_and_tells_of_the_loss() -> None:
+    wav("song.wav", samples=500_000)
+    nac("compress", "song.wav", "-q")
+    Path("cut.nac").write_bytes(Path("song.nac").read_bytes()[:-60_000])
+    nac("verify", "cut.nac", "--recover", "saved.nac", code=1)
+    assert "lost" in nac("verify", "saved.nac").stdout
+    nac("decompress", "saved.nac", "-q")
+    samples, _ = soundfile.read("saved.wav")
+    assert len(samples) == 500_000
+    assert samples[:300_000].any()
+    assert not samples[330_000:].any()
+    Path("head.nac").write_bytes(Path("song.nac").read_bytes()[:100])
+    assert "nothing" in nac("verify", "head.nac", "--recover", "none.nac", code=1).stderr
+    assert not Path("none.nac").exists()
+    with pytest.raises(DamageError):
+        read_codes("cut.nac")
+    assert len(read_codes("cut.nac", start=1, duration=1)[0][0]) == 400 * 40
+
+
+def test_folders_that_cannot_be_are_one_line() -> None:
+    wav("song.wav")
+    for out in ("song.wav/x.nac", "/proc/nope/x.nac"):
+        stderr = nac("compress", "song.wav", "-o", out, code=1).stderr
+        assert stderr.startswith("nac: song.wav: ")
+        assert stderr.count("\n") == 1
 
 
 def test_standard_input_and_output() -> None:
@@ -294,6 +333,18 @@ def test_an_interrupted_command_leaves_nothing(number: signal.Signals, code: int
     assert sorted(path.name for path in Path().iterdir()) == ["song.wav"]
 
 
+def test_an_interruption_stops_all_workers() -> None:
+    inputs = [str(wav(f"{i}.wav", samples=30_000_000)) for i in range(2)]
+    with run("compress", *inputs, "-j", "2") as process:
+        deadline = time.time() + 60
+        while len(list(Path().glob(".*.nac-part"))) < 2 and time.time() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+    assert sorted(path.name for path in Path().iterdir()) == ["0.wav", "1.wav"]
+
+
 def test_a_reader_that_goes_away_ends_it_quietly() -> None:
     wav("song.wav", samples=2_000_000)
     nac("compress", "song.wav", "-q")
@@ -330,5 +381,6 @@ def test_what_needs_no_network_does_not_import_torch(words: list[str]) -> None:
 
 def test_models_list() -> None:
     assert "toy" in nac("models").stdout
+    assert json.loads(nac("models", "--json").stdout)["name"] == "toy"
     assert json.loads(nac("models", "list", "--json").stdout)["name"] == "toy"
     assert "did you mean toy?" in nac("models", "list", "tyo", code=1).stderr

@@ -303,6 +303,35 @@ def test_every_flipped_bit_is_noticed_and_every_cut(toy, tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good.nac", "good.wav"]
 
 
+def test_a_float_pipe_keeps_what_is_above_full_scale(toy) -> None:
+    toy()
+    wav = io.BytesIO()
+    soundfile.write(wav, smooth(40_000, 16000) * 5, 16000, format="WAV", subtype="FLOAT")
+    out = Pipe()
+    nac.compress(Pipe(wav.getvalue()), out, model="toy", codebooks=2)
+    assert out.getvalue() == encode(smooth(40_000, 16000) * 5, 16000, subtype="FLOAT")
+
+
+@pytest.mark.parametrize("options", [{"kbps": -3}, {"kbps": float("nan")}, {"kbps": 300, "codebooks": 2}])
+def test_bitrates_that_cannot_be(toy, options: dict[str, float]) -> None:
+    toy()
+    with pytest.raises(nac.NacError):
+        encode(noise(100), 16000, **{"codebooks": None, **options})
+
+
+def test_stretches_that_cannot_be(toy, tmp_path: Path) -> None:
+    toy()
+    data = encode(noise(20_000), 16000)
+    (tmp_path / "x.nac").write_bytes(data)
+    assert len(decode(data, duration=float("inf"))[0]) == 20_000
+    for stretch in ({"start": -5}, {"start": float("nan")}, {"start": float("inf")}, {"duration": -1}):
+        for read in (lambda s: decode(data, **s), lambda s: nac.read_codes(tmp_path / "x.nac", **s)):
+            with pytest.raises(nac.NacError):
+                read(stretch)
+    with pytest.raises(nac.NacError):
+        nac.read_codes(tmp_path / "x.nac", codebooks=0)
+
+
 def test_other_weights_are_refused(toy) -> None:
     codec = toy()
     data = encode(noise(5000), 16000)

@@ -51,6 +51,12 @@ class Reader:
         return self._complete
 
     @property
+    def damage(self) -> FormatError | None:
+        """Why the index of an incomplete file ends where it does."""
+        self._load_index()
+        return self._damage
+
+    @property
     def index(self) -> Index:
         """All chunks, from the file's end; of an incomplete file, those before the first damage.
 
