@@ -21,10 +21,13 @@ NAMES = [name for name, spec in SPECS.items() if spec.family in ("encodec", "dac
 class RandomWeights(Weights):
     """Gives every tensor that is asked for."""
 
-    def __init__(self, *_: object) -> None:
-        self.generator = torch.Generator().manual_seed(5)
+    def __init__(self, tensors: object, device: torch.device | str = "cpu") -> None:
+        self.generator, self.device = torch.Generator().manual_seed(5), device
 
     def take(self, name: str, *shape: int) -> Tensor:
+        return self._random(name, shape).to(self.device)
+
+    def _random(self, name: str, shape: tuple[int, ...]) -> Tensor:
         normal = torch.randn(shape, generator=self.generator)
         if name.endswith("alpha"):
             return normal.abs() + 0.3
@@ -37,7 +40,7 @@ class RandomWeights(Weights):
 
 
 @contextmanager
-def narrow_codecs() -> Iterator[dict[str, Codec]]:
+def narrow_codecs(device: str = "cpu") -> Iterator[dict[str, Codec]]:
     """All nine, with short windows too."""
     made: dict[str, Codec] = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -54,7 +57,7 @@ def narrow_codecs() -> Iterator[dict[str, Codec]]:
             family = {"dac": dac.Dac, "snac": snac.Snac}.get(
                 spec.family, encodec.Encodec48 if spec.segment else encodec.Encodec24
             )
-            made[name] = family(spec, {})
+            made[name] = family(spec, {}, device)
             if isinstance(made[name], dac.Dac):
                 for plan in ("encode_plan", "decode_plan"):
                     setattr(made[name], plan, replace(getattr(made[name], plan), window=16))
