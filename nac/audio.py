@@ -129,6 +129,8 @@ class FFmpegInput:
 def open_source(file: Path | BinaryIO) -> Iterator[Source]:
     """Open a file, a pipe or a file-like object for reading. Raises AudioError if it is not audio."""
     with ExitStack() as stack:
+        if isinstance(file, Path) and (file.is_fifo() or file.is_char_device()):
+            file = stack.enter_context(file.open("rb"))
         if not isinstance(file, Path) and not _seekable(file):
             try:
                 blocks: Blocks = WavInput(file)

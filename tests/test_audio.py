@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -135,6 +137,15 @@ def test_what_is_no_audio_is_refused_in_one_line(tmp_path: Path, data: bytes, wa
     with pytest.raises(AudioError) as error:
         read(tmp_path / "x.wav" if way == "path" else Stream(data))
     assert "\n" not in str(error.value)
+
+
+def test_a_named_pipe_is_read_like_any_other(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    writer = threading.Thread(target=lambda: (tmp_path / "fifo").write_bytes(wav()))
+    writer.start()
+    samples, *_ = read(tmp_path / "fifo")
+    writer.join()
+    assert len(samples) == 1000
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
