@@ -21,7 +21,7 @@ import numpy as np
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
 from nac.resample import Samples
-from nac.wav import WavInput, WavOutput, WavUnsupported
+from nac.wav import WavInput, WavOutput, WavUnsupported, to_int16
 
 BLOCK = 1 << 15  # samples per channel read at a time
 
@@ -340,11 +340,6 @@ class Guard:
         """Raise what went wrong."""
         if self._error is not None:
             raise self._error
-
-
-def to_int16(block: Samples) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
-    """Samples rounded to 16 bits, those beyond full scale set to it."""
-    return np.clip(np.rint(block * 32768), -32768, 32767).astype(np.int16)
 
 
 @contextmanager

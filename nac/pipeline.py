@@ -89,9 +89,7 @@ class Lane:
     def take(self, frames: int, *, last: bool) -> Codes:
         """The next frames that are ready; with ``last``, every scale that is left too."""
         spec, codes = self._codec.spec, Codes.join(self._ready)
-        units = [codebook.codes_per_frame for codebook in spec.codebooks]
-        head = tuple(a[:, : frames * u] for a, u in zip(codes.arrays, units, strict=False))
-        rest = tuple(a[:, frames * u :] for a, u in zip(codes.arrays, units, strict=False))
+        head, rest = _frames(codes, spec, 0, frames), _frames(codes, spec, frames)
         scale = codes.scale
         if scale is not None and spec.segment is not None:
             cut = scale.shape[-1] if last else frames // spec.segment.frames
@@ -100,6 +98,15 @@ class Lane:
             taken = None
         self._ready, self.frames = [Codes(rest, scale)], self.frames - frames
         return Codes(head, taken)
+
+
+def _frames(codes: Codes, spec: CodecSpec, start: int, stop: int | None = None) -> tuple[torch.Tensor, ...]:
+    """The codes of the frames from ``start`` up to ``stop`` or the end, in each codebook."""
+    units = (codebook.codes_per_frame for codebook in spec.codebooks)
+    return tuple(
+        array[:, start * unit : None if stop is None else stop * unit]
+        for array, unit in zip(codes.arrays, units, strict=False)
+    )
 
 
 def encode_chunks(source: Source, codec: Codec, header: Header) -> Iterator[Chunk]:
@@ -276,14 +283,11 @@ class Track:
 
 
 def _skip(codes: Codes, frames: int, spec: CodecSpec) -> Codes:
-    arrays = tuple(
-        a[:, frames * codebook.codes_per_frame :]
-        for a, codebook in zip(codes.arrays, spec.codebooks, strict=False)
-    )
+    """The codes from frame ``frames`` on, with their scales."""
     scale = codes.scale
     if scale is not None and spec.segment is not None:
         scale = scale[:, frames // spec.segment.frames :]
-    return Codes(arrays, scale)
+    return Codes(_frames(codes, spec, frames), scale)
 
 
 def check_model(header: Header, spec: CodecSpec, *, force: bool = False) -> None:

@@ -6,6 +6,7 @@ import struct
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
@@ -121,6 +122,11 @@ def _decode(data: bytes, form: SampleFormat) -> Samples:
     return samples
 
 
+def to_int16(block: Samples) -> npt.NDArray[np.int16]:
+    """Samples rounded to 16 bits, little-endian, those beyond full scale set to it."""
+    return np.clip(np.rint(block * 32768), -32768, 32767).astype("<i2")
+
+
 class WavOutput:
     """16-bit WAV to any stream. A length not known beforehand is filled in at the end if the stream can seek."""
 
@@ -133,8 +139,7 @@ class WavOutput:
         self._file.write(self._header(samples))
 
     def write(self, block: Samples) -> None:
-        clipped = np.clip(np.rint(block * 32768), -32768, 32767)
-        self._file.write(clipped.astype("<i2").tobytes())
+        self._file.write(to_int16(block).tobytes())
         self._written += len(block)
 
     def close(self) -> None:
