@@ -1,5 +1,5 @@
 """`python -m nac` is `nac`."""
 
-from nac.cli import entry
+from nac.commands import entry
 
 entry()

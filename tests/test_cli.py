@@ -17,7 +17,7 @@ import soundfile
 from click.testing import CliRunner, Result
 from toy_codec import ToyCodec
 
-from nac import DamageError, cli, models, read_codes
+from nac import DamageError, commands, models, read_codes
 
 ROOT = Path(__file__).parents[1]
 PEEL = ["peel", "song.nac", "-k", "1000", "-o", "peeled.nac", "-q"]
@@ -36,7 +36,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ToyCodec:
 
 
 def nac(*words: str | Path, stdin: bytes | None = None, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli.main, [os.fspath(w) for w in words], input=stdin)
+    result = CliRunner().invoke(commands.main, [os.fspath(w) for w in words], input=stdin)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == code, result.output
@@ -309,10 +309,10 @@ def test_a_device_is_written_to_as_it_is() -> None:
 def run(*words: str, **options: object) -> subprocess.Popen[bytes]:
     code = (
         "import sys; sys.path[:0] = [sys.argv.pop(1), sys.argv.pop(1)]\n"
-        "from nac import cli, models; from toy_codec import ToyCodec\n"
+        "from nac import commands, models; from toy_codec import ToyCodec\n"
         "codec = ToyCodec(); models.MODELS = {'toy': models.Model(codec.spec, 'tests', 'none', ())}\n"
         "models.load = lambda name, **_: codec; models.present = lambda: ['toy']\n"
-        "cli.entry()"
+        "commands.entry()"
     )
     command = [sys.executable, "-c", code, str(ROOT), str(ROOT / "tests"), *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
@@ -373,8 +373,8 @@ def test_live_input_comes_out_before_it_ends() -> None:
 def test_what_needs_no_network_does_not_import_torch(words: list[str]) -> None:
     wav("song.wav")
     nac("compress", "song.wav", "-q")
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = {words!r}\nfrom nac import cli\n"
-    code += "try: cli.entry()\nfinally: print('torch' in sys.modules, file=sys.stderr)"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = {words!r}\nfrom nac import commands\n"
+    code += "try: commands.entry()\nfinally: print('torch' in sys.modules, file=sys.stderr)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (result.returncode, result.stderr.splitlines()[-1]) == (0, b"False")
 

@@ -1,0 +1,54 @@
+"""The `nac` command: each command reads its part of the command line, calls the library, prints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from nac import report
+from nac.commands.compress import compress
+from nac.commands.decompress import decompress
+from nac.commands.info import info
+from nac.commands.models import models
+from nac.commands.peel import peel
+from nac.commands.running import reason
+from nac.commands.verify import verify
+from nac.version import __version__
+
+
+def entry() -> NoReturn:
+    """Run the command, and exit with 0: done; 1: a file failed; 2: wrong usage; 130: interrupted."""
+    # PyTorch's threads wait for one another by spinning, which on a busy machine can take a hundred times as long
+    # as the work. This has to be said before PyTorch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    try:
+        sys.exit(main(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except OSError as error:
+        report.error("", reason(error))
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="nac")
+def main() -> None:
+    """Compress audio with neural codecs, and bring it back."""
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    # As an exception, so that unfinished outputs are removed on the way out.
+    raise SystemExit(128 + number)
+
+
+for command in (compress, decompress, peel, info, verify, models):
+    main.add_command(command)

@@ -1,0 +1,93 @@
+"""`nac decompress`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nac import batch
+from nac.commands.options import (
+    COUNT,
+    DEVICE,
+    FORCE,
+    INPUTS,
+    JOBS,
+    JSON,
+    OUT,
+    QUIET,
+    RATE,
+    RECURSIVE,
+    REVISION,
+    SKIP,
+    WEIGHTS,
+    Time,
+    one_of,
+)
+from nac.commands.running import loader, plan, run, source, target
+
+
+@click.command()
+@INPUTS
+@OUT
+@click.option("--format", "form", type=click.Choice(["wav", "flac", "ogg", "opus", "mp3"]), help="Of the output.")
+@click.option("--start", type=Time(), default=0.0, help="Where to begin: seconds or [h:]m:s[.fff].")
+@click.option("--duration", type=Time(), help="How much: seconds or [h:]m:s[.fff].")
+@RATE
+@COUNT
+@RECURSIVE
+@FORCE
+@SKIP
+@DEVICE
+@JOBS
+@WEIGHTS
+@REVISION
+@click.option("--force-model", is_flag=True, help="Decode with weights other than those a file was made with.")
+@JSON
+@QUIET
+def decompress(
+    inputs: tuple[Path, ...],
+    out: Path | None,
+    form: str | None,
+    start: float,
+    duration: float | None,
+    kbps: float | None,
+    codebooks: int | None,
+    device: str,
+    weights: Path | None,
+    revision: str | None,
+    force_model: bool,
+    **options: Any,
+) -> None:
+    """Decompress .nac files to audio.
+
+    INPUTS are .nac files, folders (with -r), or - for standard input. The output is 16-bit WAV beside the input
+    unless -o or --format says otherwise. With -k or --codebooks, no more than that is decoded.
+    """
+    from nac.nacfile import is_nac
+
+    one_of(kbps=kbps, codebooks=codebooks)
+    jobs, others = plan(inputs, out, f".{form or 'wav'}", options.pop("recursive"), is_nac)
+
+    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+        from nac import files
+
+        return files.decompress(
+            source(job.input),
+            target(job.output),
+            start=start,
+            duration=duration,
+            format=form,
+            kbps=kbps,
+            codebooks=codebooks,
+            force=options["force"],
+            force_model=force_model,
+            load=load,
+            progress=progress,
+        )
+
+    # What a file needs was not asked for by name, so nothing is downloaded.
+    load = loader(device, weights, revision, progress=not options["quiet"], download=False)
+    run(jobs, others, work, **options)

@@ -1,0 +1,60 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+KBPS = click.FloatRange(min=0, min_open=True)
+
+
+class Time(click.ParamType[float]):
+    """Seconds, or [h:]m:s[.fff]."""
+
+    name = "T"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        parts = str(value).split(":")
+        try:
+            numbers = [float(part) for part in parts]
+        except ValueError:
+            numbers = []
+        if not 1 <= len(numbers) <= 3 or any(not 0 <= n < float("inf") for n in numbers):
+            self.fail(f"{value!r} is not a time: seconds or [h:]m:s[.fff]", param, ctx)
+        seconds = 0.0
+        for number in numbers:
+            seconds = seconds * 60 + number
+        return seconds
+
+
+def path(**options: Any) -> click.Path:
+    return click.Path(path_type=Path, **options)
+
+
+INPUTS = click.argument("inputs", nargs=-1, required=True, type=path(allow_dash=True))
+FILES = click.argument("files", nargs=-1, required=True, type=path())
+OUT = click.option(
+    "-o", "--output", "out", type=path(allow_dash=True), help="File, folder, or - for standard output."
+)
+RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Take what is in folders; keep their tree.")
+FORCE = click.option("-f", "--force", is_flag=True, help="Replace existing outputs.")
+SKIP = click.option("--skip-existing", is_flag=True, help="Pass over inputs whose output is there.")
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+JOBS = click.option(
+    "-j", "--jobs", "workers", default=1, show_default=True, type=click.IntRange(min=1), help="Files at a time."
+)
+REVISION = click.option("--revision", help="Branch, tag or commit of the weights on the Hub.")
+WEIGHTS = click.option("--weights", type=path(exists=True), help="Weights of your own: a file or a folder.")
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a file, one a line.")
+QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+RATE = click.option("-k", "--kbps", type=KBPS, help="At most so many kbit/s, all channels together.")
+COUNT = click.option("--codebooks", type=click.IntRange(min=1), help="Codebooks of every stream.")
+
+
+def one_of(**options: object) -> None:
+    if all(value is not None for value in options.values()):
+        raise click.UsageError(" and ".join(f"--{name}" for name in options) + " exclude each other")

@@ -1,0 +1,42 @@
+"""`nac peel`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nac import batch
+from nac.commands.options import COUNT, FORCE, JSON, QUIET, RATE, one_of, path
+from nac.commands.running import plan, run, source, target
+
+
+@click.command()
+@click.argument("file", type=path(allow_dash=True))
+@click.option(
+    "-o", "--output", "out", required=True, type=path(allow_dash=True), help="A .nac file, or - for stdout."
+)
+@RATE
+@COUNT
+@FORCE
+@JSON
+@QUIET
+def peel(file: Path, out: Path, kbps: float | None, codebooks: int | None, **options: Any) -> None:
+    """Lower the bitrate of a .nac file by dropping codebooks.
+
+    Nothing is decoded, and no model is needed; the result is what compressing at that bitrate gives.
+    """
+    one_of(kbps=kbps, codebooks=codebooks)
+    if kbps is None and codebooks is None:
+        raise click.UsageError("give --kbps or --codebooks")
+
+    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+        from nac import peeling
+
+        force = options["force"]
+        return peeling.peel(source(job.input), target(job.output), kbps=kbps, codebooks=codebooks, force=force)
+
+    jobs, _ = plan((file,), out, ".nac", False, lambda path: True)
+    run(jobs, [], work, skip_existing=False, workers=1, **options)
