@@ -26,6 +26,7 @@ from nac.codecs.base import Codec, CodecSpec
 from nac.codecs.dac import Dac
 from nac.codecs.encodec import Encodec24, Encodec48
 from nac.codecs.fingerprint import fingerprint
+from nac.codecs.layers import Weights
 from nac.codecs.snac import Snac
 from nac.errors import ModelError
 
@@ -43,17 +44,18 @@ def load(spec: CodecSpec, path: str | os.PathLike[str], device: torch.device | s
         _check(spec, parameters)
         tensors = canonical(spec.family, tensors)
         digest = fingerprint({name: tensor.numpy() for name, tensor in tensors.items()})
-        return _build(spec.with_fingerprint(digest), tensors, device)
+        return build(spec.with_fingerprint(digest), Weights(tensors, device))
     except ModelError as error:
         raise ModelError(f"{file}: {error}") from None
 
 
-def _build(spec: CodecSpec, tensors: Mapping[str, Tensor], device: torch.device | str) -> Codec:
+def build(spec: CodecSpec, weights: Weights) -> Codec:
+    """The codec of a specification of EnCodec, DAC or SNAC. Raises ModelError if the weights are not its own."""
     if spec.family == "dac":
-        return Dac(spec, tensors, device)
+        return Dac(spec, weights)
     if spec.family == "snac":
-        return Snac(spec, tensors, device)
-    return (Encodec48 if spec.segment else Encodec24)(spec, tensors, device)
+        return Snac(spec, weights)
+    return (Encodec48 if spec.segment else Encodec24)(spec, weights)
 
 
 def _find(path: Path) -> Path:

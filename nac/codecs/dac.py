@@ -7,11 +7,9 @@ receptive field is finite, and a long signal is processed in windows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -89,12 +87,11 @@ def _decoder(weights: Weights, shape: Shape) -> Chain:
 class Dac(WindowedCodec):
     """DAC at 16, 24 or 44.1 kHz, one channel.
 
-    ``tensors`` are those of the original checkpoints with weight norm folded; ModelError if they are not.
+    ``weights`` are those of the original checkpoints with weight norm folded; ModelError if they are not.
     """
 
-    def __init__(self, spec: CodecSpec, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
-        self.spec, self.device = spec, torch.device(device)
-        shape, weights = SHAPES[spec.name], Weights(tensors, device)
+    def __init__(self, spec: CodecSpec, weights: Weights) -> None:
+        self.spec, self.device, shape = spec, weights.device, SHAPES[spec.name]
         self._encoder, self._decoder = _encoder(weights, shape), _decoder(weights, shape)
         self._quantisers = [
             rvq.Projected(weights, f"quantizer.quantizers.{i}", 2**book.bits, shape.codebook, shape.latent)

@@ -8,7 +8,7 @@ second, each brought to the same loudness, which overlap by 1 %.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -247,11 +247,10 @@ def _decoder(weights: Weights, channels: int, *, causal: bool) -> Network:
 
 
 class _Encodec(Codec):
-    """What both models share. ``tensors`` are named as in transformers, with weight norm folded."""
+    """What both models share. ``weights`` are named as in transformers, with weight norm folded."""
 
-    def __init__(self, spec: CodecSpec, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
-        self.spec, self.device = spec, torch.device(device)
-        weights, causal = Weights(tensors, device), spec.segment is None
+    def __init__(self, spec: CodecSpec, weights: Weights) -> None:
+        self.spec, self.device, causal = spec, weights.device, spec.segment is None
         self.encode_network = _encoder(weights, spec.channels, causal=causal)
         self.decode_network = _decoder(weights, spec.channels, causal=causal)
         self.quantisers = [
@@ -381,8 +380,8 @@ class Encodec48(_Encodec):
     the signal, so that the LSTM's weights are read once for all; there a segment has its row whatever the others.
     """
 
-    def __init__(self, spec: CodecSpec, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
-        super().__init__(spec, tensors, device)
+    def __init__(self, spec: CodecSpec, weights: Weights) -> None:
+        super().__init__(spec, weights)
         assert spec.segment
         self.segment: Segment = spec.segment
         self.samples = spec.segment.frames * spec.frame_samples

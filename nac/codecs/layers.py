@@ -90,7 +90,7 @@ class Weights:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
-        self._tensors, self._device = tensors, torch.device(device)
+        self._tensors, self.device = tensors, torch.device(device)
         self._taken: set[str] = set()
         self._missing: list[str] = []
         self._misshapen: list[str] = []
@@ -103,8 +103,8 @@ class Weights:
         elif (found := tuple(self._tensors[name].shape)) != shape:
             self._misshapen.append(f"{name} {list(found)} instead of {list(shape)}")
         else:
-            return self._tensors[name].to(self._device, torch.float32)
-        return torch.zeros(shape, device=self._device)
+            return self._tensors[name].to(self.device, torch.float32)
+        return torch.zeros(shape, device=self.device)
 
     def finish(self) -> None:
         """Raise ModelError, naming the tensors, unless exactly those of the checkpoint were taken."""

@@ -7,7 +7,7 @@ that decoding any part gives the samples of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -205,12 +205,11 @@ def _decoder(weights: Weights, shape: Shape) -> tuple[Chain, Body]:
 class Snac(WindowedCodec):
     """SNAC at 24, 32 or 44.1 kHz, one channel.
 
-    ``tensors`` are those of the original checkpoints with weight norm folded; ModelError if they are not.
+    ``weights`` are those of the original checkpoints with weight norm folded; ModelError if they are not.
     """
 
-    def __init__(self, spec: CodecSpec, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
-        self.spec, self.device = spec, torch.device(device)
-        shape, weights = SHAPES[spec.name], Weights(tensors, device)
+    def __init__(self, spec: CodecSpec, weights: Weights) -> None:
+        self.spec, self.device, shape = spec, weights.device, SHAPES[spec.name]
         self._encoder = _encoder(weights, shape)
         self._head, self._body = _decoder(weights, shape)
         self._steps = spec.codebooks[-1].codes_per_frame  # of latent vectors, in a frame
