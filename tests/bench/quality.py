@@ -4,9 +4,7 @@
     python tests/bench/quality.py --model nac_24khz a.wav b.flac
 
 Clips are mono at 24 kHz. Every system writes a file, whose size is what counts. Printed for each kind of sound
-are the mean and the worst clip of: mel distance (natural-log mel amplitudes at four resolutions, lower is better),
-STFT distance (log amplitudes), SI-SDR in dB, and, where `zimtohrli`, `visqol-python` and `pesq` are installed,
-Zimtohrli and ViSQOL (MOS, higher is better), and PESQ for speech.
+are the mean and the worst clip of every metric of `nac.metrics` that is installed; PESQ and STOI for speech only.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import math
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,14 +24,13 @@ import soundfile
 import soxr
 
 import nac
+from nac.metrics import Metric, chosen
 
 RATE = 24000
-FLOOR = 1e-5
 Samples = Any  # float32 [n]
 
 
 System = Callable[[Any, Path], tuple[Any, int]]
-Measures = dict[str, Callable[[Any, Any], float]]
 
 
 class Clip(NamedTuple):
@@ -127,116 +123,38 @@ def fitted(samples: Samples, length: int) -> Samples:
     return np.pad(samples, (0, max(length - len(samples), 0)))[:length].astype(np.float32)
 
 
-# Metrics: reference and result to a number
-
-
-@cache
-def mel_filters(window: int, bands: int) -> Any:
-    top = 2595 * math.log10(1 + RATE / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
-    bins = np.linspace(0, RATE / 2, window // 2 + 1)[:, None]
-    filters = np.minimum((bins - edges[:-2]) / np.diff(edges)[:-1], (edges[2:] - bins) / np.diff(edges)[1:])
-    filters = filters.clip(0)[:, filters.max(0) > 0]
-    return filters / filters.sum(0)
-
-
-def spectra(samples: Samples, window: int) -> Any:
-    """Amplitudes [frames, window // 2 + 1] of a quarter-hop STFT; a sine of amplitude 1 gives 0.5."""
-    hann = np.hanning(window + 1)[:-1]
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, window // 2), window)[:: window // 4]
-    return np.abs(np.fft.rfft(frames * (hann / hann.sum())))
-
-
-def mel_distance(a: Samples, b: Samples) -> float:
-    found = []
-    for window, bands in ((256, 24), (512, 48), (1024, 80), (2048, 128)):
-        mels = [np.log(np.maximum(spectra(x, window) @ mel_filters(window, bands), FLOOR)) for x in (a, b)]
-        found.append(np.abs(mels[0] - mels[1]).mean())
-    return float(np.mean(found))
-
-
-def stft_distance(a: Samples, b: Samples) -> float:
-    found = []
-    for window in (512, 1024, 2048):
-        logs = [np.log(np.maximum(spectra(x, window), FLOOR)) for x in (a, b)]
-        found.append(np.abs(logs[0] - logs[1]).mean())
-    return float(np.mean(found))
-
-
-def si_sdr(a: Samples, b: Samples) -> float:
-    projected = a * float(a @ b) / float(a @ a + 1e-12)
-    return float(10 * np.log10((projected @ projected + 1e-12) / (np.square(b - projected).sum() + 1e-12)))
-
-
-def metrics(names: list[str]) -> Measures:
-    """Those that are asked for and installed."""
-    found: Measures = {
-        "mel": mel_distance,
-        "stft": stft_distance,
-        "si-sdr": si_sdr,
-    }
-    with suppress(ImportError):
-        import zimtohrli
-
-        judge = zimtohrli.Pyohrli()
-        found["zimtohrli"] = lambda a, b: float(zimtohrli.mos_from_zimtohrli(judge.distance(high(a), high(b))))
-    with suppress(ImportError):
-        from visqol import VisqolApi
-
-        api = VisqolApi()
-        api.create(mode="audio")
-        found["visqol"] = lambda a, b: float(
-            api.measure_from_arrays(high(a).astype(float), high(b).astype(float), 48000).moslqo
-        )
-    with suppress(ImportError):
-        from pesq import NoUtterancesError, pesq
-
-        def pesq_or_nan(a: Samples, b: Samples) -> float:
-            try:
-                return float(pesq(16000, soxr.resample(a, RATE, 16000), soxr.resample(b, RATE, 16000), "wb"))
-            except NoUtterancesError:
-                return math.nan
-
-        found["pesq"] = pesq_or_nan
-    return {name: metric for name, metric in found.items() if not names or name in names}
-
-
-def high(samples: Samples) -> Samples:
-    return soxr.resample(samples, RATE, 48000).astype(np.float32)
-
-
-HIGHER_IS_WORSE = ("mel", "stft")
 #: measured on speech only
-SPEECH = ("pesq",)
-#: neither defined nor needed for silence
-NOT_FOR_SILENCE = ("visqol", "pesq")
+SPEECH = ("pesq", "stoi")
+#: neither defined nor needed where nothing came out
+NOT_FOR_SILENCE = ("visqol", "pesq", "stoi")
 
 
-def measured(system: System, clip: Clip, measures: Measures) -> dict[str, float]:
+def measured(system: System, clip: Clip, measures: list[Metric]) -> dict[str, float]:
     """One clip through one system."""
     with tempfile.TemporaryDirectory() as folder:
         result, size = system(clip.samples, Path(folder))
     row = {"kbit/s": size * 8 / len(clip.samples) * RATE / 1000}
-    for name, metric in measures.items():
+    for metric in measures:
+        name = metric.name
         skip = (name in SPEECH and "speech" not in clip.kind) or (system is silence and name in NOT_FOR_SILENCE)
-        row[name] = math.nan if skip else metric(clip.samples, result)
+        row[name] = math.nan if skip else metric.measure(clip.samples, result, RATE)
     return row
 
 
-def line(rows: list[dict[str, float]], measures: Measures) -> str:
+def line(rows: list[dict[str, float]], measures: list[Metric]) -> str:
     """Mean bitrate, and mean and worst of every measure."""
     cells = f"{np.mean([row['kbit/s'] for row in rows]):7.2f}"
-    for name in measures:
-        values = [row[name] for row in rows if not math.isnan(row[name])]
-        worst = max if name in HIGHER_IS_WORSE else min
+    for metric in measures:
+        values = [row[metric.name] for row in rows if not math.isnan(row[metric.name])]
+        worst = min if metric.higher_is_better else max
         cells += f"{np.mean(values):8.2f} ({worst(values):5.2f})" if values else f"{'-':>16}"
     return cells
 
 
-def report(systems: list[System], clips: list[Clip], measures: Measures) -> None:
+def report(systems: list[System], clips: list[Clip], measures: list[Metric]) -> None:
     kinds = sorted({clip.kind for clip in clips})
     print(f"{len(clips)} clips: " + ", ".join(f"{sum(c.kind == k for c in clips)} {k}" for k in kinds))
-    print(f"{'system':22} {'kind':14} {'kbit/s':>7}" + "".join(f"{name:>16}" for name in measures))
+    print(f"{'system':22} {'kind':14} {'kbit/s':>7}" + "".join(f"{metric.name:>16}" for metric in measures))
     floor: list[dict[str, float]] = []
     for system in systems:
         label = "silence" if system is silence else str(system)
@@ -248,7 +166,7 @@ def report(systems: list[System], clips: list[Clip], measures: Measures) -> None
         print(f"{label:22} {'all':14} {line(rows, measures)}", flush=True)
         if system is silence:
             floor = rows
-        elif "mel" in measures:
+        elif floor and "mel" in floor[0]:
             quiet = {clip.name: row["mel"] for clip, row in zip(clips, floor, strict=True)}
             worse = sum(row["mel"] > quiet[clip.name] for row, clip in zip(rows, wanted, strict=True))
             print(f"{label:22} clips with a larger mel distance than silence: {worse}", flush=True)
@@ -265,7 +183,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="weights of the model, instead of the installed ones")
     parser.add_argument("--opus", type=float, nargs="*", default=[6, 8, 12, 24], help="nominal kbit/s")
     parser.add_argument("--soundstream", type=Path, help="its weights, for speech at 3.2, 6 and 9.2 kbit/s")
-    parser.add_argument("--metrics", nargs="*", default=[])
+    parser.add_argument("--metrics", nargs="*", help="all that are installed, by default")
     args = parser.parse_args()
 
     clips = [opened(path, args.seconds) for path in args.files]
@@ -277,7 +195,7 @@ def main() -> None:
     if args.soundstream:
         systems += [Model("soundstream_16khz", count, args.soundstream) for count in (16, 30, 46)]
     systems += [Model(args.model, count, args.weights) for count in args.codebooks]
-    report(systems, clips, metrics(args.metrics))
+    report(systems, clips, chosen(args.metrics))
 
 
 if __name__ == "__main__":
