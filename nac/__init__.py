@@ -17,8 +17,8 @@ from nac.version import __version__
 
 if TYPE_CHECKING:
     from nac.codecs.base import Codec, CodecSpec, Codes
+    from nac.codecs.tensors import load
     from nac.files import compress, decompress, read
-    from nac.models import load
     from nac.nacfile import Info, NacFile, info, read_codes
     from nac.nacfile import NacFile as open
     from nac.output import Result
@@ -55,7 +55,7 @@ _HOMES = {
     "compress": "nac.files",
     "decompress": "nac.files",
     "read": "nac.files",
-    "load": "nac.models",
+    "load": "nac.codecs.tensors",
     "peel": "nac.peeling",
     "Info": "nac.nacfile",
     "NacFile": "nac.nacfile",

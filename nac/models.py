@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nac import cache, fetch
 from nac.bitrate import DEFAULT_KBPS, allocate
@@ -94,20 +94,17 @@ def load(
     revision: str | None = None,
     download: bool = True,
     progress: bool = False,
-) -> Codec:
-    """A codec with its weights, ready to use.
-
-    ``weights``: a checkpoint of one's own, a file or a folder. ``device``: "auto", "cpu", "cuda" or "cuda:N".
-    ``revision``: branch, tag or commit on the Hub. ``download``: fetch absent weights; ``progress``: with a bar on
-    standard error. Raises ModelError where the model is unknown or its weights are absent, wrong or not to be had.
-    """
+) -> Codec[Any]:
+    """Like :func:`nac.load`, but the codec takes and gives what it computes with, which may be numpy's arrays."""
     model = find(name)
     local = _local(model, Path(weights) if weights is not None else None, revision)
     if local:
         _verify(model, local)
     elif not download:
         raise _absent(model)
-    target = resolve_device(device)  # a wrong one is told before a long download
+    # The built-in network gains little from a GPU, and needs no PyTorch without one.
+    in_numpy = model.spec.family == "mdct" and device in ("auto", "cpu")
+    target = None if in_numpy else resolve_device(device)  # a wrong one is told before a long download
     local = local or _download(model, revision, progress)
     codec = _read(model.spec, local.path, target)
     if not local.own:
@@ -464,15 +461,20 @@ def _check_first_use(model: Model, local: _Local, path: Path, digest: str) -> No
 # Loading
 
 
-def _read(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
+def _read(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]:
+    """The codec on a PyTorch device, or in numpy where that is None."""
+    if device is None:
+        from nac.codecs import mdct
+
+        return mdct.load(spec, path)
     if spec.family == "soundstream":
         from nac.codecs import soundstream
 
         return soundstream.load(path, device)
     if spec.family == "mdct":
-        from nac.codecs import mdct
+        from nac.codecs import mdct_torch
 
-        return mdct.load(spec, path, device)
+        return mdct_torch.load(spec, path, device)
     from nac.codecs import checkpoints
 
     return checkpoints.load(spec, path, device)

@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
-import torch
 
 from nac import stereo
 from nac.audio import Source
 from nac.bitrate import is_stereo_pair
-from nac.codecs.base import Codec, CodecSpec, Codes, Decoder, Encoder
+from nac.codecs.base import Array, Codec, CodecSpec, Codes, Decoder, Encoder
 from nac.container.chunk import Chunk
 from nac.container.header import Header
 from nac.container.reader import Reader
@@ -64,17 +64,17 @@ def make_header(
 class Lane:
     """One stream on its way to codes, in runs: between them it is silent and carries none."""
 
-    def __init__(self, codec: Codec, codebooks: int) -> None:
+    def __init__(self, codec: Codec[Any], codebooks: int) -> None:
         self._codec, self._codebooks = codec, codebooks
-        self._encoder: Encoder | None = None
-        self._ready: list[Codes] = []
+        self._encoder: Encoder[Any] | None = None
+        self._ready: list[Codes[Array]] = []
         self.frames = 0  # that are ready
 
     def push(self, audio: Samples, first_frame: int) -> None:
         """The next samples [n, C] of a run, which begins at ``first_frame`` if none is open."""
         if self._encoder is None:
             self._encoder = self._codec.encoder(self._codebooks, origin=first_frame)
-        self._add(self._encoder.push(torch.from_numpy(np.ascontiguousarray(audio.T))[None]))
+        self._add(self._encoder.push(self._codec.array(np.ascontiguousarray(audio.T)[None], np.float32)))
 
     def end(self) -> None:
         """Close the run, if one is open."""
@@ -82,11 +82,12 @@ class Lane:
             self._add(self._encoder.flush())
             self._encoder = None
 
-    def _add(self, codes: Codes) -> None:
-        self._ready.append(codes)
+    def _add(self, codes: Codes[Any]) -> None:
+        scale = None if codes.scale is None else self._codec.numpy(codes.scale)
+        self._ready.append(Codes(tuple(self._codec.numpy(array) for array in codes.arrays), scale))
         self.frames += codes.frames(self._codec.spec)
 
-    def take(self, frames: int, *, last: bool) -> Codes:
+    def take(self, frames: int, *, last: bool) -> Codes[Array]:
         """The next frames that are ready; with ``last``, every scale that is left too."""
         spec, codes = self._codec.spec, Codes.join(self._ready)
         head, rest = _frames(codes, spec, 0, frames), _frames(codes, spec, frames)
@@ -100,7 +101,7 @@ class Lane:
         return Codes(head, taken)
 
 
-def _frames(codes: Codes, spec: CodecSpec, start: int, stop: int | None = None) -> tuple[torch.Tensor, ...]:
+def _frames(codes: Codes[Array], spec: CodecSpec, start: int, stop: int | None = None) -> tuple[Array, ...]:
     """The codes of the frames from ``start`` up to ``stop`` or the end, in each codebook."""
     units = (codebook.codes_per_frame for codebook in spec.codebooks)
     return tuple(
@@ -109,7 +110,7 @@ def _frames(codes: Codes, spec: CodecSpec, start: int, stop: int | None = None) 
     )
 
 
-def encode_chunks(source: Source, codec: Codec, header: Header) -> Iterator[Chunk]:
+def encode_chunks(source: Source, codec: Codec[Any], header: Header) -> Iterator[Chunk]:
     """Chunks of a whole recording, each as soon as its codes are certain. Reads ``source.blocks`` to the end."""
     spec, size = codec.spec, chunk_frames(codec.spec)
     lanes = [Lane(codec, count) for count in header.stream_codebooks]
@@ -164,9 +165,9 @@ def _sounds(stream: Samples) -> bool:
     return float(np.abs(stream).max(initial=0)) >= stereo.SILENCE
 
 
-def _chunk(header: Header, first: int, frames: int, angle: int, codes: list[Codes | None]) -> Chunk:
-    arrays = [None if c is None else [a[0].cpu().numpy().astype(np.uint16) for a in c.arrays] for c in codes]
-    scales = [None if c is None or c.scale is None else c.scale[0].cpu().numpy() for c in codes]
+def _chunk(header: Header, first: int, frames: int, angle: int, codes: list[Codes[Array] | None]) -> Chunk:
+    arrays = [None if c is None else [a[0].astype(np.uint16) for a in c.arrays] for c in codes]
+    scales = [None if c is None or c.scale is None else c.scale[0] for c in codes]
     return Chunk.pack(header, first, frames, arrays, angle=angle, scales=scales)
 
 
@@ -235,13 +236,13 @@ def _cut(blocks: Iterable[Samples], length: int, *, whole: bool) -> Iterator[tup
 class Track:
     """One stream on its way back to samples, from frame ``start`` on, with silence where it carries no codes."""
 
-    def __init__(self, codec: Codec, start: int) -> None:
+    def __init__(self, codec: Codec[Any], start: int) -> None:
         self._codec, self._start = codec, start
-        self._decoder: Decoder | None = None
+        self._decoder: Decoder[Any] | None = None
         self._ready: list[Samples] = []
         self.end = codec.spec.start(start)  # sample number after the last one ready
 
-    def push(self, codes: Codes, first: int) -> None:
+    def push(self, codes: Codes[Array], first: int) -> None:
         """The next frames, of which the first is number ``first``."""
         spec = self._codec.spec
         if self._decoder is None:
@@ -249,7 +250,9 @@ class Track:
             start = max(self._start, first)
             self._decoder = self._codec.decoder(origin=first, start=start)
             codes = _skip(codes, self._codec.preroll(start, first) - first, spec)
-        self._add(self._decoder.push(codes))
+        own, scale = self._codec.array, codes.scale
+        arrays = tuple(own(array, np.int64) for array in codes.arrays)
+        self._add(self._decoder.push(Codes(arrays, None if scale is None else own(scale, np.float32))))
 
     def rest(self, frame: int) -> None:
         """Close the run, if one is open; silence up to ``frame``."""
@@ -271,8 +274,8 @@ class Track:
         self._ready = [joined[samples:]]
         return joined[:samples]
 
-    def _add(self, audio: torch.Tensor, end: int | None = None) -> None:
-        block = audio[0].T.cpu().numpy()
+    def _add(self, audio: Any, end: int | None = None) -> None:
+        block = self._codec.numpy(audio)[0].T
         self._ready.append(block if end is None else block[: max(0, end - self.end)])
         self.end += len(self._ready[-1])
 
@@ -282,7 +285,7 @@ class Track:
             self.end = end
 
 
-def _skip(codes: Codes, frames: int, spec: CodecSpec) -> Codes:
+def _skip(codes: Codes[Array], frames: int, spec: CodecSpec) -> Codes[Array]:
     """The codes from frame ``frames`` on, with their scales."""
     scale = codes.scale
     if scale is not None and spec.segment is not None:
@@ -305,7 +308,7 @@ def check_model(header: Header, spec: CodecSpec, *, force: bool = False) -> None
 
 def decode_blocks(
     reader: Reader,
-    codec: Codec,
+    codec: Codec[Any],
     *,
     sample_rate: int,
     start: int = 0,
@@ -341,7 +344,7 @@ def decode_blocks(
             return
 
 
-def _joined(reader: Reader, codec: Codec, first: int, codebooks: tuple[int, ...] | None) -> Iterator[Samples]:
+def _joined(reader: Reader, codec: Codec[Any], first: int, codebooks: tuple[int, ...] | None) -> Iterator[Samples]:
     """The channels [n, channels] at the codec's rate, from frame ``first`` on."""
     spec, header = codec.spec, reader.header
     tracks = [Track(codec, first) for _ in header.stream_codebooks]
@@ -374,15 +377,15 @@ def _chunks(reader: Reader, frame: int) -> Iterator[Chunk]:
     return reader.chunks(reader.index.find(frame) if frame and reader.seekable else 0)
 
 
-def _codes(chunk: Chunk, header: Header, stream: int, codebooks: tuple[int, ...] | None) -> Codes | None:
+def _codes(chunk: Chunk, header: Header, stream: int, codebooks: tuple[int, ...] | None) -> Codes[Array] | None:
     most = None if codebooks is None else codebooks[stream]
     arrays = chunk.codes(header, stream, most)
     if not arrays:
         return None
     scales = chunk.scales[stream] if header.has_scale else ()
     return Codes(
-        tuple(torch.from_numpy(a.astype(np.int64))[None] for a in arrays),
-        torch.tensor([scales], dtype=torch.float32) if scales else None,
+        tuple(array.astype(np.int64)[None] for array in arrays),
+        np.array([scales], np.float32) if scales else None,
     )
 
 

@@ -12,13 +12,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from nac.codecs.base import Codec, Codes
+from nac.codecs.base import A, Codec, Codes, join
 
-Tensors = tuple[Tensor, ...]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Tensors = tuple["Tensor", ...]
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,16 @@ class Plan:
     window: int
 
 
-class Windows:
+class Windows(Generic[A]):
     """A function of frames applied along a signal that arrives in parts.
 
-    ``apply(inputs, first, wanted)`` maps tensors [..., n * in_units[i]] of n frames, of which the first is number
-    ``first``, to tensors [..., n * out_units[j]]; those outside the frames ``wanted`` are not looked at.
+    ``apply(inputs, first, wanted)`` maps arrays [..., n * in_units[i]] of n frames, of which the first is number
+    ``first``, to arrays [..., n * out_units[j]]; those outside the frames ``wanted`` are not looked at.
     """
 
     def __init__(
         self,
-        apply: Callable[[Tensors, int, range], Tensors],
+        apply: Callable[[tuple[A, ...], int, range], tuple[A, ...]],
         plan: Plan,
         in_units: tuple[int, ...],
         out_units: tuple[int, ...],
@@ -56,17 +59,17 @@ class Windows:
         self._origin = origin
         self._next = start  # next frame to give
         self._first = preroll(plan, start, origin)  # number of the first frame held
-        self._held: Tensors | None = None
+        self._held: tuple[A, ...] | None = None
 
     @property
     def end(self) -> int:
         """Number after the last frame taken."""
-        return self._first + (0 if self._held is None else self._held[0].shape[-1] // self._in_units[0])
+        return self._first + (0 if self._held is None else length(self._held[0]) // self._in_units[0])
 
-    def push(self, inputs: Tensors) -> list[Tensors]:
+    def push(self, inputs: tuple[A, ...]) -> list[tuple[A, ...]]:
         """Take whole frames; give the windows they complete."""
         if self._held is not None:
-            inputs = tuple(torch.cat(pair, dim=-1) for pair in zip(self._held, inputs, strict=True))
+            inputs = tuple(join(pair) for pair in zip(self._held, inputs, strict=True))
         self._held = inputs
         given = []
         while (self._next // self._plan.window + 1) * self._plan.window + self._plan.right <= self.end:
@@ -74,14 +77,14 @@ class Windows:
         self._forget(inputs)
         return given
 
-    def flush(self) -> list[Tensors]:
+    def flush(self) -> list[tuple[A, ...]]:
         """Give the windows up to the last frame taken."""
         given = []
         while self._held is not None and self._next < self.end:
             given.append(self._run(self._held))
         return given
 
-    def _run(self, inputs: Tensors) -> Tensors:
+    def _run(self, inputs: tuple[A, ...]) -> tuple[A, ...]:
         """Compute the window that holds the next frame."""
         plan, base = self._plan, self._next // self._plan.window * self._plan.window
         low = max(base - plan.left, self._origin)
@@ -93,16 +96,26 @@ class Windows:
         self._next = stop
         return given
 
-    def _forget(self, inputs: Tensors) -> None:
+    def _forget(self, inputs: tuple[A, ...]) -> None:
         """Drop the input that no later window takes."""
         keep = max(preroll(self._plan, self._next, self._origin), self._first)
         held = self._slice(inputs, self._in_units, keep - self._first, self.end - self._first)
-        self._held = tuple(tensor.clone() for tensor in held)
+        self._held = tuple(join([array]) for array in held)
         self._first = keep
 
     @staticmethod
-    def _slice(tensors: Tensors, units: tuple[int, ...], low: int, high: int) -> Tensors:
-        return tuple(t[..., low * u : high * u] for t, u in zip(tensors, units, strict=True))
+    def _slice(arrays: tuple[A, ...], units: tuple[int, ...], low: int, high: int) -> tuple[A, ...]:
+        return tuple(cut(array, low * unit, high * unit) for array, unit in zip(arrays, units, strict=True))
+
+
+def length(array: A) -> int:
+    """Size of the last dimension."""
+    return int(cast(Any, array).shape[-1])
+
+
+def cut(array: A, low: int, high: int | None = None) -> A:
+    """Part of the last dimension."""
+    return cast(A, cast(Any, array)[..., low:high])
 
 
 def preroll(plan: Plan, frame: int, origin: int) -> int:
@@ -110,7 +123,7 @@ def preroll(plan: Plan, frame: int, origin: int) -> int:
     return max(frame // plan.window * plan.window - plan.left, origin)
 
 
-class WindowedCodec(Codec):
+class WindowedCodec(Codec[A]):
     """A codec whose encoder and decoder have finite receptive fields.
 
     A family gives ``encode_plan``, ``decode_plan`` and the two functions below; everything else is here.
@@ -120,37 +133,37 @@ class WindowedCodec(Codec):
     decode_plan: Plan
 
     @abstractmethod
-    def encode_frames(self, audio: Tensor, codebooks: int) -> Tensors:
+    def encode_frames(self, audio: A, codebooks: int) -> tuple[A, ...]:
         """Codes of whole frames: float32 [B, C, n * frame_samples] to int64 [B, n * codes_per_frame] a codebook.
 
         The signal is taken to begin and end with ``audio``: the network pads as it does a whole signal.
         """
 
     @abstractmethod
-    def decode_frames(self, arrays: Tensors, first: int) -> Tensor:
+    def decode_frames(self, arrays: tuple[A, ...], first: int) -> A:
         """Inverse of :meth:`encode_frames` for as many codebooks as are given: float32 [B, C, n * frame_samples].
 
         ``first`` is the number of the first frame, for networks that draw noise by position.
         """
 
-    def decode_window(self, arrays: Tensors, first: int, wanted: range) -> Tensor:
+    def decode_window(self, arrays: tuple[A, ...], first: int, wanted: range) -> A:
         """The same where only the frames ``wanted`` matter; the others, which are context, may be anything."""
         return self.decode_frames(arrays, first)
 
-    def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> WindowedEncoder:
+    def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> WindowedEncoder[A]:
         return WindowedEncoder(self, self.spec.check_codebooks(codebooks), origin)
 
-    def decoder(self, *, origin: int = 0, start: int | None = None) -> WindowedDecoder:
+    def decoder(self, *, origin: int = 0, start: int | None = None) -> WindowedDecoder[A]:
         return WindowedDecoder(self, origin, origin if start is None else start)
 
     def preroll(self, frame: int, origin: int = 0) -> int:
         return preroll(self.decode_plan, frame, origin)
 
 
-class WindowedEncoder:
+class WindowedEncoder(Generic[A]):
     """See :class:`nac.codecs.base.Encoder`."""
 
-    def __init__(self, codec: WindowedCodec, codebooks: int, origin: int) -> None:
+    def __init__(self, codec: WindowedCodec[A], codebooks: int, origin: int) -> None:
         self._codec, self._origin = codec, origin
         self._out_units = tuple(c.codes_per_frame for c in codec.spec.codebooks[:codebooks])
         self._windows = Windows(
@@ -161,51 +174,51 @@ class WindowedEncoder:
             origin=origin,
             start=origin,
         )
-        self._rest: Tensor | None = None  # samples that do not fill a frame yet
+        self._rest: A | None = None  # samples that do not fill a frame yet
         self._batch = 1
 
-    @torch.inference_mode()
-    def push(self, audio: Tensor) -> Codes:
-        self._codec._check_audio(audio)
-        self._batch = audio.shape[0]
-        audio = audio.to(self._codec.device, torch.float32)
-        if self._rest is not None:
-            audio = torch.cat([self._rest, audio], dim=-1)
-        spec = self._codec.spec
-        whole = audio.shape[-1] // spec.frame_samples * spec.frame_samples
-        self._rest = audio[..., whole:]
-        return self._codes(self._windows.push((audio[..., :whole],)) if whole else [])
+    def push(self, audio: A) -> Codes[A]:
+        codec, unit = self._codec, self._codec.spec.frame_samples
+        codec._check_audio(audio)
+        self._batch = cast(Any, audio).shape[0]
+        with codec.inference():
+            audio = codec.array(audio, np.float32)
+            if self._rest is not None:
+                audio = join([self._rest, audio])
+            whole = length(audio) // unit * unit
+            self._rest = cut(audio, whole)
+            return self._codes(self._windows.push((cut(audio, 0, whole),)) if whole else [])
 
-    @torch.inference_mode()
-    def flush(self) -> Codes:
+    def flush(self) -> Codes[A]:
         spec, given = self._codec.spec, []
-        rest = 0 if self._rest is None else self._rest.shape[-1]
+        rest = 0 if self._rest is None else length(self._rest)
         taken = (self._windows.end - self._origin) * spec.frame_samples + rest
         missing = -taken % (spec.frame_samples * spec.frame_multiple)
-        if self._rest is not None and rest + missing:
-            given = self._windows.push((torch.nn.functional.pad(self._rest, (0, missing)),))
-            self._rest = None
-        return self._codes(given + self._windows.flush())
+        with self._codec.inference():
+            if self._rest is not None and rest + missing:
+                zeros = self._codec.array(np.zeros((self._batch, spec.channels, missing)), np.float32)
+                given = self._windows.push((join([self._rest, zeros]),))
+                self._rest = None
+            return self._codes(given + self._windows.flush())
 
-    def _codes(self, given: list[Tensors]) -> Codes:
+    def _codes(self, given: list[tuple[A, ...]]) -> Codes[A]:
         if not given:
-            empty = torch.zeros(self._batch, 0, dtype=torch.int64, device=self._codec.device)
+            empty = self._codec.array(np.zeros((self._batch, 0)), np.int64)
             return Codes((empty,) * len(self._out_units))
         return Codes.join([Codes(arrays) for arrays in given])
 
 
-class WindowedDecoder:
+class WindowedDecoder(Generic[A]):
     """See :class:`nac.codecs.base.Decoder`."""
 
-    def __init__(self, codec: WindowedCodec, origin: int, start: int) -> None:
+    def __init__(self, codec: WindowedCodec[A], origin: int, start: int) -> None:
         self._codec, self._origin, self._start = codec, origin, start
-        self._windows: Windows | None = None
+        self._windows: Windows[A] | None = None
         self._batch = 1
 
-    @torch.inference_mode()
-    def push(self, codes: Codes) -> Tensor:
-        spec, device = self._codec.spec, self._codec.device
-        self._batch = codes.arrays[0].shape[0]
+    def push(self, codes: Codes[A]) -> A:
+        spec = self._codec.spec
+        self._batch = cast(Any, codes.arrays[0]).shape[0]
         if self._windows is None:
             self._windows = Windows(
                 lambda *window: (self._codec.decode_window(*window),),
@@ -215,13 +228,15 @@ class WindowedDecoder:
                 origin=self._origin,
                 start=self._start,
             )
-        return self._audio(self._windows.push(tuple(a.to(device, torch.int64) for a in codes.arrays)))
+        with self._codec.inference():
+            arrays = tuple(self._codec.array(array, np.int64) for array in codes.arrays)
+            return self._audio(self._windows.push(arrays))
 
-    @torch.inference_mode()
-    def flush(self) -> Tensor:
-        return self._audio([] if self._windows is None else self._windows.flush())
+    def flush(self) -> A:
+        with self._codec.inference():
+            return self._audio([] if self._windows is None else self._windows.flush())
 
-    def _audio(self, given: list[Tensors]) -> Tensor:
+    def _audio(self, given: list[tuple[A, ...]]) -> A:
         if not given:
-            return torch.zeros(self._batch, self._codec.spec.channels, 0, device=self._codec.device)
-        return torch.cat([audio for (audio,) in given], dim=-1)
+            return self._codec.array(np.zeros((self._batch, self._codec.spec.channels, 0)), np.float32)
+        return join([audio for (audio,) in given])

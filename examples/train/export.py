@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from nac.codecs.mdct import MdctNet
+from nac.codecs.mdct_torch import MdctNet
 
 
 def export(net: MdctNet, target: Path) -> int:

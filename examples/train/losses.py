@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nac.codecs.mdct import HOP, MdctNet
+from nac.codecs.mdct_torch import HOP, MdctNet
 
 RATE = 24000
 #: STFT window (samples): mel bands

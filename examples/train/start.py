@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from nac.codecs.mdct import BANDS, HOP, MdctNet, nearest
+from nac.codecs.mdct_torch import BANDS, HOP, MdctNet, nearest
 
 GAIN_PARTS = 28
 #: weight of gains against shape; with it the first two codebooks are spent on gains

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from start import start
 from torch import Tensor
 
-from nac.codecs.mdct import HOP, MdctNet, nearest, position_noise
+from nac.codecs.mdct_torch import HOP, MdctNet, nearest, position_noise
 
 #: what each term counts
 WEIGHTS = {"mel": 1.0, "compressed": 1.0, "waveform": 0.7, "commitment": 0.1}

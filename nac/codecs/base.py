@@ -5,21 +5,31 @@ codebook has whole codes: one hop for EnCodec, DAC and SoundStream, the stride o
 Codebooks are ordered from coarse to fine, and every prefix of them decodes: their number sets the bitrate.
 
 To add a family, subclass :class:`nac.stream.WindowedCodec` if the network's receptive field is finite, else
-:class:`Codec`. This module does not import torch, so that specifications can be read without it.
+:class:`Codec`. A codec computes with PyTorch's tensors or with numpy's arrays. This module does not import
+torch, so that specifications can be read, and codecs of the second kind run, without it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import TypeVar
 
 from nac.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+Array = npt.NDArray[Any]
+A = TypeVar("A", default="Tensor")
+"""What a codec computes with: tensors or numpy arrays."""
 
 
 class Codebook(NamedTuple):
@@ -100,66 +110,73 @@ class CodecSpec:
         return codebooks
 
 
+def join(parts: Sequence[A]) -> A:
+    """Arrays of one kind, one after the other along the last dimension, as a new one."""
+    if isinstance(parts[0], np.ndarray):
+        return cast(A, np.concatenate(cast("Sequence[Array]", parts), axis=-1))
+    import torch
+
+    return cast(A, torch.cat(cast("list[Tensor]", list(parts)), dim=-1))
+
+
 @dataclass(frozen=True)
-class Codes:
+class Codes(Generic[A]):
     """Codes of a batch of equally long signals.
 
-    ``arrays``: one int64 tensor a codebook, coarse to fine, each [B, frames * codes_per_frame].
+    ``arrays``: one int64 array a codebook, coarse to fine, each [B, frames * codes_per_frame].
     ``scale``: float32 [B, segments] for codecs that have one, else None.
     """
 
-    arrays: tuple[Tensor, ...]
-    scale: Tensor | None = None
+    arrays: tuple[A, ...]
+    scale: A | None = None
 
     def frames(self, spec: CodecSpec) -> int:
         """Number of frames."""
-        return self.arrays[0].shape[-1] // spec.codebooks[0].codes_per_frame
+        return cast(Any, self.arrays[0]).shape[-1] // spec.codebooks[0].codes_per_frame  # type: ignore[no-any-return]
 
-    def prefix(self, codebooks: int) -> Codes:
+    def prefix(self, codebooks: int) -> Codes[A]:
         """The same codes with the coarsest ``codebooks`` codebooks only."""
         return Codes(self.arrays[:codebooks], self.scale)
 
     @staticmethod
-    def join(parts: Sequence[Codes]) -> Codes:
+    def join(parts: Sequence[Codes[A]]) -> Codes[A]:
         """Successive parts of one signal as one."""
-        import torch
-
-        arrays = tuple(torch.cat(layers, dim=-1) for layers in zip(*(p.arrays for p in parts), strict=True))
+        arrays = tuple(join(layers) for layers in zip(*(part.arrays for part in parts), strict=True))
         scales = [part.scale for part in parts if part.scale is not None]
-        return Codes(arrays, torch.cat(scales, dim=-1) if scales else None)
+        return Codes(arrays, join(scales) if scales else None)
 
 
-class Encoder(Protocol):
+class Encoder(Protocol[A]):
     """A signal on its way to codes. What ``push`` and ``flush`` give, joined, is what ``Codec.encode`` gives."""
 
-    def push(self, audio: Tensor) -> Codes:
+    def push(self, audio: A) -> Codes[A]:
         """Take the next samples, float32 [B, C, n], any n; give the frames that are now certain, maybe none."""
         ...
 
-    def flush(self) -> Codes:
+    def flush(self) -> Codes[A]:
         """End the signal and give the remaining frames."""
         ...
 
 
-class Decoder(Protocol):
+class Decoder(Protocol[A]):
     """Codes on their way to a signal. What ``push`` and ``flush`` give, joined, is what ``Codec.decode`` gives."""
 
-    def push(self, codes: Codes) -> Tensor:
+    def push(self, codes: Codes[A]) -> A:
         """Take the next frames, any number; give the samples that are now certain, float32 [B, C, n]."""
         ...
 
-    def flush(self) -> Tensor:
+    def flush(self) -> A:
         """End the signal and give the remaining samples, up to the end of the last frame."""
         ...
 
 
-class Codec(ABC):
+class Codec(ABC, Generic[A]):
     """A network with its weights, ready to encode and decode. Made by :func:`nac.load`."""
 
     spec: CodecSpec
     device: torch.device
 
-    def encode(self, audio: Tensor, codebooks: int | None = None) -> Codes:
+    def encode(self, audio: A, codebooks: int | None = None) -> Codes[A]:
         """Codes of a whole signal.
 
         ``audio``: float32 [B, C, N] at ``spec.sample_rate``, C = ``spec.channels``, nominally within -1 to 1.
@@ -168,22 +185,21 @@ class Codec(ABC):
         encoder = self.encoder(codebooks)
         return Codes.join([encoder.push(audio), encoder.flush()])
 
-    def decode(self, codes: Codes, length: int | None = None) -> Tensor:
+    def decode(self, codes: Codes[A], length: int | None = None) -> A:
         """The signal, float32 [B, C, N]; N is ``length`` or, by default, all that the frames hold."""
-        import torch
-
         decoder = self.decoder()
-        return torch.cat([decoder.push(codes), decoder.flush()], dim=-1)[..., :length]
+        whole = cast(Any, join([decoder.push(codes), decoder.flush()]))
+        return cast(A, whole[..., :length])
 
     @abstractmethod
-    def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> Encoder:
+    def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> Encoder[A]:
         """A streaming encoder for a signal whose first frame has the number ``origin``.
 
         The number matters only for rounding: windows lie on a grid of absolute frame numbers.
         """
 
     @abstractmethod
-    def decoder(self, *, origin: int = 0, start: int | None = None) -> Decoder:
+    def decoder(self, *, origin: int = 0, start: int | None = None) -> Decoder[A]:
         """A streaming decoder for a signal whose first frame has the number ``origin``.
 
         With ``start``, the output begins at that frame, and the first frame pushed must be number
@@ -194,7 +210,24 @@ class Codec(ABC):
     def preroll(self, frame: int, origin: int = 0) -> int:
         """The first frame a decoder has to be given for its output to be exact from ``frame`` on."""
 
-    def _check_audio(self, audio: Tensor) -> None:
-        if audio.ndim != 3 or audio.shape[1] != self.spec.channels:
-            shape = list(audio.shape)
+    def array(self, values: Array | A, kind: type[np.float32] | type[np.int64]) -> A:
+        """Numbers as what this codec computes with, where it computes."""
+        import torch
+
+        dtype = torch.float32 if kind is np.float32 else torch.int64
+        return cast(A, torch.as_tensor(values, dtype=dtype, device=self.device))
+
+    def numpy(self, array: A) -> Array:
+        """What this codec gave, as a numpy array."""
+        return cast("Tensor", array).cpu().numpy()
+
+    def inference(self) -> AbstractContextManager[object]:
+        """What to compute within: here nothing is prepared for gradients."""
+        import torch
+
+        return torch.inference_mode()
+
+    def _check_audio(self, audio: A) -> None:
+        shape = list(cast(Any, audio).shape)
+        if len(shape) != 3 or shape[1] != self.spec.channels:
             raise ValueError(f"{self.spec.name} takes audio [B, {self.spec.channels}, N], not {shape}")

@@ -8,50 +8,66 @@ vector quantiser (Zeghidour et al. 2021, arXiv:2107.03312, section III-C) codes 
 gains, shape, and how much noise stands in for what was not coded.
 
 Frame t stands for samples 320 t to 320 t + 319; its block of 640 samples has 160 more on either side.
+
+This is the network in numpy, for the processor: it starts in a fraction of the time that importing PyTorch takes.
+:mod:`nac.codecs.mdct_torch` has the same for training and for GPUs.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from safetensors.numpy import load_file
+from threadpoolctl import ThreadpoolController
 
-from nac.codecs.base import CodecSpec
+from nac.codecs.base import Array, CodecSpec
 from nac.codecs.fingerprint import fingerprint
 from nac.errors import ModelError
-from nac.stream import Plan, Tensors, WindowedCodec
+from nac.stream import Plan, WindowedCodec
+
+Floats = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int64]
 
 HOP = 320
 KERNEL = 7
 #: frames computed at a time
-ENCODE_WINDOW = DECODE_WINDOW = 256
+WINDOW = 256
 #: widths of the gain bands in MDCT bins of 37.5 Hz, roughly the ear's resolution
 BANDS = (*[2] * 10, *[3] * 4, *[4] * 3, 5, 5, 6, 6, 8, 8, 10, 10, 13, 13, 16, 16, 20, 24, 28, 40, 48)
 #: gains are measured above this amplitude, just below the last bit of 16
 FLOOR = 1e-5
 #: of a band's level in dB, the part that the companding of the shape takes away
 COMPANDING = 0.5
+#: what a gain is kept to before it is believed, as natural logarithms
+LOWEST, HIGHEST = -12.0, 3.0
 
 
-def lapped_basis() -> Tensor:
+def lapped_basis() -> Floats:
     """MDCT and MDST basis with sine window, orthonormal under overlap-add: [2 HOP samples, 2 HOP coefficients]."""
-    n = torch.arange(2 * HOP, dtype=torch.float64)[:, None]
-    k = torch.arange(HOP, dtype=torch.float64)
-    window = torch.sin(math.pi / (2 * HOP) * (n + 0.5))
+    n, k = np.arange(2 * HOP)[:, None], np.arange(HOP)
+    window = np.sin(math.pi / (2 * HOP) * (n + 0.5))
     phase = math.pi / HOP * (n + 0.5 + HOP / 2) * (k + 0.5)
-    basis = window * math.sqrt(2 / HOP) * torch.cat([torch.cos(phase), torch.sin(phase)], dim=1)
-    return basis.float()
+    basis: Floats = (window * math.sqrt(2 / HOP) * np.concatenate([np.cos(phase), np.sin(phase)], 1)).astype("f4")
+    return basis
 
 
-def band_average() -> Tensor:
+def first_ramp() -> Floats:
+    """What the window leaves of a signal's first half hop, which has one block only; reversed, of its last."""
+    ramp: Floats = (np.sin(math.pi / (2 * HOP) * (np.arange(HOP // 2, HOP) + 0.5)) ** 2).astype(np.float32)
+    return ramp
+
+
+def band_average() -> Floats:
     """Mean over the bins of each band: [HOP, bands]."""
-    average = torch.zeros(HOP, len(BANDS))
+    average = np.zeros((HOP, len(BANDS)), np.float32)
     start = 0
     for band, width in enumerate(BANDS):
         average[start : start + width, band] = 1 / width
@@ -59,223 +75,311 @@ def band_average() -> Tensor:
     return average
 
 
-def band_spread() -> Tensor:
+def band_spread() -> Floats:
     """Linear interpolation from the middles of the bands to bins: [bands, HOP]."""
-    average = band_average()
-    bins = torch.arange(HOP, dtype=torch.float32)
-    middles = bins @ average
-    right = torch.searchsorted(middles, bins).clamp(1, len(BANDS) - 1)
-    part = ((bins - middles[right - 1]) / (middles[right] - middles[right - 1])).clamp(0, 1)
-    spread = torch.zeros(len(BANDS), HOP)
-    spread[right - 1, torch.arange(HOP)] = 1 - part
-    spread[right, torch.arange(HOP)] = part
+    bins = np.arange(HOP, dtype=np.float32)
+    middles = bins @ band_average()
+    right = np.searchsorted(middles, bins).clip(1, len(BANDS) - 1)
+    part = ((bins - middles[right - 1]) / (middles[right] - middles[right - 1])).clip(0, 1)
+    spread = np.zeros((len(BANDS), HOP), np.float32)
+    spread[right - 1, np.arange(HOP)] = 1 - part
+    spread[right, np.arange(HOP)] = part
     return spread
 
 
-def position_noise(first: int, frames: int, device: torch.device | None = None) -> Tensor:
+def bin_weight() -> Floats:
+    """The ear resolves high frequencies less finely: [HOP]."""
+    weight: Floats = ((1 + np.arange(HOP) * (24000 / 2 / HOP) / 1500) ** -0.5).astype(np.float32)
+    return weight
+
+
+def position_noise(first: int, frames: int) -> Floats:
     """Noise of unit power that depends on the absolute frame number only: uniform, [frames, HOP]."""
-    counter = torch.arange(first * HOP, (first + frames) * HOP, dtype=torch.int64, device=device) & 0xFFFFFFFF
+    counter = np.arange(first * HOP, (first + frames) * HOP, dtype=np.uint64).astype(np.uint32)
     for shift, factor in ((16, 0x45D9F3B), (15, 0x119DE1F3), (16, 0x45D9F3B)):
-        counter = ((counter ^ (counter >> shift)) * factor) & 0xFFFFFFFF
-    uniform = (counter >> 8).float() * 2.0**-24 - 0.5
-    return (uniform * math.sqrt(12)).view(frames, HOP)
+        counter ^= counter >> np.uint32(shift)
+        counter *= np.uint32(factor)
+    uniform: Floats = (counter >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24) - np.float32(0.5)
+    uniform *= np.float32(math.sqrt(12))
+    return uniform.reshape(frames, HOP)
 
 
-class Block(nn.Module):
-    """ConvNeXt block over frames [B, T, C]."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.across = nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2, groups=width)
-        self.norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, hidden)
-        self.down = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.across(x.transpose(1, 2)).transpose(1, 2)
-        return x + cast(Tensor, self.down(F.gelu(self.up(self.norm(y)))))
-
-
-class Encoder(nn.Module):
-    """Shape and gains of frames to the latent: a linear map plus what the blocks add."""
-
-    def __init__(self, latent: int, width: int, blocks: int, expansion: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(HOP + len(BANDS), latent)
-        self.enter = nn.Linear(2 * HOP + len(BANDS), width)
-        self.blocks = nn.Sequential(*[Block(width, expansion * width) for _ in range(blocks)])
-        self.leave = nn.Linear(width, latent)
-
-    def forward(self, shape: Tensor, gains: Tensor) -> Tensor:
-        """``shape`` [B, T, 2 HOP], ``gains`` [B, T, bands] to [B, T, latent]."""
-        linear = self.linear(torch.cat([shape[..., :HOP], gains], dim=-1))
-        deep = self.leave(self.blocks(self.enter(torch.cat([shape, gains], dim=-1))))
-        return cast(Tensor, linear + deep)
+def gelu(x: Floats) -> None:
+    """x times the normal distribution's mass below x, in place: Abramowitz and Stegun 1964, formula 7.1.26."""
+    scale = np.float32(math.sqrt(0.5))
+    for part in np.split(x, range(16, len(x), 16)):  # what is worked on stays in the cache
+        z = np.abs(part)
+        z *= scale
+        t = z * np.float32(0.3275911)
+        t += np.float32(1)
+        np.reciprocal(t, out=t)
+        tail = t * np.float32(1.061405429)
+        for term in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+            tail += np.float32(term)
+            tail *= t
+        z *= z
+        np.negative(z, out=z)
+        tail *= np.exp(z, out=z)
+        # Half of it is the mass beyond |x|.
+        np.multiply(tail, np.abs(part) * np.float32(0.5), out=tail)
+        np.maximum(part, 0, out=part)
+        part -= tail
 
 
-class Decoder(nn.Module):
-    """The latent to shape, gains and noise: a linear map plus what the blocks add."""
+class Weights:
+    """The tensors of a checkpoint, taken by name."""
 
-    def __init__(self, latent: int, width: int, blocks: int, expansion: int, codebooks: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(latent, HOP + len(BANDS))
-        self.enter = nn.Linear(latent, width)
-        self.blocks = nn.Sequential(*[Block(width, expansion * width) for _ in range(blocks)])
-        self.leave = nn.Linear(width, HOP + 2 * len(BANDS))
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
+        self._tensors = tensors
+
+    def take(self, name: str, *shape: int) -> Floats:
+        """A tensor as float32. Raises ValueError where there is none of that shape."""
+        tensor = self._tensors.get(name)
+        if tensor is None or tensor.shape != shape:
+            found = "is absent" if tensor is None else f"has the shape {list(tensor.shape)}, not {list(shape)}"
+            raise ValueError(f"{name} {found}")
+        return tensor.astype(np.float32)
+
+    def size(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        return self._tensors[name].shape if name in self._tensors else (0, 0, 0)
+
+    def count(self, name: str) -> int:
+        """How many blocks there are under a name."""
+        numbers = [int(n[len(name) + 1 :].split(".")[0]) for n in self._tensors if n.startswith(name + ".")]
+        return max(numbers, default=-1) + 1
+
+
+class Linear:
+    """Frames [T, inner] to [T, outer]."""
+
+    def __init__(self, weights: Weights, name: str, inner: int, outer: int) -> None:
+        self._weight = np.ascontiguousarray(weights.take(f"{name}.weight", outer, inner).T)
+        self._bias = weights.take(f"{name}.bias", outer)
+
+    def __call__(self, x: Floats) -> Floats:
+        y: Floats = x @ self._weight
+        y += self._bias
+        return y
+
+
+class Block:
+    """ConvNeXt block over frames [T, C]."""
+
+    def __init__(self, weights: Weights, name: str, width: int) -> None:
+        hidden = weights.size(f"{name}.up.weight")[0]
+        self._across = np.ascontiguousarray(weights.take(f"{name}.across.weight", width, 1, KERNEL)[:, 0].T)
+        self._across_bias = weights.take(f"{name}.across.bias", width)
+        self._norm, self._norm_bias = (weights.take(f"{name}.norm.{part}", width) for part in ("weight", "bias"))
+        self._up = Linear(weights, f"{name}.up", width, hidden)
+        self._down = Linear(weights, f"{name}.down", hidden, width)
+
+    def __call__(self, x: Floats) -> Floats:
+        y = self._normalized(self._convolved(x))
+        y = self._up(y)
+        gelu(y)
+        y = self._down(y)
+        y += x
+        return y
+
+    def _convolved(self, x: Floats) -> Floats:
+        padded = np.pad(x, ((KERNEL // 2, KERNEL // 2), (0, 0)))
+        y = np.tile(self._across_bias, (len(x), 1))
+        for shift, weight in enumerate(self._across):
+            y += padded[shift : shift + len(x)] * weight
+        return y
+
+    def _normalized(self, y: Floats) -> Floats:
+        y -= y.mean(axis=1, keepdims=True)
+        power = np.einsum("tc,tc->t", y, y) / np.float32(y.shape[1])
+        y *= (1 / np.sqrt(power + np.float32(1e-5)))[:, None]
+        y *= self._norm
+        y += self._norm_bias
+        return y
+
+
+class Half:
+    """Encoder or decoder: a linear map plus what the blocks add."""
+
+    def __init__(self, weights: Weights, name: str, linear: tuple[int, int], deep: tuple[int, int]) -> None:
+        """``linear`` and ``deep``: sizes of what goes into either part and comes out."""
+        width = weights.size(f"{name}.enter.weight")[0]
+        self.linear = Linear(weights, f"{name}.linear", *linear)
+        self.enter = Linear(weights, f"{name}.enter", deep[0], width)
+        self.blocks = [Block(weights, f"{name}.blocks.{i}", width) for i in range(weights.count(f"{name}.blocks"))]
+        self.leave = Linear(weights, f"{name}.leave", width, deep[1])
+
+    def deep(self, x: Floats, level: Floats | None = None) -> Floats:
+        """What the blocks add; ``level`` is added to what enters them."""
+        x = self.enter(x)
+        if level is not None:
+            x += level
+        for block in self.blocks:
+            x = block(x)
+        return self.leave(x)
+
+    @property
+    def context(self) -> int:
+        """Frames on either side that an output depends on."""
+        # One more for the blocks of samples, which overlap their neighbours.
+        return len(self.blocks) * (KERNEL // 2) + 1
+
+
+class Network:
+    """See the module's description. One signal at a time: samples [HOP * T], codes [T] in each codebook."""
+
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
+        """``tensors``: named as in :class:`nac.codecs.mdct_torch.MdctNet`, or ValueError is raised."""
+        weights, bands = Weights(tensors), len(BANDS)
+        count, entries, latent = weights.size("quantizer.codebooks")
+        self._books = weights.take("quantizer.codebooks", count, entries, latent)
+        self._columns = [np.ascontiguousarray(book.T) for book in self._books]
+        self._half_norms = 0.5 * np.square(self._books).sum(axis=2)
+        self.encoder = Half(weights, "encoder", (HOP + bands, latent), (2 * HOP + bands, latent))
+        self.decoder = Half(weights, "decoder", (latent, HOP + bands), (latent, HOP + 2 * bands))
         # How much was coded tells how far to trust it.
-        self.level = nn.Embedding(codebooks, width)
-        self.noise = nn.Embedding(codebooks, len(BANDS))
+        self._level = weights.take("decoder.level.weight", count, len(self.decoder.enter(self._books[0, :1])[0]))
+        self._noise = weights.take("decoder.noise.weight", count, bands)
+        self._basis = lapped_basis()
+        self._inverse = np.ascontiguousarray(self._basis[:, :HOP].T)
+        self._average, self._spread, self._weight = band_average(), band_spread(), bin_weight()
 
-    def forward(self, latent: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The latent [B, T, D] of ``codebooks`` int64 [B] to shape [B, T, HOP], gains and noise [B, T, bands]."""
-        level = (codebooks - 1)[:, None]
-        deep = self.leave(self.blocks(self.enter(latent) + self.level(level)))
-        shape, gains = (self.linear(latent) + deep[..., : HOP + len(BANDS)]).split([HOP, len(BANDS)], dim=-1)
-        return shape, gains, F.softplus(deep[..., HOP + len(BANDS) :] + self.noise(level))
-
-
-class Quantizer(nn.Module):
-    """Residual vector quantiser: each codebook codes what the ones before it left."""
-
-    codebooks: Tensor
-
-    def __init__(self, codebooks: int, entries: int, latent: int) -> None:
-        super().__init__()
-        self.register_buffer("codebooks", torch.zeros(codebooks, entries, latent))
-
-    def encode(self, latent: Tensor, codebooks: int) -> Tensor:
-        """[B, T, D] to int64 [codebooks, B, T].
+    def encode(self, samples: Floats, codebooks: int) -> list[Codes]:
+        """Samples to codes [T], one array a codebook.
 
         Each entry is the nearest to what is left, without a look at the codebooks that follow: so fewer codebooks
         give the beginning of what more give, and a file can be brought to a lower bitrate by dropping codes.
         """
-        codes, rest = [], latent
-        for book in self.codebooks[:codebooks]:
-            codes.append(nearest(rest, book))
-            rest = rest - book[codes[-1]]
-        return torch.stack(codes)
+        coefficients = self._transform(samples)
+        power = np.square(coefficients[:, :HOP])
+        power += np.square(coefficients[:, HOP:])
+        power *= np.float32(0.5)
+        gains = np.float32(0.5) * np.log(power @ self._average + np.float32(FLOOR**2))
+        scale = 1 / self._expansion(gains)
+        shape = np.concatenate([coefficients[:, :HOP] * scale, coefficients[:, HOP:] * scale, gains], axis=1)
+        rest = self.encoder.linear(np.concatenate([shape[:, :HOP], gains], axis=1))
+        rest += self.encoder.deep(shape)
+        codes = []
+        for book, columns, half_norms in zip(
+            self._books[:codebooks], self._columns, self._half_norms, strict=False
+        ):
+            nearness = rest @ columns
+            nearness -= half_norms
+            codes.append(nearness.argmax(axis=1).astype(np.int64))
+            rest -= book[codes[-1]]
+        return codes
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """[codebooks, B, T] to [B, T, D]."""
-        latent = self.codebooks[0][codes[0]]
-        for book, index in zip(self.codebooks[1:], codes[1:], strict=False):
-            latent = latent + book[index]
-        return latent
+    def decode(self, codes: tuple[Codes, ...], first: int) -> Floats:
+        """Codes of the frames ``first`` and on to samples."""
+        latent, count = self._books[0][codes[0]], len(codes)
+        for book, index in zip(self._books[1:], codes[1:], strict=False):
+            latent += book[index]
+        bands = len(BANDS)
+        deep = self.decoder.deep(latent, self._level[count - 1])
+        plain = self.decoder.linear(latent)
+        plain += deep[:, :-bands]
+        gains = plain[:, HOP:].clip(LOWEST, HIGHEST)
+        amount = np.logaddexp(deep[:, -bands:] + self._noise[count - 1], np.float32(0))
+        noise = position_noise(first, len(latent))
+        noise *= amount @ self._spread
+        noise *= np.exp(gains @ self._spread)
+        coefficients = plain[:, :HOP] * self._expansion(gains)
+        coefficients += noise
+        return self._overlapped(coefficients @ self._inverse)
 
+    def _transform(self, samples: Floats) -> Floats:
+        """Samples to MDCT and MDST coefficients [T, 2 HOP]."""
+        padded = np.pad(samples, HOP // 2)
+        return np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP] @ self._basis
 
-def nearest(vectors: Tensor, book: Tensor) -> Tensor:
-    """Index of the nearest entry (Euclidean): [..., D] and [entries, D] to int64 [...]."""
-    half_norms = 0.5 * book.square().sum(dim=1)
-    flat = vectors.reshape(-1, vectors.shape[-1])
-    return torch.addmm(half_norms, flat, book.T, alpha=-1).argmin(1).view(vectors.shape[:-1])
+    @staticmethod
+    def _overlapped(blocks: Floats) -> Floats:
+        """Blocks [T, 2 HOP], each half a block after the one before, to samples [HOP * T]."""
+        whole = np.zeros((len(blocks) + 1, HOP), np.float32)
+        whole[:-1] = blocks[:, :HOP]
+        whole[1:] += blocks[:, HOP:]
+        samples = whole.reshape(-1)[HOP // 2 : -(HOP // 2)]
+        ramp = first_ramp()
+        samples[: HOP // 2] /= ramp
+        samples[-(HOP // 2) :] /= ramp[::-1]
+        return samples
 
-
-class MdctNet(nn.Module):
-    """The codec's network; see the module's description."""
-
-    basis: Tensor
-    average: Tensor
-    spread: Tensor
-    weight: Tensor
-
-    def __init__(
-        self,
-        latent: int = 144,
-        codebooks: int = 16,
-        entries: int = 1024,
-        encoder: tuple[int, int, int] = (192, 3, 3),
-        decoder: tuple[int, int, int] = (256, 6, 3),
-    ) -> None:
-        """``encoder`` and ``decoder``: width, blocks, expansion."""
-        super().__init__()
-        self.encoder = Encoder(latent, *encoder)
-        self.quantizer = Quantizer(codebooks, entries, latent)
-        self.decoder = Decoder(latent, *decoder, codebooks)
-        self.register_buffer("basis", lapped_basis(), persistent=False)
-        self.register_buffer("average", band_average(), persistent=False)
-        self.register_buffer("spread", band_spread(), persistent=False)
-        # The ear resolves high frequencies less finely.
-        weight = (1 + torch.arange(HOP) * (24000 / 2 / HOP) / 1500) ** -0.5
-        self.register_buffer("weight", weight, persistent=False)
-
-    def context(self) -> tuple[int, int]:
-        """Frames on either side that the latent of a frame, and a decoded frame, depend on."""
-        # One more for the blocks of samples, which overlap their neighbours.
-        encoder, decoder = len(self.encoder.blocks), len(self.decoder.blocks)
-        return encoder * (KERNEL // 2) + 1, decoder * (KERNEL // 2) + 1
-
-    def transform(self, audio: Tensor) -> Tensor:
-        """[B, 1, HOP * T] to MDCT and MDST coefficients [B, T, 2 HOP]."""
-        blocks = F.pad(audio[:, 0], (HOP // 2, HOP // 2)).unfold(-1, 2 * HOP, HOP)
-        return blocks @ self.basis
-
-    def inverse(self, coefficients: Tensor) -> Tensor:
-        """MDCT coefficients [B, T, HOP] to [B, 1, HOP * T]."""
-        blocks = coefficients @ self.basis[:, :HOP].T
-        early, late = F.pad(blocks[..., :HOP], (0, 0, 0, 1)), F.pad(blocks[..., HOP:], (0, 0, 1, 0))
-        audio = (early + late).flatten(1)[:, HOP // 2 : -(HOP // 2)]
-        # The first and last half hop have one block only: undo its window.
-        ramp = torch.sin(math.pi / (2 * HOP) * (torch.arange(HOP // 2, HOP, device=audio.device) + 0.5)).square()
-        one = torch.ones(audio.shape[-1] - HOP, device=audio.device)
-        return (audio / torch.cat([ramp, one, ramp.flip(0)]))[:, None]
-
-    def gains(self, coefficients: Tensor) -> Tensor:
-        """Natural logarithm of the bands' amplitudes: [B, T, 2 HOP] to [B, T, bands]."""
-        power = 0.5 * (coefficients[..., :HOP].square() + coefficients[..., HOP:].square())
-        return 0.5 * torch.log(power @ self.average + FLOOR**2)
-
-    def expansion(self, gains: Tensor) -> Tensor:
-        """What a shape of unit power is multiplied by to get coefficients: [B, T, bands] to [B, T, HOP]."""
-        levels = gains @ self.spread
-        rest = (2 * (1 - COMPANDING) * levels).exp().mul(self.weight.square()).mean(dim=-1, keepdim=True)
-        return (COMPANDING * levels).exp() * rest.sqrt() / self.weight
-
-    def encode(self, audio: Tensor) -> Tensor:
-        """Audio [B, 1, HOP * T] to the latent [B, T, D]."""
-        coefficients = self.transform(audio)
-        gains = self.gains(coefficients)
-        expansion = self.expansion(gains)
-        shape = coefficients / torch.cat([expansion, expansion], dim=-1)
-        return cast(Tensor, self.encoder(shape, gains))
-
-    def synthesize(self, latent: Tensor, codebooks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """MDCT coefficients without and with noise, [B, T, HOP] each, from the latent and unit noise [T, HOP]."""
-        shape, gains, amount = self.decoder(latent, codebooks)
-        gains = gains.clamp(-12, 3)
-        coded = shape * self.expansion(gains)
-        return coded, coded + noise * (amount @ self.spread) * (gains @ self.spread).exp()
-
-    def decode(self, latent: Tensor, codebooks: int, first: int = 0) -> Tensor:
-        """The quantised latent [B, T, D] of frames ``first`` and on to audio [B, 1, HOP * T]."""
-        count = torch.full((latent.shape[0],), codebooks, dtype=torch.int64, device=latent.device)
-        noise = position_noise(first, latent.shape[1], latent.device)
-        return self.inverse(self.synthesize(latent, count, noise)[1])
+    def _expansion(self, gains: Floats) -> Floats:
+        """What a shape of unit power is multiplied by to get coefficients: [T, bands] to [T, HOP]."""
+        levels = gains @ self._spread
+        levels *= np.float32(COMPANDING)
+        np.exp(levels, out=levels)
+        # The rest of the companding is half of the level again, so that its square is what was just computed.
+        rest = np.square(levels) @ np.square(self._weight)[:, None] / np.float32(HOP)
+        levels *= np.sqrt(rest)
+        levels /= self._weight
+        return levels
 
 
-class MdctCodec(WindowedCodec):
+class OneThread:
+    """While within, matrix products are computed by one thread each: with more they would be rounded otherwise."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._limit = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._limit.enter_context(ThreadpoolController().limit(limits=1, user_api="blas"))
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limit.close()
+
+
+_ONE_THREAD = OneThread()
+
+
+class MdctCodec(WindowedCodec[Array]):
     """See :class:`nac.codecs.base.Codec`."""
 
-    def __init__(self, spec: CodecSpec, net: MdctNet, device: torch.device) -> None:
-        tensors = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    def __init__(self, spec: CodecSpec, tensors: Mapping[str, Array]) -> None:
+        self.network = Network(tensors)
         self.spec = spec.with_fingerprint(fingerprint(tensors))
-        self.device = device
-        self.net = net.to(device).eval()
-        encode, decode = net.context()
-        self.encode_plan = Plan(encode, encode, ENCODE_WINDOW)
-        self.decode_plan = Plan(decode, decode, DECODE_WINDOW)
+        encode, decode = self.network.encoder.context, self.network.decoder.context
+        self.encode_plan, self.decode_plan = Plan(encode, encode, WINDOW), Plan(decode, decode, WINDOW)
 
-    def encode_frames(self, audio: Tensor, codebooks: int) -> Tensors:
-        return tuple(self.net.quantizer.encode(self.net.encode(audio), codebooks))
+    def encode_frames(self, audio: Array, codebooks: int) -> tuple[Array, ...]:
+        rows = [self.network.encode(row, codebooks) for row in audio[:, 0]]
+        return tuple(np.stack(layer) for layer in zip(*rows, strict=True))
 
-    def decode_frames(self, arrays: Tensors, first: int) -> Tensor:
-        return self.net.decode(self.net.quantizer.decode(torch.stack(arrays)), len(arrays), first)
+    def decode_frames(self, arrays: tuple[Array, ...], first: int) -> Array:
+        return np.stack([self.network.decode(codes, first)[None] for codes in zip(*arrays, strict=True)])
+
+    def array(self, values: Array, kind: type[np.float32] | type[np.int64]) -> Array:
+        return np.asarray(values, kind)
+
+    def numpy(self, array: Array) -> Array:
+        return array
+
+    def inference(self) -> AbstractContextManager[object]:
+        return _ONE_THREAD
 
 
-def load(spec: CodecSpec, path: Path, device: torch.device) -> MdctCodec:
-    """The codec of a safetensors file of :class:`MdctNet`. Raises ModelError where it is none."""
-    net = MdctNet()
+def read(spec: CodecSpec, path: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file. Raises ModelError where it is none."""
     try:
-        net.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{path} does not hold the weights of {spec.name}: {error}") from error
-    return MdctCodec(spec, net, device)
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise refused(spec, path, error) from error
+
+
+def refused(spec: CodecSpec, path: Path, error: Exception) -> ModelError:
+    return ModelError(f"{path} does not hold the weights of {spec.name}: {error}")
+
+
+def load(spec: CodecSpec, path: Path) -> MdctCodec:
+    """The codec of a safetensors file, on the processor. Raises ModelError where it holds another's weights."""
+    tensors = read(spec, path)
+    try:
+        return MdctCodec(spec, tensors)
+    except ValueError as error:
+        raise refused(spec, path, error) from error

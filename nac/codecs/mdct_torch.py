@@ -1,0 +1,222 @@
+"""The network of :mod:`nac.codecs.mdct` in PyTorch: for training, and for GPUs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nac.codecs import mdct
+from nac.codecs.base import CodecSpec
+from nac.codecs.fingerprint import fingerprint
+from nac.codecs.mdct import BANDS, COMPANDING, FLOOR, HIGHEST, HOP, KERNEL, LOWEST, WINDOW
+from nac.stream import Plan, Tensors, WindowedCodec
+
+
+def position_noise(first: int, frames: int, device: torch.device | None = None) -> Tensor:
+    """The same as :func:`nac.codecs.mdct.position_noise`, made where it is needed."""
+    counter = torch.arange(first * HOP, (first + frames) * HOP, dtype=torch.int64, device=device) & 0xFFFFFFFF
+    for shift, factor in ((16, 0x45D9F3B), (15, 0x119DE1F3), (16, 0x45D9F3B)):
+        counter = ((counter ^ (counter >> shift)) * factor) & 0xFFFFFFFF
+    uniform = (counter >> 8).float() * 2.0**-24 - 0.5
+    return (uniform * math.sqrt(12)).view(frames, HOP)
+
+
+class Block(nn.Module):
+    """ConvNeXt block over frames [B, T, C]."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.across = nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.across(x.transpose(1, 2)).transpose(1, 2)
+        return x + cast(Tensor, self.down(F.gelu(self.up(self.norm(y)))))
+
+
+class Encoder(nn.Module):
+    """Shape and gains of frames to the latent: a linear map plus what the blocks add."""
+
+    def __init__(self, latent: int, width: int, blocks: int, expansion: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(HOP + len(BANDS), latent)
+        self.enter = nn.Linear(2 * HOP + len(BANDS), width)
+        self.blocks = nn.Sequential(*[Block(width, expansion * width) for _ in range(blocks)])
+        self.leave = nn.Linear(width, latent)
+
+    def forward(self, shape: Tensor, gains: Tensor) -> Tensor:
+        """``shape`` [B, T, 2 HOP], ``gains`` [B, T, bands] to [B, T, latent]."""
+        linear = self.linear(torch.cat([shape[..., :HOP], gains], dim=-1))
+        deep = self.leave(self.blocks(self.enter(torch.cat([shape, gains], dim=-1))))
+        return cast(Tensor, linear + deep)
+
+
+class Decoder(nn.Module):
+    """The latent to shape, gains and noise: a linear map plus what the blocks add."""
+
+    def __init__(self, latent: int, width: int, blocks: int, expansion: int, codebooks: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(latent, HOP + len(BANDS))
+        self.enter = nn.Linear(latent, width)
+        self.blocks = nn.Sequential(*[Block(width, expansion * width) for _ in range(blocks)])
+        self.leave = nn.Linear(width, HOP + 2 * len(BANDS))
+        # How much was coded tells how far to trust it.
+        self.level = nn.Embedding(codebooks, width)
+        self.noise = nn.Embedding(codebooks, len(BANDS))
+
+    def forward(self, latent: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The latent [B, T, D] of ``codebooks`` int64 [B] to shape [B, T, HOP], gains and noise [B, T, bands]."""
+        level = (codebooks - 1)[:, None]
+        deep = self.leave(self.blocks(self.enter(latent) + self.level(level)))
+        shape, gains = (self.linear(latent) + deep[..., : HOP + len(BANDS)]).split([HOP, len(BANDS)], dim=-1)
+        return shape, gains, F.softplus(deep[..., HOP + len(BANDS) :] + self.noise(level))
+
+
+class Quantizer(nn.Module):
+    """Residual vector quantiser: each codebook codes what the ones before it left."""
+
+    codebooks: Tensor
+
+    def __init__(self, codebooks: int, entries: int, latent: int) -> None:
+        super().__init__()
+        self.register_buffer("codebooks", torch.zeros(codebooks, entries, latent))
+
+    def encode(self, latent: Tensor, codebooks: int) -> Tensor:
+        """[B, T, D] to int64 [codebooks, B, T].
+
+        Each entry is the nearest to what is left, without a look at the codebooks that follow: so fewer codebooks
+        give the beginning of what more give, and a file can be brought to a lower bitrate by dropping codes.
+        """
+        codes, rest = [], latent
+        for book in self.codebooks[:codebooks]:
+            codes.append(nearest(rest, book))
+            rest = rest - book[codes[-1]]
+        return torch.stack(codes)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[codebooks, B, T] to [B, T, D]."""
+        latent = self.codebooks[0][codes[0]]
+        for book, index in zip(self.codebooks[1:], codes[1:], strict=False):
+            latent = latent + book[index]
+        return latent
+
+
+def nearest(vectors: Tensor, book: Tensor) -> Tensor:
+    """Index of the nearest entry (Euclidean): [..., D] and [entries, D] to int64 [...]."""
+    half_norms = 0.5 * book.square().sum(dim=1)
+    flat = vectors.reshape(-1, vectors.shape[-1])
+    return torch.addmm(half_norms, flat, book.T, alpha=-1).argmin(1).view(vectors.shape[:-1])
+
+
+class MdctNet(nn.Module):
+    """The codec's network; see :mod:`nac.codecs.mdct`."""
+
+    basis: Tensor
+    average: Tensor
+    spread: Tensor
+    weight: Tensor
+    ramp: Tensor
+
+    def __init__(
+        self,
+        latent: int = 144,
+        codebooks: int = 16,
+        entries: int = 1024,
+        encoder: tuple[int, int, int] = (192, 3, 3),
+        decoder: tuple[int, int, int] = (256, 6, 3),
+    ) -> None:
+        """``encoder`` and ``decoder``: width, blocks, expansion."""
+        super().__init__()
+        self.encoder = Encoder(latent, *encoder)
+        self.quantizer = Quantizer(codebooks, entries, latent)
+        self.decoder = Decoder(latent, *decoder, codebooks)
+        for name in ("lapped_basis", "band_average", "band_spread", "bin_weight", "first_ramp"):
+            self.register_buffer(name.split("_")[1], torch.from_numpy(getattr(mdct, name)()), persistent=False)
+
+    def context(self) -> tuple[int, int]:
+        """Frames on either side that the latent of a frame, and a decoded frame, depend on."""
+        # One more for the blocks of samples, which overlap their neighbours.
+        encoder, decoder = len(self.encoder.blocks), len(self.decoder.blocks)
+        return encoder * (KERNEL // 2) + 1, decoder * (KERNEL // 2) + 1
+
+    def transform(self, audio: Tensor) -> Tensor:
+        """[B, 1, HOP * T] to MDCT and MDST coefficients [B, T, 2 HOP]."""
+        blocks = F.pad(audio[:, 0], (HOP // 2, HOP // 2)).unfold(-1, 2 * HOP, HOP)
+        return blocks @ self.basis
+
+    def inverse(self, coefficients: Tensor) -> Tensor:
+        """MDCT coefficients [B, T, HOP] to [B, 1, HOP * T]."""
+        blocks = coefficients @ self.basis[:, :HOP].T
+        early, late = F.pad(blocks[..., :HOP], (0, 0, 0, 1)), F.pad(blocks[..., HOP:], (0, 0, 1, 0))
+        audio = (early + late).flatten(1)[:, HOP // 2 : -(HOP // 2)]
+        # The first and last half hop have one block only: undo its window.
+        one = torch.ones(audio.shape[-1] - HOP, device=audio.device)
+        return (audio / torch.cat([self.ramp, one, self.ramp.flip(0)]))[:, None]
+
+    def gains(self, coefficients: Tensor) -> Tensor:
+        """Natural logarithm of the bands' amplitudes: [B, T, 2 HOP] to [B, T, bands]."""
+        power = 0.5 * (coefficients[..., :HOP].square() + coefficients[..., HOP:].square())
+        return 0.5 * torch.log(power @ self.average + FLOOR**2)
+
+    def expansion(self, gains: Tensor) -> Tensor:
+        """What a shape of unit power is multiplied by to get coefficients: [B, T, bands] to [B, T, HOP]."""
+        levels = gains @ self.spread
+        rest = (2 * (1 - COMPANDING) * levels).exp().mul(self.weight.square()).mean(dim=-1, keepdim=True)
+        return (COMPANDING * levels).exp() * rest.sqrt() / self.weight
+
+    def encode(self, audio: Tensor) -> Tensor:
+        """Audio [B, 1, HOP * T] to the latent [B, T, D]."""
+        coefficients = self.transform(audio)
+        gains = self.gains(coefficients)
+        expansion = self.expansion(gains)
+        shape = coefficients / torch.cat([expansion, expansion], dim=-1)
+        return cast(Tensor, self.encoder(shape, gains))
+
+    def synthesize(self, latent: Tensor, codebooks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """MDCT coefficients without and with noise, [B, T, HOP] each, from the latent and unit noise [T, HOP]."""
+        shape, gains, amount = self.decoder(latent, codebooks)
+        gains = gains.clamp(LOWEST, HIGHEST)
+        coded = shape * self.expansion(gains)
+        return coded, coded + noise * (amount @ self.spread) * (gains @ self.spread).exp()
+
+    def decode(self, latent: Tensor, codebooks: int, first: int = 0) -> Tensor:
+        """The quantised latent [B, T, D] of frames ``first`` and on to audio [B, 1, HOP * T]."""
+        count = torch.full((latent.shape[0],), codebooks, dtype=torch.int64, device=latent.device)
+        noise = position_noise(first, latent.shape[1], latent.device)
+        return self.inverse(self.synthesize(latent, count, noise)[1])
+
+
+class MdctTorchCodec(WindowedCodec):
+    """See :class:`nac.codecs.base.Codec`."""
+
+    def __init__(self, spec: CodecSpec, net: MdctNet, device: torch.device) -> None:
+        tensors = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+        self.spec = spec.with_fingerprint(fingerprint(tensors))
+        self.device = device
+        self.net = net.to(device).eval()
+        encode, decode = net.context()
+        self.encode_plan = Plan(encode, encode, WINDOW)
+        self.decode_plan = Plan(decode, decode, WINDOW)
+
+    def encode_frames(self, audio: Tensor, codebooks: int) -> Tensors:
+        return tuple(self.net.quantizer.encode(self.net.encode(audio), codebooks))
+
+    def decode_frames(self, arrays: Tensors, first: int) -> Tensor:
+        return self.net.decode(self.net.quantizer.decode(torch.stack(arrays)), len(arrays), first)
+
+
+def load(spec: CodecSpec, path: Path, device: torch.device) -> MdctTorchCodec:
+    """The codec of a safetensors file of :class:`MdctNet`. Raises ModelError where it is none."""
+    net, tensors = MdctNet(), mdct.read(spec, path)
+    try:
+        net.load_state_dict({name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise mdct.refused(spec, path, error) from error
+    return MdctTorchCodec(spec, net, device)

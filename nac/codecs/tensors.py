@@ -1,0 +1,80 @@
+"""Codecs for programs: whatever a codec computes with, tensors go in and tensors come out."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor
+
+from nac import models
+from nac.codecs.base import Array, Codec, Codes, Decoder, Encoder
+from nac.codecs.mdct import MdctCodec
+
+
+def load(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    revision: str | None = None,
+    download: bool = True,
+    progress: bool = False,
+) -> Codec:
+    """A codec with its weights, ready to use.
+
+    ``weights``: a checkpoint of one's own, a file or a folder. ``device``: "auto", "cpu", "cuda" or "cuda:N".
+    ``revision``: branch, tag or commit on the Hub. ``download``: fetch absent weights; ``progress``: with a bar on
+    standard error. Raises ModelError where the model is unknown or its weights are absent, wrong or not to be had.
+    """
+    codec = models.load(
+        name, weights=weights, device=device, revision=revision, download=download, progress=progress
+    )
+    return TensorCodec(codec) if isinstance(codec, MdctCodec) else codec
+
+
+class TensorCodec(Codec):
+    """A codec that computes with numpy's arrays, for tensors."""
+
+    def __init__(self, inner: Codec[Array]) -> None:
+        self._inner = inner
+        self.spec, self.device = inner.spec, torch.device("cpu")
+
+    def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> Encoder:
+        return TensorEncoder(self._inner.encoder(codebooks, origin=origin))
+
+    def decoder(self, *, origin: int = 0, start: int | None = None) -> Decoder:
+        return TensorDecoder(self._inner.decoder(origin=origin, start=start))
+
+    def preroll(self, frame: int, origin: int = 0) -> int:
+        return self._inner.preroll(frame, origin)
+
+
+class TensorEncoder:
+    """See :class:`nac.codecs.base.Encoder`."""
+
+    def __init__(self, inner: Encoder[Array]) -> None:
+        self._inner = inner
+
+    def push(self, audio: Tensor) -> Codes:
+        return self._tensors(self._inner.push(audio.detach().cpu().numpy()))
+
+    def flush(self) -> Codes:
+        return self._tensors(self._inner.flush())
+
+    @staticmethod
+    def _tensors(codes: Codes[Array]) -> Codes:
+        return Codes(tuple(torch.from_numpy(array) for array in codes.arrays))
+
+
+class TensorDecoder:
+    """See :class:`nac.codecs.base.Decoder`."""
+
+    def __init__(self, inner: Decoder[Array]) -> None:
+        self._inner = inner
+
+    def push(self, codes: Codes) -> Tensor:
+        return torch.from_numpy(self._inner.push(Codes(tuple(array.cpu().numpy() for array in codes.arrays))))
+
+    def flush(self) -> Tensor:
+        return torch.from_numpy(self._inner.flush())
