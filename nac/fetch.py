@@ -44,6 +44,8 @@ def offline() -> bool:
 
 def hub_cached(repo: str, name: str, revision: str) -> Path | None:
     """A Hub file in huggingface_hub's cache; never uses the network."""
+    if not _hub_folder(repo).is_dir():
+        return None  # known without what takes a fifth of a second to import
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(repo, name, revision=revision)

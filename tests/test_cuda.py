@@ -9,6 +9,7 @@ import pytest
 import torch
 from narrow_codecs import NAMES, narrow_codecs
 
+import nac
 from nac import models
 from nac.codecs.base import Codec
 
@@ -23,7 +24,7 @@ def pairs(random_lyra_weights: Path) -> Iterator[dict[str, Pair]]:
     with narrow_codecs() as slow, narrow_codecs("cuda") as fast:
         made = {name: (slow[name], fast[name]) for name in NAMES}
         for name, weights in (("nac_24khz", None), ("soundstream_16khz", random_lyra_weights)):
-            load = [models.load(name, weights=weights, device=device) for device in ("cpu", "cuda")]
+            load = [nac.load(name, weights=weights, device=device) for device in ("cpu", "cuda")]
             made[name] = (load[0], load[1])
         yield made
 

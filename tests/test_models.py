@@ -14,6 +14,7 @@ import torch
 from hub_server import HubServer
 from toy_models import File, toy
 
+import nac
 from nac import cache, models
 from nac.catalog import MODELS, Packaged
 from nac.codecs.specs import SPECS
@@ -66,7 +67,7 @@ def test_first_sources_are_the_official_addresses() -> None:
 def test_the_package_brings_a_model() -> None:
     (checked,) = models.verify(BUILTIN)
     assert checked.against == "published"
-    codec = models.load(BUILTIN, device="cpu")
+    codec = nac.load(BUILTIN, device="cpu")
     audio = torch.randn(1, 1, 5000, generator=torch.Generator().manual_seed(0)) / 10
     codes = codec.encode(audio)
     for count in (1, 5, 16):  # what fewer codebooks give is the beginning of what more give
