@@ -41,9 +41,13 @@ TRAIN = {
     "unknown-horizons": "music",
     "ufoai-music": "music",
     "0ad-data": "other",
+    "supertuxkart-data": "other",
+    "widelands-data": "other",
 }
 #: never trained on: measured as unseen packages
 UNSEEN = {"warzone2100-music": "music", "redeclipse-data": "other"}
+#: ends the names of clips that are half the difference of two channels, which is what stereo adds to mono
+SIDE = " side"
 #: files kept out of training whatever their split, for clips of them are used elsewhere
 EXCLUDED = ("legends_of_the_north", "_desc_es.", "_es.ogg")
 
@@ -90,7 +94,7 @@ def recordings(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def decode(name: str, data: bytes) -> Iterator[tuple[str, Samples]]:
-    """The recordings in one file, mono at ``RATE``; broken and silent ones are left out."""
+    """The recordings in one file at ``RATE``: mono, and of two channels the side; no broken or silent ones."""
     try:
         if name.endswith(".sf2"):
             found = list(soundfont(data))
@@ -99,6 +103,8 @@ def decode(name: str, data: bytes) -> Iterator[tuple[str, Samples]]:
         else:
             audio, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
             found = [(name, audio.mean(axis=1), rate)]
+            if audio.shape[1] == 2:
+                found.append((name + SIDE, 0.5 * (audio[:, 0] - audio[:, 1]), rate))
     except (RuntimeError, ValueError, OSError):
         return
     for label, mono, rate in found:
@@ -143,7 +149,9 @@ def soundfont(data: bytes) -> Iterator[tuple[str, Samples, int]]:
 
 
 def kind_of(name: str, default: str) -> str:
-    """``speech``, ``music`` or ``other``, from a path where it tells."""
+    """``side``, or ``speech``, ``music`` or ``other``, from a path where it tells."""
+    if name.endswith(SIDE):
+        return "side"
     lowered = name.lower()
     for word, kind in (("music", "music"), ("voice", "speech"), ("_desc", "speech"), ("stamps", "other")):
         if word in lowered:
@@ -170,7 +178,7 @@ def build(work: Path, packages: dict[str, str], limit: int | None = None) -> Non
             if limit is not None and number >= limit:
                 break
             for label, audio in decode(name, data):
-                split = split_of(package, label)
+                split = split_of(package, label.removesuffix(SIDE))
                 samples = np.clip(np.rint(audio * 32767), -32768, 32767).astype("<i2")
                 start = outputs[split].tell() // 2
                 outputs[split].write(samples.tobytes())
@@ -178,7 +186,7 @@ def build(work: Path, packages: dict[str, str], limit: int | None = None) -> Non
     for split, found in clips.items():
         outputs[split].close()
         (work / f"{split}.json").write_text(json.dumps([vars(clip) for clip in found]))
-        for kind in ("speech", "music", "other"):
+        for kind in ("speech", "music", "other", "side"):
             hours = sum(c.length for c in found if c.kind == kind) / RATE / 3600
             print(f"{split:7} {kind:7} {hours:6.2f} h", flush=True)
 

@@ -26,10 +26,12 @@ def mel_filters(window: int, bands: int) -> Tensor:
 
 
 class SpectralLoss(nn.Module):
-    """Distance between two signals [B, N] by their spectra at four resolutions.
+    """Distances between two signals [B, N] by their spectra, means over resolutions.
 
-    Mean over resolutions of L1 on natural-log mel amplitudes, plus L1 on amplitudes to the power 0.3 at full
-    frequency resolution, which sees harmonics that mel bands blur.
+    ``mel``: L1 on natural-log mel amplitudes, in which all bands count the same. ``loud``: the same with bands
+    weighted by the square root of their amplitude, or a lone tone would not count beside the silence around it.
+    ``compressed``: L1 on amplitudes to the power 0.3 at full frequency resolution, which sees harmonics that mel
+    bands blur.
     """
 
     def __init__(self, floor: float = 1e-5) -> None:
@@ -42,20 +44,24 @@ class SpectralLoss(nn.Module):
             hann = torch.hann_window(window)
             self.register_buffer(f"window{window}", hann / hann.sum())
 
-    def forward(self, a: Tensor, b: Tensor, windows: Sequence[int] = tuple(RESOLUTIONS)) -> tuple[Tensor, Tensor]:
-        """(mel distance, compressed spectral distance), averaged over everything. Some windows do for a step."""
-        mel, compressed = a.new_zeros(()), a.new_zeros(())
+    def forward(self, a: Tensor, b: Tensor, windows: Sequence[int] = tuple(RESOLUTIONS)) -> dict[str, Tensor]:
+        """The distances of ``a`` from the original ``b``. Some of the windows do for a step."""
+        found = []
         for window in windows:
             hann, filters = self.get_buffer(f"window{window}"), self.get_buffer(f"filters{window}")
             spectrum = torch.stft(
                 torch.cat([a, b]), window, window // 4, window=hann, center=False, return_complex=True
             )
             power = spectrum.real.square() + spectrum.imag.square() + self.floor**2
-            mel_a, mel_b = (power.sqrt().transpose(1, 2) @ filters).log().chunk(2)
-            mel = mel + (mel_a - mel_b).abs().mean()
+            amplitudes = power.sqrt().transpose(1, 2) @ filters
+            mel_a, mel_b = amplitudes.log().chunk(2)
+            errors = (mel_a - mel_b).abs()
+            weight = amplitudes.detach().chunk(2)[1].sqrt()
+            weight = weight / weight.sum(-1, keepdim=True)
             small_a, small_b = (power**0.15).chunk(2)
-            compressed = compressed + (small_a - small_b).abs().mean() / small_b.mean()
-        return mel / len(windows), compressed / len(windows)
+            compressed = (small_a - small_b).abs().mean() / small_b.mean()
+            found.append(torch.stack([errors.mean(), (errors * weight).sum(-1).mean(), compressed]))
+        return dict(zip(("mel", "loud", "compressed"), torch.stack(found).mean(0), strict=True))
 
 
 #: flatter than the encoder's companding: what is tonal at 1 to 4 kHz must not be left to noise

@@ -3,8 +3,8 @@
     python examples/train/run.py --work DIR            some hours on one processor core, resumable
     python examples/train/run.py --work DIR --smoke    the same path in under a minute, on made-up sounds
 
-What a run leaves in DIR: the cache of recordings, ``checkpoint.pt``, ``train.csv`` and ``held.csv`` (losses), and
-``nac_24khz.safetensors``, which `nac.load("nac_24khz", weights=...)` takes.
+What a run leaves in DIR: the cache of recordings, checkpoints of both phases, ``train.csv``, ``adversarial.csv``
+and ``held.csv`` (losses), and ``nac_24khz.safetensors``, which `nac.load("nac_24khz", weights=...)` takes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from pathlib import Path
 import data
 import numpy as np
 from export import export
+from finetune import finetune
 from train import Options, train
 
-SMOKE = Options(steps=4, batch=2, frames=24, warmup=2, decay=2, start_crops=60, rounds=1, every=2, held_crops=2)
+SMOKE = Options(
+    steps=4, batch=2, frames=24, warmup=2, decay=2, start_crops=60, rounds=1, every=2, adversarial=2, held_crops=2
+)
 
 
 def made_up(work: Path) -> None:
@@ -57,7 +60,8 @@ def main() -> None:
             made_up(args.work)
         else:
             data.build(args.work, data.TRAIN | data.UNSEEN)
-    net = train(args.work, options)
+    train(args.work, options)
+    net = finetune(args.work, options)
     target = args.work / "nac_24khz.safetensors"
     print(f"{target}: {export(net, target):,} bytes")
     print("measure it: python tests/bench/quality.py --cache", args.work, "--weights", target)

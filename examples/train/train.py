@@ -1,4 +1,4 @@
-"""The training loop: from principal components and k-means by gradients to something better, saving often."""
+"""The first phase: from principal components and k-means by gradients to something better, saving often."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +20,14 @@ from torch import Tensor
 from nac.codecs.mdct_torch import HOP, MdctNet, nearest, position_noise
 
 #: what each term counts
-WEIGHTS = {"mel": 1.0, "compressed": 1.0, "waveform": 0.7, "commitment": 0.1}
+WEIGHTS = {"mel": 1.0, "loud": 0.3, "compressed": 1.0, "waveform": 0.7, "commitment": 0.1}
 
 
 @dataclass(frozen=True)
 class Options:
     """``frames``: length of a crop. ``start_crops``: how many the starting point is fitted to, in k-means
     ``rounds``. ``warmup`` and ``decay``: steps of rising and falling learning rate. ``every``: steps between
-    checkpoints. ``init``: exported weights to start from."""
+    checkpoints. ``adversarial``: steps of the second phase. ``init``: exported weights to start from."""
 
     steps: int = 4200
     batch: int = 8
@@ -37,6 +38,8 @@ class Options:
     start_crops: int = 500
     rounds: int = 6
     every: int = 200
+    adversarial: int = 1200
+    adversarial_rate: float = 2e-4
     held_crops: int = 24
     threads: int = 1
     seed: int = 0
@@ -98,10 +101,7 @@ def losses(
     quantized = sums[levels - 1, torch.arange(len(levels))]
     through = latent + (quantized - latent).detach()
     coded, whole = net.synthesize(through, levels, position_noise(first, latent.shape[1]))
-    mel, compressed = spectral(net.inverse(whole)[:, 0], audio[:, 0], windows)
-    return {
-        "mel": mel,
-        "compressed": compressed,
+    return spectral(net.inverse(whole)[:, 0], audio[:, 0], windows) | {
         "waveform": waveform_loss(net, coded, net.transform(audio)),
         "commitment": (latent - quantized).square().mean(),
     }
@@ -114,7 +114,7 @@ def validate(net: MdctNet, books: MovingCodebooks, spectral: SpectralLoss, audio
     for count in (2, 4, 8, 16):
         levels = torch.full((len(audio),), count)
         terms = losses(net, books, spectral, audio, levels, 0, tuple(RESOLUTIONS), learn=False)
-        found |= {f"{name}{count}": float(terms[name]) for name in ("mel", "compressed", "waveform")}
+        found |= {f"{name}{count}": float(terms[name]) for name in ("mel", "loud", "compressed", "waveform")}
     return found
 
 
@@ -128,7 +128,13 @@ def append(path: Path, row: dict[str, float]) -> None:
         writer.writerow({name: f"{value:.5g}" for name, value in row.items()})
 
 
-def train(work: Path, options: Options) -> MdctNet:
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint; what was there stays until it is whole."""
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+
+
+def train(work: Path, options: Options) -> None:
     """Train in ``work``, where the cache is and where checkpoint and logs go; goes on where a run stopped."""
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
@@ -137,7 +143,7 @@ def train(work: Path, options: Options) -> MdctNet:
     net, spectral, begun, before = MdctNet(), SpectralLoss(), 0, 0.0
     checkpoint = work / "checkpoint.pt"
     batches = Batches(work, "train", options.seed)
-    held = Batches(work, "held", 1, made_up=0).batch(options.held_crops, samples)
+    held = Batches(work, "held", 1, made_up=0, side=0).batch(options.held_crops, samples)
     if not checkpoint.exists() and options.init:
         net.load_state_dict({name: tensor.float() for name, tensor in load_file(options.init).items()})
     elif not checkpoint.exists():
@@ -182,11 +188,9 @@ def train(work: Path, options: Options) -> MdctNet:
             hours = before + (time.monotonic() - began) / 3600
             state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             state |= {"counts": books.counts, "sums": books.sums, "hours": hours}
-            torch.save(state, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").replace(checkpoint)
+            save(state, checkpoint)
             row = {"step": step + 1, "hours": hours}
             append(work / "train.csv", row | running)
             append(work / "held.csv", row | validate(net, books, spectral, held))
             print(" ".join(f"{name} {value:.4g}" for name, value in (row | running).items()), flush=True)
             running = dict.fromkeys(WEIGHTS, 0.0)
-    return net

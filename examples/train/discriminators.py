@@ -1,0 +1,71 @@
+"""Small discriminators on complex spectrograms, which tell decoded audio from recordings.
+
+After Défossez et al. 2022 (arXiv:2210.13438, section 3.4), made small enough for one processor core: few
+channels. Amplitudes are compressed to the power 0.3, so that faint high frequencies are looked at, too.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+#: STFT windows (samples), one discriminator each
+WINDOWS = (512, 1024, 2048)
+WIDTH = 8
+
+
+def convolution(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Module:
+    """Over time and frequency."""
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    return cast(nn.Module, weight_norm(nn.Conv2d(inputs, outputs, kernel, stride, padding)))
+
+
+class Discriminator(nn.Module):
+    """Scores every patch of a spectrogram: above 1 for recordings, below -1 for decoded audio."""
+
+    hann: Tensor
+
+    def __init__(self, window: int, width: int = WIDTH) -> None:
+        super().__init__()
+        self.register_buffer("hann", torch.hann_window(window) / (window / 2), persistent=False)
+        self.layers = nn.ModuleList(
+            [
+                convolution(2, width, (3, 9), (1, 2)),
+                convolution(width, 2 * width, (3, 9), (1, 2)),
+                convolution(2 * width, 2 * width, (3, 9), (1, 2)),
+                convolution(2 * width, 2 * width, (3, 3), (2, 2)),
+            ]
+        )
+        self.score = convolution(2 * width, 1, (3, 3), (1, 1))
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Audio [B, N] to scores [B, 1, T, F] and what each layer saw."""
+        window = len(self.hann)
+        spectrum = torch.stft(audio, window, window // 4, window=self.hann, center=False, return_complex=True)
+        parts = torch.view_as_real(spectrum).permute(0, 3, 2, 1)
+        x = parts * (parts.square().sum(1, keepdim=True) + 1e-10) ** -0.35
+        seen = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.2)
+            seen.append(x)
+        return cast(Tensor, self.score(x)), seen
+
+
+def to_tell(discriminator: nn.Module, decoded: Tensor, original: Tensor) -> Tensor:
+    """What the discriminator minimises: the hinge loss of both signals [B, N]."""
+    scores = discriminator(torch.cat([decoded, original]))[0]
+    fake, real = scores.chunk(2)
+    return F.relu(1 + fake).mean() + F.relu(1 - real).mean()
+
+
+def to_deceive(discriminator: nn.Module, decoded: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:
+    """What the decoder minimises: its hinge loss, and the relative distance between what the layers see."""
+    with torch.no_grad():
+        _, wanted = discriminator(original)
+    scores, seen = discriminator(decoded)
+    distances = [(a - b).abs().mean() / b.abs().mean() for a, b in zip(seen, wanted, strict=True)]
+    return F.relu(1 - scores).mean(), torch.stack(distances).mean()
