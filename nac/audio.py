@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -21,7 +21,7 @@ import numpy as np
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
 from nac.resample import Samples
-from nac.wav import WavInput, WavOutput, WavUnsupported, to_int16
+from nac.wav import WavInput, WavOutput, WavUnsupported, cut_off, missing_bytes, to_int16
 
 BLOCK = 1 << 15  # samples per channel read at a time
 
@@ -160,15 +160,27 @@ def _open(file: Path | BinaryIO) -> Blocks:
     elif not file.stat().st_size:
         raise AudioError("an empty file")
     try:
-        return SoundFileInput(file)
+        blocks = SoundFileInput(file)
     except AudioError as error:
         refusal = error
+    else:
+        _refuse_cut_off(file)
+        return blocks
     try:
         if not isinstance(file, Path):
             file.seek(0)
         return FFmpegInput(file)
     except ImportError:
         raise AudioError(f"{refusal}; m4a, mp4, webm and more need: pip install 'nac-audio[ffmpeg]'") from None
+
+
+def _refuse_cut_off(file: Path | BinaryIO) -> None:
+    """Raise AudioError for a WAV that ends before its header says so, which libsndfile reads without a word."""
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream:
+        place = stream.tell()
+        if missing := missing_bytes(stream):
+            raise cut_off(missing)
+        stream.seek(place)
 
 
 def is_audio(path: Path) -> bool:

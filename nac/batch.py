@@ -22,38 +22,44 @@ class UsageError(NacError):
 
 @dataclass(frozen=True)
 class Job:
-    """One input and the output to be made of it."""
+    """One input and the output to be made of it; ``error`` says why that is already known to fail."""
 
     input: Path
     output: Path
+    error: str = ""
 
 
 def plan(
-    inputs: Iterable[Path], out: Path | None, *, suffix: str, recursive: bool, wanted: Callable[[Path], bool]
+    inputs: Iterable[Path],
+    out: Path | None,
+    *,
+    suffix: str,
+    recursive: bool,
+    wanted: Callable[[Path], bool],
+    into_folder: bool = False,
 ) -> tuple[list[Job], list[Path]]:
     """The jobs, and the files in the folders that are passed over because they are not ``wanted``.
 
-    ``suffix``: ending of an output's default name, as ".nac". Raises UsageError where two inputs would write one
-    output, or a folder is given without ``recursive``.
+    ``suffix``: ending of an output's default name, as ".nac"; ``into_folder``: ``out`` is a folder even for one
+    input. Raises UsageError where two inputs would write one output, or a folder is given without ``recursive``.
     """
     inputs, jobs, others = list(inputs), list[Job](), list[Path]()
-    into_folder = (
-        out is not None
-        and out != STANDARD
-        and (len(inputs) > 1 or out.is_dir() or any(i.is_dir() for i in inputs))
-    )
     if out == STANDARD and (len(inputs) > 1 or inputs[0].is_dir()):
         raise UsageError("standard output takes one file only")
+    if out is not None and out != STANDARD:
+        into_folder |= len(inputs) > 1 or out.is_dir() or any(i.is_dir() for i in inputs)
+        if into_folder and out.exists() and not out.is_dir():
+            raise UsageError(f"{out} is no folder")
     for item in inputs:
         if item != STANDARD and item.is_dir():
             if not recursive:
                 raise UsageError(f"{item} is a folder (-r takes what is in it)")
-            for path in _files(item, skip=out):
-                if not wanted(path):
+            for path, error in _files(item, skip=out):
+                if not error and not (path.is_file() and wanted(path)):
                     others.append(path)
                     continue
                 base = item if out is None else out
-                jobs.append(Job(path, (base / path.relative_to(item)).with_suffix(suffix)))
+                jobs.append(Job(path, (base / path.relative_to(item)).with_suffix(suffix), error))
         elif item == STANDARD:
             if out is None or into_folder:
                 raise UsageError("standard input needs -o FILE or -o -")
@@ -66,27 +72,41 @@ def plan(
     return jobs, others
 
 
-def _files(folder: Path, *, skip: Path | None) -> Iterator[Path]:
-    """Every file below a folder, in order; not what lies in the output folder, nor our temporary files."""
-    skipped = skip.resolve() if skip is not None and skip.resolve() != folder.resolve() else None
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if skipped is None or (Path(where) / f).resolve() != skipped)
-        for name in sorted(names):
-            path = Path(where) / name
-            if path.is_file() and not name.endswith(SUFFIX):
-                yield path
+def _files(folder: Path, *, skip: Path | None) -> Iterator[tuple[Path, str]]:
+    """Every file below a folder, in order, and every folder that cannot be read, with the error.
+
+    Not what lies in the output folder, nor our temporary files. Links to folders are not followed: they may lead
+    in circles.
+    """
+    skipped = skip if skip is not None and _real(skip) != _real(folder) else None
+    failed: list[OSError] = []
+    for where, folders, names in os.walk(folder, onerror=failed.append):
+        links = [name for name in folders if (Path(where) / name).is_symlink()]
+        folders[:] = sorted(f for f in folders if skipped is None or _real(Path(where) / f) != _real(skipped))
+        for name in sorted(names + links):
+            if not name.endswith(SUFFIX):
+                yield Path(where) / name, ""
+    for error in failed:
+        yield Path(os.fsdecode(error.filename)), f"cannot be read: {error.strerror}"
+
+
+def _real(path: Path) -> str:
+    """Where links lead; unlike :meth:`Path.resolve`, links that lead in circles are no error."""
+    return os.path.realpath(path)
 
 
 def _check_distinct(jobs: list[Job]) -> None:
-    taken: dict[Path, Path] = {}
+    sources = {_real(job.input): job.input for job in jobs if job.input != STANDARD}
+    taken: dict[str, Path] = {}
     for job in jobs:
-        if job.output == STANDARD:
+        if job.output == STANDARD or job.error:
             continue
-        key = job.output.resolve()
+        key = _real(job.output)
         if key in taken:
             raise UsageError(f"{taken[key]} and {job.input} would both write {job.output}")
-        if job.input != STANDARD and key == job.input.resolve():
-            raise UsageError(f"{job.input} would be written over by its own output")
+        if key in sources:
+            whose = "its own output" if sources[key] == job.input else f"the output of {job.input}"
+            raise UsageError(f"{sources[key]} would be written over by {whose}")
         taken[key] = job.input
 
 

@@ -16,13 +16,14 @@ import numpy as np
 from nac import models
 from nac.audio import OUTPUT_FORMATS, OutputFormat, Source, open_sink, open_source
 from nac.bitrate import allocate, at_most, total_kbps
+from nac.check import read_back
 from nac.codecs.base import Codec
 from nac.container.header import Header
 from nac.container.reader import Reader
 from nac.container.writer import Writer
 from nac.errors import AudioError, NacError
 from nac.nacfile import check_stretch, opened
-from nac.output import PathOrFile, Result, created, name_of, size_of
+from nac.output import PathOrFile, Result, created, name_of, size_of, sync
 from nac.resample import Samples
 
 Load = Callable[[str], Codec]
@@ -41,6 +42,7 @@ def compress(
     device: str = "auto",
     weights: str | os.PathLike[str] | None = None,
     force: bool = False,
+    verify: bool = False,
     load: Load | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -48,8 +50,9 @@ def compress(
 
     ``kbps``: at most so many kbit/s, all channels together; ``codebooks``: the count for every stream instead. By
     default 8 kbit/s or the next possible. ``mono``: mix down first. ``model``: a name, or "auto" for the best that
-    is already on this machine. An existing ``dst`` is replaced only with ``force``. ``load`` replaces
-    ``nac.load(name, weights=weights, device=device)``. Raises NacError.
+    is already on this machine. An existing ``dst`` is replaced only with ``force``. ``verify``: read ``dst`` back
+    from the disk and check it before it takes its name. ``load`` replaces ``nac.load(name, weights=weights,
+    device=device)``. Raises NacError.
     """
     began = time.perf_counter()
     load = load or (lambda name: models.load(name, weights=weights, device=device))
@@ -65,7 +68,10 @@ def compress(
         codec = load(model)
         header = make_header(source, codec.spec, counts, mono=mono)
         with created(src, dst, force=force) as out:
+            _check_readable(out, verify)
             samples, size = _write_nac(out, _watched(source, progress), codec, header)
+            if verify:
+                read_back(out, header, samples)
     return Result(
         input=name_of(src),
         output=name_of(dst),
@@ -76,6 +82,24 @@ def compress(
         bytes_out=size,
         wall_seconds=time.perf_counter() - began,
     )
+
+
+def _check_readable(out: BinaryIO, verify: bool) -> None:
+    if verify and not (out.readable() and out.seekable()):
+        raise NacError("this output cannot be read back, and so not verified")
+
+
+def _count_again(out: BinaryIO, samples: int) -> None:
+    """Read audio that was just written, from the disk if possible. Raises NacError if any is missing."""
+    sync(out)
+    try:
+        with open_source(out) as source:
+            found = sum(map(len, source.blocks))
+    except AudioError as error:
+        raise NacError(f"the output did not come back as it was written: {error}") from None
+    if found != samples:
+        raise NacError(f"the output came back with {found} samples, not {samples}")
+    out.seek(0, os.SEEK_END)
 
 
 def _write_nac(out: BinaryIO, source: Source, codec: Codec, header: Header) -> tuple[int, int]:
@@ -113,6 +137,7 @@ def decompress(
     weights: str | os.PathLike[str] | None = None,
     force: bool = False,
     force_model: bool = False,
+    verify: bool = False,
     load: Load | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -120,7 +145,8 @@ def decompress(
 
     ``start`` and ``duration`` in seconds. ``format``: wav, flac, ogg, opus or mp3; by default what the ending of
     ``dst`` says, else 16-bit WAV. ``kbps`` or ``codebooks``: decode no more than that. ``force_model``: decode
-    with weights other than those the file was made with. The rest as for :func:`compress`. Raises NacError.
+    with weights other than those the file was made with. ``verify``: read ``dst`` back and count its samples
+    before it takes its name. The rest as for :func:`compress`. Raises NacError.
     """
     began = time.perf_counter()
     output = output_format(format, dst)
@@ -136,6 +162,7 @@ def decompress(
         total = None if high is None else (high - low) / header.original_sample_rate
         known = None if high is None else _at_rate(high - low, header, rate)
         with created(src, dst, force=force) as out:
+            _check_readable(out, verify)
             with open_sink(out, output, rate, header.channels, known) as sink:
                 for block in blocks:
                     sink.write(block)
@@ -143,6 +170,8 @@ def decompress(
                     if progress:
                         progress(len(block) / rate, total)
             size = out.tell()
+            if verify:
+                _count_again(out, samples)
     return Result(
         input=name_of(src),
         output=name_of(dst),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,24 +19,27 @@ from nac.container.chunk import Chunk
 from nac.container.header import SIGNATURE, VERSION, Header
 from nac.container.reader import Reader
 from nac.errors import NacError
-from nac.output import PathOrFile
+from nac.output import PathOrFile, name_of
 
 CodeArray = npt.NDArray[np.int32]
 SILENT = -1
 """Stands for a code where a stream is silent and has none."""
 
 
+def stream_of(file: PathOrFile) -> AbstractContextManager[BinaryIO]:
+    """What is read from: a path opened, a file object as it is. Raises NacError where it cannot be opened."""
+    if not isinstance(file, (str, os.PathLike)):
+        return nullcontext(file)
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        raise NacError(f"cannot be read: {error.strerror or error}") from None
+
+
 @contextmanager
 def opened(file: PathOrFile) -> Iterator[Reader]:
     """A reader for a path or a binary file object. Raises NacError where it cannot be read."""
-    if not isinstance(file, (str, os.PathLike)):
-        yield Reader(file)
-        return
-    try:
-        stream = Path(file).open("rb")  # noqa: SIM115
-    except OSError as error:
-        raise NacError(f"cannot be read: {error.strerror or error}") from None
-    with stream:
+    with stream_of(file) as stream:
         yield Reader(stream)
 
 
@@ -76,20 +80,16 @@ class Info:
 class NacFile:
     """A .nac file open for reading, as :func:`nac.open` gives it. Close it, or use it in a `with` statement.
 
-    ``header`` says what the file is. Codes are read where they lie: any part of a long file in the same time.
+    It is given as a path, or as a binary file object that can seek, which stays open. ``header`` says what the file
+    is. Codes are read where they lie: any part of a long file in the same time.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        try:
-            self._file = Path(path).open("rb")  # noqa: SIM115
-        except OSError as error:
-            raise NacError(f"cannot be read: {error.strerror or error}") from None
-        try:
+    def __init__(self, file: PathOrFile) -> None:
+        self.path = name_of(file)
+        with ExitStack() as stack:
+            self._file = stack.enter_context(stream_of(file))
             self._reader = Reader(self._file)
-        except BaseException:
-            self._file.close()
-            raise
+            self._open = stack.pop_all()
         self.header: Header = self._reader.header
 
     def __enter__(self) -> NacFile:
@@ -101,7 +101,7 @@ class NacFile:
         self.close()
 
     def close(self) -> None:
-        self._file.close()
+        self._open.close()
 
     def __len__(self) -> int:
         """Number of chunks."""
@@ -182,7 +182,7 @@ class NacFile:
 
     def info(self) -> Info:
         """A summary."""
-        header, size = self.header, os.fstat(self._file.fileno()).st_size
+        header, size = self.header, self._reader.size
         return Info(
             path=self.path,
             version=VERSION,
@@ -213,10 +213,10 @@ def is_nac(path: Path) -> bool:
         return True  # to be tried, and reported
 
 
-def info(path: str | os.PathLike[str]) -> Info:
-    """What a .nac file holds, without a model. Raises NacError."""
-    with NacFile(path) as file:
-        return file.info()
+def info(file: PathOrFile) -> Info:
+    """What a .nac file holds, a path or a binary file object that can seek, without a model. Raises NacError."""
+    with NacFile(file) as opened_file:
+        return opened_file.info()
 
 
 def read_codes(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -16,14 +19,16 @@ from nac.errors import NacError
 PathOrFile = str | os.PathLike[str] | BinaryIO
 SUFFIX = ".nac-part"
 """Ending of the temporary file, which lies beside the output."""
+_PART = re.compile(rf"\..*\.[0-9a-f]{{8}}{re.escape(SUFFIX)}", re.DOTALL)
 
 
 @contextmanager
 def whole_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing that takes its name only once everything is written and synced.
 
-    On any error nothing is left behind. An existing file is replaced with ``force`` only; a device or a named pipe
-    is written to as it is. Raises NacError where the file exists or cannot be written.
+    On any error nothing is left behind; what a killed run left in the folder is deleted. An existing file is
+    replaced with ``force`` only; a device or a named pipe is written to as it is. Raises NacError where the file
+    exists or cannot be written.
     """
     if path.exists() and not path.is_file():
         if path.is_dir():
@@ -32,25 +37,109 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
             yield file
         return
     refuse_existing(path, force=force)
-    # The name is cut so that it fits where the output's own name just does.
-    part = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}{SUFFIX}")
-    try:
-        with _reported(path):
-            with part.open("x+b") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            refuse_existing(path, force=force)
-            part.replace(path)
-    finally:
-        with suppress(OSError):  # on a read-only file system it was never there
-            part.unlink(missing_ok=True)
+    sweep(path.parent.absolute())
+    with _reported(path), _part_of(path) as file:
+        yield file
+        sync(file)
+        if os.name == "nt":  # where an open file cannot be renamed, nor deleted by others
+            file.close()
+        _take_name(Path(file.name), path, force=force)
+
+
+def sync(file: BinaryIO) -> None:
+    """Bring what was written to the disk, and have it read from there next, where the system lets one."""
+    file.flush()
+    os.fsync(file.fileno())
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise NacError if a file is there and is not to be replaced."""
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise NacError(f"{path} exists (-f replaces it)")
+
+
+def _take_name(part: Path, path: Path, *, force: bool) -> None:
+    """Rename, but never over a file that has come to be there in the meantime without ``force``."""
+    if not force:
+        try:
+            path.hardlink_to(part)  # unlike a rename, this fails where there is something
+        except FileExistsError:
+            refuse_existing(path, force=False)
+        except OSError:
+            refuse_existing(path, force=False)  # a file system without links
+        else:
+            return
+    part.replace(path)
+
+
+@contextmanager
+def _part_of(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file beside ``path``, locked as long as it is open, so that no :func:`sweep` takes it."""
+    while True:
+        # The name is cut so that it fits where the output's own name just does.
+        part = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}{SUFFIX}")
+        try:
+            with part.open("x+b") as file:
+                with suppress(OSError):  # a file system without locks: nothing is swept there either
+                    _lock(file)
+                if os.name == "nt" or os.fstat(file.fileno()).st_nlink:
+                    yield file
+                    return
+        finally:
+            with suppress(OSError):  # on a read-only file system it was never there
+                part.unlink(missing_ok=True)
+
+
+@cache
+def sweep(folder: Path) -> None:
+    """Delete the temporary files in a folder that nobody holds: their processes were killed. Once a run."""
+    with suppress(OSError):
+        for part in sorted(folder.iterdir()):
+            if _PART.fullmatch(part.name) and part.is_file() and not part.is_symlink():
+                with suppress(OSError), part.open("r+b") as file:
+                    _lock(file, wait=False)
+                    part.unlink()
+
+
+def _lock(file: BinaryIO, *, wait: bool = True) -> None:
+    """Raises OSError where another process has the file locked, or where there are no locks."""
+    if os.name != "nt":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+class Spent:
+    """An input that is to be deleted once its output is safe. Raises NacError where that would be unwise."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._stamp = path, self._look()
+
+    def _look(self) -> tuple[int, ...]:
+        try:
+            seen = self._path.lstat()
+        except OSError as error:
+            raise NacError(f"cannot be read: {error.strerror or error}") from None
+        if not stat.S_ISREG(seen.st_mode):
+            raise NacError("is not a plain file, and --remove-source deletes nothing else")
+        return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
+
+    def remove(self, output: Path) -> None:
+        """Delete it, after the name of ``output`` is on the disk too. Raises NacError where it is not deleted."""
+        try:
+            if os.name != "nt":  # where folders cannot be opened
+                folder = os.open(output.parent, os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+            if self._look() != self._stamp:
+                raise NacError("has changed meanwhile: it is kept, and so is the output")
+            self._path.unlink()
+        except OSError as error:
+            raise NacError(f"cannot be deleted: {error.strerror or error}; the output is whole") from error
 
 
 @contextmanager

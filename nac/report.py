@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nac.container.timeline import clock
 
 if TYPE_CHECKING:
+    from nac.batch import Job
     from nac.check import Checked
     from nac.models import Status
     from nac.nacfile import Info
@@ -111,19 +112,25 @@ def models_text(rows: Sequence[Status]) -> str:
 
 
 class Progress:
-    """A bar on standard error over all files of a command, if that is a terminal and ``shown``."""
+    """A bar on standard error over all files of a command, if that is a terminal and ``shown``.
 
-    def __init__(self, files: int, *, shown: bool) -> None:
+    It goes by the bytes of the inputs, so that the time left holds for short and long files together.
+    """
+
+    def __init__(self, jobs: Sequence[Job], *, shown: bool) -> None:
         self._bar: Any = None
         self._cancelled = False
-        self._files, self._lock = files, threading.Lock()
+        self._lock = threading.Lock()
+        self._files, self._ended = len(jobs), 0
         self._seconds, self._began = 0.0, time.perf_counter()
         if shown and sys.stderr.isatty():
             from tqdm import tqdm
 
-            counts = "{percentage:3.0f}%|{bar}| " + "{n_fmt}/{total_fmt} files, " * (files > 1)
-            form = counts + "{desc} [{elapsed}<{remaining}]"
-            self._bar = tqdm(total=files, leave=False, dynamic_ncols=True, smoothing=0.1, bar_format=form)
+            # What a job still has to go, in bytes.
+            self._left: dict[Job, float] = {job: _size(job.input) for job in jobs}
+            total = sum(self._left.values())
+            bar = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]" if total else "{desc} [{elapsed}]"
+            self._bar = tqdm(total=total, leave=False, dynamic_ncols=True, smoothing=0.1, bar_format=bar)
 
     def __enter__(self) -> Progress:
         return self
@@ -138,26 +145,40 @@ class Progress:
         """Make whoever advances from now on stop."""
         self._cancelled = True
 
-    def advance(self, seconds: float, total: float | None) -> None:
-        """So many more seconds of audio are done, of ``total`` in their file."""
-        if self._cancelled:
-            raise KeyboardInterrupt
-        if self._bar is None:
-            return
-        with self._lock:
-            self._seconds += seconds
-            speed = self._seconds / max(time.perf_counter() - self._began, 1e-9)
-            self._bar.set_description_str(
-                f"{clock(self._seconds)} of audio, {speed:.3g}x real time", refresh=False
-            )
-            # One file counts as a whole; of one whose length is not known, nothing is done before its end.
-            share = seconds / total if self._files == 1 and total else 0
-            self._bar.update(min(share, self._bar.total - self._bar.n))
+    def of(self, job: Job) -> Callable[[float, float | None], None]:
+        """What is to be told that so many more seconds of a job's audio are done, of so many if that is known."""
+        whole = 0.0 if self._bar is None else self._left[job]
 
-    def file_done(self) -> None:
-        if self._bar is not None and self._files > 1:
+        def advance(seconds: float, total: float | None) -> None:
+            if self._cancelled:
+                raise KeyboardInterrupt
+            if self._bar is None:
+                return
             with self._lock:
-                self._bar.update(1)
+                self._seconds += seconds
+                # Where the length is not known, nothing counts before the end.
+                self._take(job, whole * seconds / total if total else 0)
+
+        return advance
+
+    def _take(self, job: Job, share: float) -> None:
+        share = min(share, self._left[job])
+        self._left[job] -= share
+        speed = self._seconds / max(time.perf_counter() - self._began, 1e-9)
+        files = f"{self._ended}/{self._files} files, " * (self._files > 1)
+        text = f"{files}{clock(self._seconds)} of audio, {speed:.3g}x real time"
+        self._bar.set_description_str(text, refresh=False)
+        self._bar.update(share)
+
+    def file_done(self, job: Job, *, skipped: bool) -> None:
+        """A job has ended, well or not; what was ``skipped`` says nothing about the time left."""
+        if self._bar is not None:
+            with self._lock:
+                self._ended += 1
+                if skipped:
+                    self._bar.total -= self._left[job]
+                    self._left[job] = 0
+                self._take(job, self._left[job])
 
     def note(self, line: str) -> None:
         """A line for people, above the bar."""
@@ -167,6 +188,21 @@ class Progress:
             note(line)
             if self._bar is not None:
                 self._bar.refresh()
+
+
+def summary_text(outcomes: Sequence[str], files: int) -> str:
+    """How many files were done, skipped, failed, and not even tried."""
+    told = [f"{outcomes.count(outcome)} {outcome}" for outcome in ("done", "skipped", "failed")]
+    left = files - len(outcomes)
+    return ", ".join([*told, f"{left} left"] if left else told)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where that is not known."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def others_text(others: Sequence[Path]) -> str:

@@ -109,9 +109,22 @@ def test_an_empty_wav_pipe_is_empty_whatever_follows() -> None:
     assert len(samples) == count == 0
 
 
-def test_a_wav_pipe_that_breaks_off_is_an_error() -> None:
-    with pytest.raises(AudioError, match="before the length"):
-        read(Stream(wav()[:-7]))
+def test_a_wav_that_breaks_off_is_an_error_from_a_pipe_and_from_a_file(tmp_path: Path) -> None:
+    whole = wav()
+    (tmp_path / "cut.wav").write_bytes(whole[:-7])
+    for source in (Stream(whole[:-7]), tmp_path / "cut.wav", io.BytesIO(whole[:-7])):
+        with pytest.raises(AudioError, match="cut off: 8 bytes are missing"):
+            read(source)
+
+
+def test_a_cut_wav_of_floats_is_an_error_and_a_long_one_of_unknown_length_is_not(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros((1000, 2)), 8000, subtype="FLOAT")
+    data = (tmp_path / "x.wav").read_bytes()
+    for source in (io.BytesIO(data[:-100]), Stream(data[:-100])):
+        with pytest.raises(AudioError, match="cut off"):
+            read(source)
+    assert len(read(io.BytesIO(data + b"LIST" + bytes(10)))[0]) == 1000
+    assert len(read(io.BytesIO(wav(data_size=0xFFFFFFFF)))[0]) == 1000
 
 
 def test_what_surrounds_the_samples_of_a_wav_is_passed_over() -> None:

@@ -42,7 +42,9 @@ def entry() -> NoReturn:
 @click.version_option(__version__, prog_name="nac")
 def main() -> None:
     """Compress audio with neural codecs, and bring it back."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminate)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -20,12 +20,14 @@ from nac.commands.options import (
     QUIET,
     RATE,
     RECURSIVE,
+    REMOVE,
     REVISION,
     SKIP,
     WEIGHTS,
     one_of,
 )
 from nac.commands.running import loader, plan, run, source, target
+from nac.errors import ModelError
 
 
 @click.command()
@@ -38,6 +40,8 @@ from nac.commands.running import loader, plan, run, source, target
 @RECURSIVE
 @FORCE
 @SKIP
+@click.option("--verify", is_flag=True, help="Read each output back and check it before it counts.")
+@REMOVE
 @DEVICE
 @JOBS
 @WEIGHTS
@@ -46,11 +50,12 @@ from nac.commands.running import loader, plan, run, source, target
 @QUIET
 def compress(
     inputs: tuple[Path, ...],
-    out: Path | None,
+    out: str | None,
     model: str,
     kbps: float | None,
     codebooks: int | None,
     mono: bool,
+    verify: bool,
     device: str,
     weights: Path | None,
     revision: str | None,
@@ -64,6 +69,9 @@ def compress(
     from nac.audio import is_audio
 
     one_of(kbps=kbps, codebooks=codebooks)
+    _check_model(model, kbps, codebooks, weights)
+    if verify and out == "-":
+        raise click.UsageError("--verify reads the output back, which standard output cannot be")
     jobs, others = plan(inputs, out, ".nac", options.pop("recursive"), is_audio)
 
     def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
@@ -77,9 +85,25 @@ def compress(
             codebooks=codebooks,
             mono=mono,
             force=options["force"],
+            verify=verify or options["remove_source"],
             load=load,
             progress=progress,
         )
 
-    load = loader(device, weights, revision, progress=not options["quiet"], download=True)
+    load = loader(device, weights, revision, progress=not options["quiet"], download=True, only=model != "auto")
     run(jobs, others, work, **options)
+
+
+def _check_model(model: str, kbps: float | None, codebooks: int | None, weights: Path | None) -> None:
+    """What is wrong for every file, whatever it holds, is told before the first is looked at."""
+    if model == "auto":
+        if weights is not None:
+            raise click.UsageError("--weights needs -m: the name of the model that they are of")
+        return
+    from nac.bitrate import allocate
+    from nac.models import find
+
+    try:
+        allocate(find(model).spec, 1, kbps=kbps, codebooks=codebooks)
+    except ModelError as error:
+        raise click.UsageError(str(error)) from None

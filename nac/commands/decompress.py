@@ -20,6 +20,7 @@ from nac.commands.options import (
     QUIET,
     RATE,
     RECURSIVE,
+    REMOVE,
     REVISION,
     SKIP,
     WEIGHTS,
@@ -40,6 +41,7 @@ from nac.commands.running import loader, plan, run, source, target
 @RECURSIVE
 @FORCE
 @SKIP
+@REMOVE
 @DEVICE
 @JOBS
 @WEIGHTS
@@ -49,7 +51,7 @@ from nac.commands.running import loader, plan, run, source, target
 @QUIET
 def decompress(
     inputs: tuple[Path, ...],
-    out: Path | None,
+    out: str | None,
     form: str | None,
     start: float,
     duration: float | None,
@@ -69,6 +71,10 @@ def decompress(
     from nac.nacfile import is_nac
 
     one_of(kbps=kbps, codebooks=codebooks)
+    if options["remove_source"] and (start or any(value is not None for value in (duration, kbps, codebooks))):
+        raise click.UsageError(
+            "--remove-source is for whole files: not with --start, --duration, -k or --codebooks"
+        )
     jobs, others = plan(inputs, out, f".{form or 'wav'}", options.pop("recursive"), is_nac)
 
     def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
@@ -84,6 +90,7 @@ def decompress(
             codebooks=codebooks,
             force=options["force"],
             force_model=force_model,
+            verify=options["remove_source"],
             load=load,
             progress=progress,
         )

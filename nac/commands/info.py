@@ -10,7 +10,7 @@ import click
 
 from nac import report
 from nac.commands.options import FILES, JSON
-from nac.commands.running import each
+from nac.commands.running import each, seekable
 
 
 @click.command()
@@ -21,7 +21,8 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
     from nac import nacfile
 
     def show(path: Path) -> None:
-        found = nacfile.info(path)
+        with seekable(path) as file:
+            found = nacfile.info(file)
         report.out(json.dumps(asdict(found)) if as_json else report.info_text(found))
 
     each(files, show, as_json)

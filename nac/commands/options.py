@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,36 @@ class Time(click.ParamType[float]):
         return seconds
 
 
+class Device(click.ParamType[str]):
+    """auto, cpu, cuda or cuda:N."""
+
+    name = "DEVICE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            self.fail(f"there is no device {value!r}; it is auto, cpu, cuda or cuda:N", param, ctx)
+        return str(value)
+
+
 def path(**options: Any) -> click.Path:
     return click.Path(path_type=Path, **options)
 
 
 INPUTS = click.argument("inputs", nargs=-1, required=True, type=path(allow_dash=True))
-FILES = click.argument("files", nargs=-1, required=True, type=path())
+FILES = click.argument("files", nargs=-1, required=True, type=path(allow_dash=True))
+# As text, because a slash at the end says that a folder is meant.
 OUT = click.option(
-    "-o", "--output", "out", type=path(allow_dash=True), help="File, folder, or - for standard output."
+    "-o", "--output", "out", type=click.Path(allow_dash=True), help="File, folder, or - for standard output."
 )
 RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Take what is in folders; keep their tree.")
 FORCE = click.option("-f", "--force", is_flag=True, help="Replace existing outputs.")
 SKIP = click.option("--skip-existing", is_flag=True, help="Pass over inputs whose output is there.")
-DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+REMOVE = click.option(
+    "--remove-source", is_flag=True, help="Delete each input once its output is on the disk and verified."
+)
+DEVICE = click.option(
+    "--device", default="auto", type=Device(), show_default=True, help="auto, cpu, cuda or cuda:N."
+)
 JOBS = click.option(
     "-j", "--jobs", "workers", default=1, show_default=True, type=click.IntRange(min=1), help="Files at a time."
 )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ import click
 
 from nac import batch, report
 from nac.errors import NacError
+from nac.output import Spent, sweep
 
 
 def or_exit(action: Callable[[str], object], name: str) -> None:
@@ -27,11 +32,28 @@ def or_exit(action: Callable[[str], object], name: str) -> None:
 
 
 ROW = ("input", "output", "model", "kbps", "seconds", "bytes_in", "bytes_out", "wall_seconds", "error")
-"""The keys of a line of `--json`, for a file that was done or failed."""
+"""The keys of a line of `--json` for a file, besides "skipped"."""
+
+
+class Stop(click.ClickException):
+    """Something that would fail for every file, so that none needs to be tried."""
+
+    def show(self, file: Any = None) -> None:
+        report.error("", self.message)
 
 
 def reason(error: Exception) -> str:
-    return str(error.strerror or error) if isinstance(error, OSError) else str(error)
+    """What went wrong, in one line."""
+    if isinstance(error, OSError):
+        return str(error.strerror or error)
+    if isinstance(error, NacError):
+        return str(error)
+    text = next(iter(str(error).splitlines()), "")
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return "not enough memory for it"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
+    return f"an error in nac, please report it: {type(error).__name__}: {text} ({where})"
 
 
 def each(items: Iterable[Any], action: Callable[[Any], None], as_json: bool) -> None:
@@ -52,18 +74,24 @@ def each(items: Iterable[Any], action: Callable[[Any], None], as_json: bool) -> 
 
 
 def plan(
-    inputs: tuple[Path, ...], out: Path | None, suffix: str, recursive: bool, wanted: Callable[[Path], bool]
+    inputs: tuple[Path, ...], out: str | Path | None, suffix: str, recursive: bool, wanted: Callable[[Path], bool]
 ) -> tuple[list[batch.Job], list[Path]]:
+    """As :func:`nac.batch.plan`. ``out``: as it was typed, since a slash at its end says that it is a folder."""
+    slash = isinstance(out, str) and out.endswith(("/", os.sep))
+    path = None if out is None else Path(out)
     try:
-        return batch.plan(inputs, out, suffix=suffix, recursive=recursive, wanted=wanted)
+        return batch.plan(inputs, path, suffix=suffix, recursive=recursive, wanted=wanted, into_folder=slash)
     except batch.UsageError as error:
         raise click.UsageError(str(error)) from None
 
 
 def loader(
-    device: str, weights: Path | None, revision: str | None, *, progress: bool, download: bool
+    device: str, weights: Path | None, revision: str | None, *, progress: bool, download: bool, only: bool = False
 ) -> Callable[[str], Any]:
-    """Loads each model once, when a file first needs it."""
+    """Loads each model once, when a file first needs it; what cannot be loaded is not tried again.
+
+    ``only``: all files need the same one, so that without it none is tried.
+    """
     lock, loaded = threading.Lock(), dict[str, Any]()
 
     def load(name: str) -> Any:
@@ -71,20 +99,50 @@ def loader(
 
         with lock:
             if name not in loaded:
-                loaded[name] = table.load(
-                    name, weights=weights, device=device, revision=revision, progress=progress, download=download
-                )
-        return loaded[name]
+                try:
+                    if device not in ("auto", "cpu"):
+                        table.resolve_device(device)
+                except NacError as error:
+                    raise Stop(str(error)) from None
+                try:
+                    loaded[name] = table.load(
+                        name,
+                        weights=weights,
+                        device=device,
+                        revision=revision,
+                        progress=progress,
+                        download=download,
+                    )
+                except NacError as error:
+                    loaded[name] = error
+        found = loaded[name]
+        if isinstance(found, NacError):
+            raise Stop(str(found)) if only else found
+        return found
 
     return load
 
 
 def source(path: Path) -> Any:
+    """A path to read, or standard input."""
     if path != batch.STANDARD:
         return path
     if sys.stdin is None:
         raise NacError("standard input is closed")
     return sys.stdin.buffer
+
+
+@contextmanager
+def seekable(path: Path) -> Iterator[Any]:
+    """A path to read, or standard input: where it is a pipe, as a temporary file of what comes through it."""
+    file = source(path)
+    if isinstance(file, Path) or file.seekable():
+        yield file
+        return
+    with tempfile.TemporaryFile(prefix="nac-") as spool:
+        shutil.copyfileobj(file, spool, 1 << 20)
+        spool.seek(0)
+        yield spool
 
 
 def target(path: Path) -> Any:
@@ -106,49 +164,68 @@ def run(
     workers: int,
     as_json: bool,
     quiet: bool,
+    remove_source: bool = False,
 ) -> None:
     """Do the jobs, tell of each, and exit with 1 if any failed."""
     if as_json and any(job.output == batch.STANDARD for job in jobs):
         raise click.UsageError("--json and -o - both write to standard output")
     if force and skip_existing:
         raise click.UsageError("--force and --skip-existing exclude each other")
-    failed: list[batch.Job] = []
-    skipped: list[batch.Job] = []
+    if remove_source and any(batch.STANDARD in (job.input, job.output) for job in jobs):
+        raise click.UsageError("--remove-source needs files, not standard input or output")
+    outcomes: list[str] = []
 
     def one(job: batch.Job) -> None:
+        row: dict[str, Any] = {**dict.fromkeys(ROW), "input": str(job.input), "output": str(job.output)}
+        skipped = skip_existing and job.output != batch.STANDARD and job.output.exists() and not job.error
         try:
-            if skip_existing and job.output != batch.STANDARD and job.output.exists():
-                skipped.append(job)
-                return
-            result = work(job, progress.advance)
-        except BrokenPipeError:
+            if not skipped:
+                result = _done(job, work, progress.of(job), remove_source=remove_source)
+                row |= asdict(result)
+                if not (quiet or as_json):
+                    progress.note(report.result_text(result))
+            outcome = "skipped" if skipped else "done"
+        except (BrokenPipeError, Stop):
             raise
-        except (NacError, OSError) as error:
-            failed.append(job)
-            row: dict[str, Any] = {**dict.fromkeys(ROW), "input": str(job.input), "output": str(job.output)}
-            row["error"] = reason(error)
+        except Exception as error:  # a night's work does not end at one file, whatever is the matter with it
+            outcome, row["error"] = "failed", reason(error)
             progress.note(f"nac: {report.printable(job.input)}: {row['error']}")
-        else:
-            row = {**asdict(result), "error": None}
-            if not (quiet or as_json):
-                progress.note(report.result_text(result))
-        finally:
-            progress.file_done()
+        outcomes.append(outcome)
+        progress.file_done(job, skipped=skipped)
         if as_json:
-            report.out(json.dumps(row))
+            report.out(json.dumps({**row, "skipped": skipped}))
 
-    with report.Progress(len(jobs), shown=not quiet) as progress:
+    with report.Progress(jobs, shown=not quiet) as progress:
         try:
+            for folder in {job.output.parent.absolute() for job in jobs if job.output != batch.STANDARD}:
+                sweep(folder)
             batch.run(jobs, one, workers=workers, cancel=progress.cancel)
         except BrokenPipeError:
             # Nobody reads any more: end as other commands do, without a word, not even when Python flushes.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            quiet = True
             raise SystemExit(128 + signal.SIGPIPE) from None
-    if not quiet:
-        if others:
-            report.note(report.others_text(others))
-        if len(jobs) > 1:
-            done = len(jobs) - len(failed) - len(skipped)
-            report.note(f"{done} done, {len(skipped)} skipped, {len(failed)} failed")
-    if failed:
+        finally:
+            if len(jobs) > 1 and not quiet:
+                progress.note(report.summary_text(outcomes, len(jobs)))
+    if others and not quiet:
+        report.note(report.others_text(others))
+    if "failed" in outcomes:
         raise SystemExit(1)
+
+
+def _done(
+    job: batch.Job,
+    work: Callable[[batch.Job, Callable[[float, float | None], None]], Any],
+    progress: Callable[[float, float | None], None],
+    *,
+    remove_source: bool,
+) -> Any:
+    """The result of one job; its input is deleted after it, if so wished."""
+    if job.error:
+        raise NacError(job.error)
+    spent = Spent(job.input) if remove_source else None
+    result = work(job, progress)
+    if spent:
+        spent.remove(job.output)
+    return result

@@ -10,7 +10,7 @@ import click
 
 from nac import report
 from nac.commands.options import FILES, FORCE, JSON, path
-from nac.commands.running import each
+from nac.commands.running import each, seekable, source
 from nac.errors import NacError
 
 
@@ -27,7 +27,11 @@ def verify(files: tuple[Path, ...], recover: Path | None, force: bool, as_json: 
         raise click.UsageError("--recover takes one FILE")
 
     def check_one(path: Path) -> None:
-        found = check.check(path) if recover is None else check.recover(path, recover, force=force)
+        if recover is None:
+            found = check.check(source(path))
+        else:
+            with seekable(path) as file:
+                found = check.recover(file, recover, force=force)
         if as_json or not found.error or found.output:
             report.out(json.dumps(asdict(found)) if as_json else report.check_text(found))
         if found.error and not (as_json or found.output):

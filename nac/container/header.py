@@ -192,7 +192,7 @@ class Header:
         _check(1 <= self.sample_rate <= MAX_RATE, f"a sample rate of 1 to {MAX_RATE} Hz", self.sample_rate)
         _check(1 <= self.frame_samples <= MAX_FRAME, f"1 to {MAX_FRAME} samples a frame", self.frame_samples)
         _check(1 <= len(self.codebooks) <= 255, "1 to 255 codebooks", len(self.codebooks))
-        for bits, codes in self.codebooks:
+        for bits, codes in set(self.codebooks):
             _check(1 <= bits <= 16, "codebooks of 1 to 16 bits", bits)
             _check(1 <= codes <= MAX_FRAME, f"1 to {MAX_FRAME} codes a frame", codes)
         if self.segment is not None:

@@ -37,6 +37,11 @@ class Reader:
         return self._source.seekable
 
     @property
+    def size(self) -> int:
+        """Bytes of a seekable file, from where it stood when given."""
+        return self._source.size()
+
+    @property
     def samples(self) -> int | None:
         """Samples per channel at the original rate; None as long as neither header nor end said so."""
         if self.header.samples is not None:

@@ -1,0 +1,213 @@
+"""What is fuzzed. A target takes any bytes; nothing but NacError may come of it, and what it accepts must hold."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nac import peeling
+from nac.check import save
+from nac.container import Chunk, Reader, Recovery, Writer, header, records, verify
+from nac.container.fields import Fields
+from nac.errors import FormatError, NacError
+from nac.nacfile import NacFile
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def vectors() -> list[bytes]:
+    """The files of formats/vectors."""
+    return [path.read_bytes() for path in sorted((ROOT / "formats/vectors").glob("*.nac"))]
+
+
+class Pipe(io.BytesIO):
+    """Cannot seek."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def head(data: bytes) -> None:
+    """The body of a file's header."""
+    try:
+        found = header.Header._parse(Fields(data, "header"))
+    except FormatError:
+        return
+    written = found.to_bytes()
+    assert header.Header.read(records.Source(io.BytesIO(written))) == found
+
+
+def chunk(data: bytes) -> None:
+    """The body of a chunk, behind one byte that chooses the header it goes with."""
+    headers = _headers()
+    head = headers[data[0] % len(headers)] if data else headers[0]
+    try:
+        found = Chunk.from_bytes(head, data[1:])
+    except FormatError:
+        return
+    assert Chunk.from_bytes(head, found.to_bytes(head)) == found
+    for stream, layers in enumerate(found.layers):
+        codes = found.codes(head, stream)
+        assert [len(array) for array in codes] == [
+            found.frames * book.codes_per_frame for book in head.codebooks[: len(layers)]
+        ]
+
+
+@cache
+def _headers() -> list[header.Header]:
+    """Those of the test vectors, once each."""
+    found: dict[header.Header, None] = {}
+    for data in vectors():
+        with suppress(FormatError):
+            found[Reader(io.BytesIO(data)).header] = None
+    return list(found)
+
+
+def container(data: bytes) -> None:
+    """A .nac file read in order, out of order, as a pipe, and for what is whole of it."""
+    file = io.BytesIO(data)
+    try:
+        reader = Reader(file)
+    except FormatError:
+        return
+    chunks, whole = list[Chunk](), True
+    try:
+        chunks.extend(reader.chunks())
+    except FormatError:
+        whole = False
+    _in_any_order(reader, chunks, whole)
+    for chunk in chunks:
+        for stream in range(len(reader.header.stream_codebooks)):
+            chunk.codes(reader.header, stream)
+    try:
+        saved = [part for part in Recovery(io.BytesIO(data)) if isinstance(part, Chunk)]
+        assert saved == chunks or not whole
+    except FormatError:
+        assert not whole
+    if whole:
+        found = verify(Pipe(data))
+        assert found.chunks == len(chunks) == len(saved)
+        _written_again(found.header, chunks, found.samples)
+
+
+def _in_any_order(reader: Reader, chunks: list[Chunk], whole: bool) -> None:
+    try:
+        assert len(reader.index) == len(chunks) or not whole
+        for number in reversed(range(min(len(reader.index), 50))):
+            chunk = reader.chunk(number)
+            assert not whole or chunk == chunks[number]
+    except FormatError:
+        assert not whole
+
+
+def _written_again(head: header.Header, chunks: list[Chunk], samples: int) -> None:
+    """Chunks that were read can be written, and are then the same."""
+    out = io.BytesIO()
+    writer = Writer(out, head)
+    for chunk in chunks:
+        writer.write(chunk)
+    writer.finish(samples)
+    reader = Reader(io.BytesIO(out.getvalue()))
+    assert reader.header == head
+    assert list(reader.chunks()) == chunks
+
+
+class _Right(bytes):
+    """A checksum that is right whatever was stored."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = bytes.__hash__
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Checksums are not looked at, so that what lies behind them is reached."""
+    kept = header.checksum, records.checksum
+    header.checksum = records.checksum = lambda *parts: _Right(4)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        header.checksum, records.checksum = kept  # type: ignore[attr-defined]
+
+
+def unchecked(data: bytes) -> None:
+    """The same, past the checksums."""
+    with _unchecked():
+        container(data)
+
+
+def peel(data: bytes) -> None:
+    """A lower bitrate of any file."""
+    with _unchecked():
+        _refusing(lambda: peeling.peel(Pipe(data), io.BytesIO(), codebooks=1))
+        _refusing(lambda: peeling.peel(Pipe(data), io.BytesIO(), codebooks=2))
+
+
+def recover(data: bytes) -> None:
+    """What `nac verify --recover` writes is a whole file."""
+    out = io.BytesIO()
+    with _unchecked():
+        try:
+            save(Recovery(io.BytesIO(data)), out)
+        except NacError:
+            return
+        verify(io.BytesIO(out.getvalue()))
+
+
+def codes(data: bytes) -> None:
+    """A stretch of codes, as `nac.read_codes` reads them."""
+    with _unchecked():
+        _refusing(lambda: NacFile.codes(_nacfile(data)))
+        _refusing(lambda: NacFile.codes(_nacfile(data), start=0.5, duration=0.1))
+
+
+def _nacfile(data: bytes) -> Any:
+    file = NacFile.__new__(NacFile)
+    file.path, file._file, file._reader = "x.nac", io.BytesIO(data), Reader(io.BytesIO(data))  # type: ignore[assignment]
+    file.header = file._reader.header
+    return file
+
+
+def _refusing(action: Callable[[], object]) -> None:
+    with suppress(NacError):
+        action()
+
+
+def _bodies(kind: int) -> Iterator[tuple[header.Header, bytes]]:
+    for data in vectors():
+        with suppress(FormatError):
+            source = records.Source(io.BytesIO(data))
+            head = header.Header.read(source)
+            while (record := source.record()).type != records.END:
+                if record.type == kind:
+                    yield head, record.body
+
+
+def _chunk_seeds() -> list[bytes]:
+    return [bytes([_headers().index(head)]) + body for head, body in _bodies(records.CHUNK)]
+
+
+def _head_seeds() -> list[bytes]:
+    return [head.to_bytes()[10:-4] for head in _headers()]
+
+
+TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = {
+    "head": (head, _head_seeds),
+    "chunk": (chunk, _chunk_seeds),
+    "container": (container, vectors),
+    "unchecked": (unchecked, vectors),
+    "peel": (peel, vectors),
+    "recover": (recover, vectors),
+    "codes": (codes, vectors),
+}
+"""What is fuzzed, and what to begin with."""
