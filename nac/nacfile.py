@@ -80,8 +80,8 @@ class Info:
 class NacFile:
     """A .nac file open for reading, as :func:`nac.open` gives it. Close it, or use it in a `with` statement.
 
-    It is given as a path, or as a binary file object that can seek, which stays open. ``header`` says what the file
-    is. Codes are read where they lie: any part of a long file in the same time.
+    It is given as a path, or as a binary file object that can seek, which stays open. ``header`` says what the
+    file is. Codes are read where they lie: any part of a long file in the same time.
     """
 
     def __init__(self, file: PathOrFile) -> None:

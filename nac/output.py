@@ -115,7 +115,8 @@ class Spent:
     """An input that is to be deleted once its output is safe. Raises NacError where that would be unwise."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._stamp = path, self._look()
+        self._path = path
+        self._stamp = self._look()
 
     def _look(self) -> tuple[int, ...]:
         try:

@@ -10,6 +10,15 @@ import pytest
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does, for busy machines
 
 
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
+    """A toy codec is the only model, and the current folder is an empty one."""
+    from toy_command import install_toy
+
+    monkeypatch.chdir(tmp_path)
+    return install_toy(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     folder = Path(__file__).resolve().parents[2] / "shared"

@@ -14,41 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner, Result
-from toy_codec import ToyCodec
+from toy_command import ROOT, nac, run, wav
 
-from nac import DamageError, commands, models, read_codes
+from nac import DamageError, read_codes
 
-ROOT = Path(__file__).parents[1]
 PEEL = ["peel", "song.nac", "-k", "1000", "-o", "peeled.nac", "-q"]
-SOURCE = models.Web("https://localhost/none", (models.File("toy.bin", 10),))
-
-
-@pytest.fixture(autouse=True)
-def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ToyCodec:
-    """A toy codec is the only model, and the current folder is an empty one."""
-    codec = ToyCodec()
-    monkeypatch.setattr(models, "MODELS", {"toy": models.Model(codec.spec, "tests", "none", (SOURCE,))})
-    monkeypatch.setattr(models, "load", lambda name, **_: models.find(name) and codec)
-    monkeypatch.setattr(models, "present", lambda: ["toy"])
-    monkeypatch.chdir(tmp_path)
-    return codec
-
-
-def nac(*words: str | Path, stdin: bytes | None = None, code: int = 0) -> Result:
-    result = CliRunner().invoke(commands.main, [os.fspath(w) for w in words], input=stdin)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result
-
-
-def wav(name: str | Path, samples: int = 20_000, channels: int = 1, rate: int = 16000, seed: int = 0) -> Path:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(seed)
-    soundfile.write(path, random.integers(-9000, 9000, (samples, channels)).astype(np.int16), rate, format="WAV")
-    return path
+pytestmark = pytest.mark.usefixtures("toy")
 
 
 def test_there_and_back_beside_the_input() -> None:
@@ -305,18 +276,6 @@ def test_a_device_is_written_to_as_it_is() -> None:
     wav("song.wav")
     nac("compress", "song.wav", "-o", "/dev/null", "-q")
     assert Path("/dev/null").is_char_device()
-
-
-def run(*words: str, **options: object) -> subprocess.Popen[bytes]:
-    code = (
-        "import sys; sys.path[:0] = [sys.argv.pop(1), sys.argv.pop(1)]\n"
-        "from nac import commands, models; from toy_codec import ToyCodec\n"
-        "codec = ToyCodec(); models.MODELS = {'toy': models.Model(codec.spec, 'tests', 'none', ())}\n"
-        "models.load = lambda name, **_: codec; models.present = lambda: ['toy']\n"
-        "commands.entry()"
-    )
-    command = [sys.executable, "-c", code, str(ROOT), str(ROOT / "tests"), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

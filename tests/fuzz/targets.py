@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from nac import peeling
 from nac.check import save
@@ -167,15 +166,9 @@ def recover(data: bytes) -> None:
 def codes(data: bytes) -> None:
     """A stretch of codes, as `nac.read_codes` reads them."""
     with _unchecked():
-        _refusing(lambda: NacFile.codes(_nacfile(data)))
-        _refusing(lambda: NacFile.codes(_nacfile(data), start=0.5, duration=0.1))
-
-
-def _nacfile(data: bytes) -> Any:
-    file = NacFile.__new__(NacFile)
-    file.path, file._file, file._reader = "x.nac", io.BytesIO(data), Reader(io.BytesIO(data))  # type: ignore[assignment]
-    file.header = file._reader.header
-    return file
+        _refusing(lambda: NacFile(io.BytesIO(data)).codes())
+        _refusing(lambda: NacFile(io.BytesIO(data)).codes(start=0.5, duration=0.1))
+        _refusing(lambda: NacFile(io.BytesIO(data)).info())
 
 
 def _refusing(action: Callable[[], object]) -> None:
