@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from toy_command import ROOT, nac, run, wav
+from toy_command import ROOT, nac, wav
 
 from nac import models, output
 from nac.errors import ModelError, NacError
@@ -288,8 +287,3 @@ def test_many_writers_in_one_folder_do_not_sweep_each_other(tmp_path: Path) -> N
     processes = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(3)]
     assert [process.communicate()[1] for process in processes] == [b""] * 3
     assert len(tree(tmp_path)) == 180
-
-
-def private_mounts() -> bool:
-    unshare = shutil.which("unshare")
-    return unshare is not None and subprocess.run([unshare, "-rm", "true"], capture_output=True).returncode == 0
