@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nac.codecs.base import Codec, CodecSpec, Codes
     from nac.codecs.tensors import load
     from nac.files import compress, decompress, read
+    from nac.interop.convert import convert
     from nac.nacfile import Info, NacFile, info, read_codes
     from nac.nacfile import NacFile as open
     from nac.output import Result
@@ -38,6 +39,7 @@ __all__ = [
     "Result",
     "__version__",
     "compress",
+    "convert",
     "decompress",
     "info",
     "load",
@@ -55,6 +57,7 @@ _HOMES = {
     "compress": "nac.files",
     "decompress": "nac.files",
     "read": "nac.files",
+    "convert": "nac.interop.convert",
     "load": "nac.codecs.tensors",
     "peel": "nac.peeling",
     "Info": "nac.nacfile",

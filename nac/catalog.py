@@ -61,12 +61,16 @@ Source = Hub | Web | Packaged
 
 @dataclass(frozen=True)
 class Model:
-    """A codec and its official weights. ``sources`` are tried in order; ``about``: what it is good for."""
+    """A codec and its official weights. ``sources`` are tried in order; ``about``: what it is good for.
+
+    ``fingerprint``: of the weights (see :mod:`nac.codecs.fingerprint`), where it is known.
+    """
 
     spec: CodecSpec
     about: str
     licence: str
     sources: tuple[Source, ...]
+    fingerprint: str = ""
 
     @property
     def name(self) -> str:
@@ -139,6 +143,7 @@ MODELS: Mapping[str, Model] = {
             "speech at very low bitrates, small and fast (Lyra V2)",
             "Apache-2.0",
             (Web(_LYRA_URL, _LYRA),),
+            "e86727a4bc29fbd2",
         ),
         _encodec("encodec_24khz", "speech and music, causal", _ENCODEC_24KHZ, 93_100_000),
         _encodec("encodec_48khz", "music in stereo", File("encodec_48khz-7e698e3e.th", sha256="7e698e3e"), None),

@@ -165,7 +165,8 @@ def decompress(
             _check_readable(out, verify)
             with open_sink(out, output, rate, header.channels, known) as sink:
                 for block in blocks:
-                    sink.write(block)
+                    # A gain below 1 was there so that nothing clips, and stays.
+                    sink.write(block / np.float32(header.gain) if header.gain > 1 else block)
                     samples += len(block)
                     if progress:
                         progress(len(block) / rate, total)
@@ -226,6 +227,10 @@ def _codec(header: Header, load: Load, *, force: bool = False) -> Codec:
     from nac.pipeline import check_model
 
     codec = load(header.model)
+    if header.segment and not codec.spec.segment:
+        from nac.codecs.segmented import Segmented
+
+        codec = Segmented(codec, header.segment)
     check_model(header, codec.spec, force=force)
     return codec
 

@@ -18,19 +18,11 @@ from nac import stereo
 from nac.audio import Source
 from nac.bitrate import is_stereo_pair
 from nac.codecs.base import Array, Codec, CodecSpec, Codes, Decoder, Encoder
-from nac.container.chunk import Chunk
-from nac.container.header import Header
+from nac.container.chunk import Chunk, chunk_frames
+from nac.container.header import UNKNOWN_WEIGHTS, Header
 from nac.container.reader import Reader
 from nac.errors import ModelError
 from nac.resample import Resampler, Samples
-
-CHUNK_SECONDS = 10
-
-
-def chunk_frames(spec: CodecSpec) -> int:
-    """Frames in a chunk of about ten seconds: whole segments or blocks."""
-    unit = spec.segment.frames if spec.segment else spec.frame_multiple
-    return max(1, round(CHUNK_SECONDS * spec.sample_rate / spec.frame_samples / unit)) * unit
 
 
 def make_header(
@@ -299,7 +291,7 @@ def check_model(header: Header, spec: CodecSpec, *, force: bool = False) -> None
     same = (header.sample_rate, header.network_channels, header.frame_samples, header.codebooks, header.segment)
     if header.model != spec.name or (*same, header.has_scale) != ours:
         raise ModelError(f"made with {header.model}, which the {spec.name} at hand cannot decode")
-    if header.fingerprint != spec.fingerprint and not force:
+    if header.fingerprint not in (spec.fingerprint, UNKNOWN_WEIGHTS) and not force:
         raise ModelError(
             f"made with {header.model} weights {header.fingerprint}, but those at hand are {spec.fingerprint} "
             "(--weights names others, --force-model decodes all the same)"

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from nac.container.header import UNKNOWN_WEIGHTS
 from nac.container.timeline import clock
 
 if TYPE_CHECKING:
     from nac.batch import Job
     from nac.check import Checked
+    from nac.interop.convert import Converted
     from nac.models import Status
     from nac.nacfile import Info
     from nac.output import Result
@@ -64,13 +66,21 @@ def result_text(result: Result) -> str:
     return f"{names}: {clock(result.seconds)}, {sizes}, {rate}, {speed:.3g}x real time"
 
 
+def notes_text(result: Converted) -> str:
+    """What a file of another codec does not say, on one line."""
+    return f"{printable(result.input)}: .{result.format} does not say: {'; '.join(result.notes)}"
+
+
 def info_text(info: Info) -> str:
     """A file's description, a line a field."""
     counts = " + ".join(map(str, info.codebooks))
     channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
     missing = "" if info.complete else "  (the end of the file is missing or damaged: `nac verify` tells more)"
     rows = [
-        ("model", f"{info.model}, weights {info.fingerprint}"),
+        (
+            "model",
+            f"{info.model}, weights {'not known' if info.fingerprint == UNKNOWN_WEIGHTS else info.fingerprint}",
+        ),
         ("audio", f"{info.sample_rate} Hz, {channels}, {clock(info.seconds)} ({info.samples} samples){missing}"),
         ("codes", f"{counts} codebooks, {info.coding}, {info.kbps:.3g} kbit/s"),
         (

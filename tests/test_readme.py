@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the recordings that the README speaks of, and programs that stand in for its neighbours."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copy(AUDIO / "guitar.flac", folder / "song.flac")
+    shutil.copy(ROOT / "tests" / "data" / "interop" / "encodec_24khz-24077.ecdc", folder / "old.ecdc")
     speech, rate = soundfile.read(AUDIO / "speech.flac", dtype="int16")
     soundfile.write(folder / "talk.wav", speech, rate)
     (folder / "recordings" / "day 1").mkdir(parents=True)

@@ -12,6 +12,7 @@ import click
 
 from nac import report
 from nac.commands.compress import compress
+from nac.commands.convert import convert
 from nac.commands.decompress import decompress
 from nac.commands.info import info
 from nac.commands.models import models
@@ -52,5 +53,5 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-for command in (compress, decompress, peel, info, verify, models):
+for command in (compress, decompress, peel, convert, info, verify, models):
     main.add_command(command)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nac.codecs.base import CodecSpec
 from nac.container.bits import check_padding, join, pack, split, unpack
 from nac.container.fields import Fields, varint
 from nac.container.header import Header
@@ -19,7 +20,14 @@ from nac.errors import FormatError
 PACKED = 0
 MAX_CODES = 1 << 20
 MAX_FRAME_NUMBER = 1 << 40
+CHUNK_SECONDS = 10
 _CODING, _MASK, _OVERHANG = 0x0F, 0x10, 0x20  # of the form byte
+
+
+def chunk_frames(spec: CodecSpec) -> int:
+    """Frames in a chunk of about ten seconds: whole segments or blocks."""
+    unit = spec.segment.frames if spec.segment else spec.frame_multiple
+    return max(1, round(CHUNK_SECONDS * spec.sample_rate / spec.frame_samples / unit)) * unit
 
 
 @dataclass(frozen=True)

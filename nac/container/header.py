@@ -19,6 +19,8 @@ MAX_HEADER = 1 << 20
 MAX_SAMPLES = 1 << 48
 MAX_RATE = 1 << 24
 MAX_FRAME = 1 << 20
+UNKNOWN_WEIGHTS = "0" * 16
+"""The fingerprint where nobody knows it: of a file that was converted from a format that does not say it."""
 _KNOWN, _TAGS, _SEGMENTS, _SCALES, _UNIFORM, _START, _GAIN = (1 << bit for bit in range(7))
 _ALL_FLAGS = (1 << 7) - 1
 _RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)

@@ -1,0 +1,80 @@
+"""Decoding segments that a codec without segments of its own coded each by itself, as .dac files have them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nac.codecs.base import Codec, Codes, Encoder, Segment
+from nac.errors import ModelError
+
+
+class Segmented(Codec):
+    """A codec whose segments overlap: each is decoded by itself, and its middle, ``stride`` samples, counts."""
+
+    def __init__(self, codec: Codec, segment: Segment) -> None:
+        self.codec, self.segment, self.device = codec, segment, codec.device
+        self.spec = replace(codec.spec, segment=segment)
+        self.margin = (segment.frames * codec.spec.frame_samples - segment.stride) // 2
+
+    def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> Encoder:
+        raise ModelError(f"{self.spec.name} does not encode in segments")
+
+    def decoder(self, *, origin: int = 0, start: int | None = None) -> SegmentedDecoder:
+        return SegmentedDecoder(self, origin, origin if start is None else start)
+
+    def preroll(self, frame: int, origin: int = 0) -> int:
+        segment, inner = divmod(frame, self.segment.frames)
+        before = inner * self.spec.frame_samples < self.margin  # it begins where the segment before still counts
+        return max((segment - before) * self.segment.frames, origin)
+
+
+class SegmentedDecoder:
+    """See :class:`nac.codecs.base.Decoder`."""
+
+    def __init__(self, codec: Segmented, origin: int, start: int) -> None:
+        self._codec = codec
+        first = codec.preroll(start, origin)
+        self._skip = codec.spec.start(start) - codec.spec.start(first)
+        self._rest: Codes | None = None
+        self._low = 0  # where a segment begins to count: the first from its first sample
+        self._end: Tensor | None = None  # of the last segment, which counts if none follows
+
+    @torch.inference_mode()
+    def push(self, codes: Codes) -> Tensor:
+        self._rest = Codes.join([self._rest, codes]) if self._rest else codes
+        frames = self._codec.segment.frames
+        parts = []
+        while self._rest.arrays[0].shape[-1] >= frames:
+            segment, self._rest = self._split(frames)
+            parts.append(self._middle(self._codec.codec.decode(segment)))
+        return self._join(parts)
+
+    @torch.inference_mode()
+    def flush(self) -> Tensor:
+        parts = []
+        if self._rest is not None and self._rest.arrays[0].shape[-1]:
+            audio = self._codec.codec.decode(self._rest)
+            if audio.shape[-1] > self._low:
+                parts.append(self._middle(audio))
+        return self._join(parts if self._end is None else [*parts, self._end])
+
+    def _split(self, frames: int) -> tuple[Codes, Codes]:
+        assert self._rest is not None
+        codes = self._rest.arrays
+        return Codes(tuple(a[:, :frames] for a in codes)), Codes(tuple(a[:, frames:] for a in codes))
+
+    def _middle(self, audio: Tensor) -> Tensor:
+        high = self._codec.segment.stride + self._codec.margin
+        low, self._low, self._end = self._low, self._codec.margin, audio[..., high:]
+        return audio[..., low:high]
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        batch = 1 if self._rest is None else self._rest.arrays[0].shape[0]
+        none = torch.zeros(batch, self._codec.spec.channels, 0, device=self._codec.device)
+        audio = torch.cat(parts, -1) if parts else none
+        skipped = min(self._skip, audio.shape[-1])
+        self._skip -= skipped
+        return audio[..., skipped:]

@@ -1,0 +1,46 @@
+"""`nac convert`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nac import batch, report
+from nac.commands.options import FORCE, JSON, QUIET, path
+from nac.commands.running import plan, run, source, target
+
+
+@click.command()
+@click.argument("file", metavar="IN", type=path(allow_dash=True))
+@click.argument("out", type=path(allow_dash=True))
+@click.option(
+    "--format", "form", type=click.Choice(["nac", "ecdc", "dac", "lyra"]), help="Of OUT; else its ending tells."
+)
+@click.option("-m", "--model", help="The model that made a .dac file, which does not say.")
+@click.option("-k", "--kbps", type=float, help="The bitrate of a .lyra file, which does not say: 3.2, 6 or 9.2.")
+@FORCE
+@JSON
+@QUIET
+def convert(
+    file: Path, out: Path, form: str | None, model: str | None, kbps: float | None, **options: Any
+) -> None:
+    """Convert EnCodec's .ecdc, Descript's .dac and Lyra's .lyra files to .nac, and .nac files to them.
+
+    The codes stay as they are: nothing is decoded, and no model is needed. What the other format does not say is
+    told in a line.
+    """
+
+    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+        from nac.interop.convert import convert
+
+        force = options["force"]
+        result = convert(source(job.input), target(job.output), format=form, model=model, kbps=kbps, force=force)
+        if result.notes and not options["quiet"]:
+            report.note(report.notes_text(result))
+        return result
+
+    jobs, _ = plan((file,), out, f".{form or 'nac'}", False, lambda path: True)
+    run(jobs, [], work, skip_existing=False, workers=1, **options)

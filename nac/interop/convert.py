@@ -1,0 +1,117 @@
+"""Files of other codecs to .nac and back, codes untouched: what `nac convert` does."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from nac.bitrate import total_kbps
+from nac.container import Reader
+from nac.container.header import SIGNATURE, UNKNOWN_WEIGHTS
+from nac.errors import FormatError, NacError
+from nac.interop import dac, ecdc, lyra
+from nac.interop.recording import Recording, from_nac, to_nac
+from nac.output import PathOrFile, Result, created, name_of
+
+FORMATS = {"ecdc": ecdc, "dac": dac, "lyra": lyra}
+_SIGNATURES = {"nac": SIGNATURE[:4], "ecdc": ecdc.SIGNATURE, "dac": dac.SIGNATURE}
+
+
+@dataclass(frozen=True)
+class Converted(Result):
+    """``format``: ecdc, dac or lyra. ``notes``: what it does not say, and so was guessed or is lost."""
+
+    format: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def convert(
+    src: PathOrFile,
+    dst: PathOrFile,
+    *,
+    format: str | None = None,
+    model: str | None = None,
+    kbps: float | None = None,
+    force: bool = False,
+) -> Converted:
+    """Write an .ecdc, .dac or .lyra file as .nac, or a .nac file as one of them; the codes stay as they are.
+
+    ``src`` and ``dst``: paths or binary file objects. ``format``: nac, ecdc, dac or lyra; by default what the
+    ending of ``dst`` says. ``model``: the one that made a .dac file. ``kbps``: of a .lyra file, 3.2, 6 or 9.2.
+    Needs no network and no PyTorch. Raises NacError.
+    """
+    began = time.perf_counter()
+    data = _content(src)
+    found = _format(data, src)
+    target = format or _ending(dst) or ("" if found == "nac" else "nac")
+    if target not in ("nac", *FORMATS):
+        raise NacError(f"cannot write {target!r}; the formats are nac, {', '.join(FORMATS)} (--format names one)")
+    if (found == "nac") == (target == "nac"):
+        raise NacError(f"is .{found}, and so not made .{target}: one of the two has to be .nac")
+    if (model and found != "dac") or (kbps and found != "lyra"):
+        raise NacError(f"a .{found} file says its model and bitrate itself")
+    if target == "nac":
+        recording = _read(data, found, model, kbps)
+    else:
+        reader = Reader(io.BytesIO(data))
+        FORMATS[target].check(reader.header)
+        recording = from_nac(reader, f".{target}")
+    with created(src, dst, force=force) as out:
+        if target == "nac":
+            to_nac(recording, out)
+            notes = recording.notes
+        else:
+            notes = FORMATS[target].write(recording, out)
+        size = out.tell()
+    header = recording.header
+    return Converted(
+        input=name_of(src),
+        output=name_of(dst),
+        model=header.model,
+        kbps=total_kbps(header.spec, header.stream_codebooks),
+        seconds=recording.samples / header.original_sample_rate,
+        bytes_in=len(data),
+        bytes_out=size,
+        wall_seconds=time.perf_counter() - began,
+        format=found if target == "nac" else target,
+        notes=tuple(notes),
+    )
+
+
+def _content(src: PathOrFile) -> bytes:
+    if not isinstance(src, (str, os.PathLike)):
+        return src.read()
+    try:
+        return Path(src).read_bytes()
+    except OSError as error:
+        raise NacError(f"cannot be read: {error.strerror or error}") from None
+
+
+def _format(data: bytes, src: PathOrFile) -> str:
+    """What a file is: told by its first bytes, and where they tell nothing, as Lyra's, by its name."""
+    for name, signature in _SIGNATURES.items():
+        if data.startswith(signature):
+            return name
+    if _ending(src) == "lyra":
+        return "lyra"
+    raise FormatError("neither .nac nor .ecdc nor .dac by its first bytes, nor .lyra by its name")
+
+
+def _ending(file: PathOrFile) -> str:
+    return Path(file).suffix.lower().lstrip(".") if isinstance(file, (str, os.PathLike)) else ""
+
+
+def _read(data: bytes, format: str, model: str | None, kbps: float | None) -> Recording:
+    file = io.BytesIO(data)
+    if format == "ecdc":
+        recording = ecdc.read(file)
+    elif format == "dac":
+        recording = dac.read(file, model)
+    else:
+        recording = lyra.read(file, kbps)
+    if recording.header.fingerprint == UNKNOWN_WEIGHTS:
+        recording.notes.append(f"the weights (taken: those published as {recording.header.model})")
+    return recording

@@ -1,0 +1,212 @@
+"""Descript's .dac: numpy's .npy around a pickled dict of codes and what they were made of.
+
+Read off the `descript-audio-codec` package 1.0.0 (model/base.py). A recording longer than the encoder's window
+(5 s unless told otherwise) is coded window by window without padding. The decoder gives somewhat less of each
+than its frames hold, and joins these pieces. In a .nac file such windows are segments.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from dataclasses import dataclass, replace
+from math import ceil, floor, log10
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nac.catalog import MODELS
+from nac.codecs.base import CodecSpec, Segment
+from nac.container import Header
+from nac.container.header import MAX_FRAME, MAX_RATE, MAX_SAMPLES
+from nac.errors import FormatError, NacError
+from nac.interop import pickled
+from nac.interop.recording import (
+    CodeArray,
+    Recording,
+    check_model,
+    check_streams,
+    from_first_frame,
+    header_for,
+    integer,
+)
+
+SIGNATURE = b"\x93NUMPY"
+LOUDNESS = -16.0
+"""LUFS that the encoder brings every recording to, and the decoder back from."""
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '\|O', 'fortran_order': False, 'shape': \(\), ?\} *\n", re.DOTALL
+)
+_MODELS = sorted(
+    (model.spec for model in MODELS.values() if model.spec.family == "dac"), key=lambda spec: len(spec.codebooks)
+)
+_VERSION = "1.0.0"
+_LOST = {320: (5534, 2763), 512: (8342, 4171)}
+"""Samples that the decoder without padding gives less, by the samples of a frame: in all, and at the start."""
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """``loudness`` in LUFS; ``samples`` and ``sample_rate`` (Hz) are the recording's; ``window`` in frames."""
+
+    loudness: float
+    samples: int
+    sample_rate: int
+    channels: int
+    window: int
+    padded: bool
+
+
+def read(file: BinaryIO, model: str | None = None) -> Recording:
+    """``model``: the name of the one that made the file, which does not say; by default the smallest that fits.
+
+    Raises FormatError where this is no .dac file, or one whose pickle could run a program.
+    """
+    codes, meta = _parse(file.read())
+    spec = _spec(model, codes.shape[1], codes.shape[2], meta)
+    header = header_for(
+        spec, codes.shape[1], channels=meta.channels, samples=meta.samples, sample_rate=meta.sample_rate
+    )
+    header = replace(header, gain=10 ** ((LOUDNESS - meta.loudness) / 20))
+    if not meta.padded:
+        start = round(_LOST[spec.frame_samples][1] * meta.sample_rate / spec.sample_rate)
+        header = replace(header, segment=_segment(spec, meta.window), start=start)
+    held = _held(header, codes.shape[2])
+    if held < meta.samples - ceil(meta.sample_rate / spec.sample_rate):
+        raise FormatError(f"{meta.samples} samples are announced, but its frames hold {held}")
+    header = replace(header, samples=min(meta.samples, held))
+    notes = [] if model else [f"the model (taken: {spec.name}; -m names another)"]
+    notes.append(
+        f"how far its peaks were limited (its level is taken from its loudness, {meta.loudness:.1f} LUFS)"
+    )
+    return Recording(header, list(codes), notes=notes)
+
+
+def check(header: Header) -> None:
+    """Raise NacError unless a .dac file can hold what a .nac file with this header does."""
+    check_model(header, "dac", ".dac")
+    check_streams(header, ".dac")
+    if header.segment and header.segment != _segment(header.spec, header.segment.frames):
+        raise NacError("its segments are not the windows of a .dac file")
+
+
+def write(recording: Recording, file: BinaryIO) -> list[str]:
+    """Gives what the file could not say."""
+    header = recording.header
+    if header.segment is None:
+        recording = from_first_frame(recording)
+        header = recording.header
+    lost = ["the model"]
+    if header.gain == 1:  # else it is known by how much it was brought to the usual loudness
+        lost.append(f"its loudness, which .nac does not know (it will play at {LOUDNESS:g} LUFS)")
+    artifacts = {
+        "codes": np.stack(recording.codes),
+        "metadata": {
+            "input_db": np.array([LOUDNESS - 20 * log10(header.gain)], np.float32),
+            "original_length": recording.samples,
+            "sample_rate": header.original_sample_rate,
+            "chunk_length": header.segment.frames if header.segment else recording.frames,
+            "channels": header.channels,
+            "padding": header.segment is None,
+            "dac_version": _VERSION,
+        },
+    }
+    file.write(_npy(artifacts))
+    return [*recording.notes, *lost]
+
+
+def _npy(value: object) -> bytes:
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, {"descr": "|O", "fortran_order": False, "shape": ()})
+    # As numpy 1 pickles it, because that is what every numpy reads; the first name of the kind is the array's own.
+    body = pickle.dumps(np.array(value, object), protocol=3)
+    out.write(body.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1))
+    return out.getvalue()
+
+
+def _parse(data: bytes) -> tuple[CodeArray, _Meta]:
+    """Codes [channels, codebooks, frames], and the rest."""
+    start = _NPY.match(data)
+    if not start:
+        raise FormatError("not a .dac file")
+    whole = pickled.load(data[start.end() :])
+    try:
+        (content,) = whole.state[4]
+        codes, meta = pickled.array(content["codes"], "codes"), content["metadata"]
+        if meta["dac_version"] != _VERSION or not isinstance(meta["padding"], bool):
+            raise FormatError(f"a .dac file of another version than {_VERSION}")
+        found = _Meta(
+            loudness=_loudness(meta["input_db"]),
+            samples=integer(meta["original_length"], "an original length", 1, MAX_SAMPLES - 1),
+            sample_rate=integer(meta["sample_rate"], "a sample rate", 1, MAX_RATE),
+            channels=integer(meta["channels"], "a number of channels", 1, 255),
+            window=integer(meta["chunk_length"], "a window in frames", 1, MAX_FRAME),
+            padded=meta["padding"],
+        )
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise FormatError("not a .dac file: codes or metadata are missing") from None
+    return _codes(codes, found), found
+
+
+def _loudness(value: object) -> float:
+    found = pickled.array(value, "the loudness").reshape(-1)
+    if found.size != 1 or not abs(loudness := float(found[0])) <= 200:
+        raise FormatError("a .dac file of one recording has one loudness, of -200 to 200 LUFS")
+    return loudness
+
+
+def _codes(codes: NDArray[Any], meta: _Meta) -> CodeArray:
+    if codes.dtype.kind not in "iu" or codes.ndim != 3 or not codes.size:
+        raise FormatError("its codes are no integers of channels, codebooks and frames")
+    channels, codebooks, frames = codes.shape
+    if channels != meta.channels:
+        raise FormatError(f"codes of {channels} channels where there are {meta.channels}: a batch of recordings")
+    if frames % meta.window or (meta.padded and frames != meta.window):
+        raise FormatError(f"{frames} frames are no whole number of windows of {meta.window}")
+    if codebooks > len(_MODELS[-1].codebooks) or not 0 <= codes.min() <= codes.max() < 1024:
+        raise FormatError(
+            f"{codebooks} codebooks with codes from {codes.min()} to {codes.max()} are no DAC model's"
+        )
+    return codes.astype(np.uint16)
+
+
+def _spec(name: str | None, codebooks: int, frames: int, meta: _Meta) -> CodecSpec:
+    """The model: the one named, or of those that fit the length and the number of codebooks the smallest."""
+    if name is not None:
+        spec = next((spec for spec in _MODELS if spec.name == name), None)
+        if spec is None:
+            raise NacError(f"{name} makes no .dac files; {', '.join(spec.name for spec in _MODELS)} do")
+        if codebooks > len(spec.codebooks):
+            raise NacError(f"has {codebooks} codebooks; {name} has {len(spec.codebooks)}")
+        return spec
+    fitting = [spec for spec in _MODELS if codebooks <= len(spec.codebooks) and _fits(spec, frames, meta)]
+    if not fitting:
+        raise NacError(f"fits no DAC model by its {frames} frames and {meta.samples} samples: name one with -m")
+    return fitting[0]
+
+
+def _fits(spec: CodecSpec, frames: int, meta: _Meta) -> bool:
+    """Whether the encoder makes so many frames; what resampling gives may be rounded down or up."""
+    exact = meta.samples * spec.sample_rate / meta.sample_rate
+    step = spec.frame_samples if meta.padded else meta.window * spec.frame_samples - _LOST[spec.frame_samples][0]
+    unit = 1 if meta.padded else meta.window
+    return step > 0 and frames in (unit * -(-floor(exact) // step), unit * -(-ceil(exact) // step))
+
+
+def _segment(spec: CodecSpec, window: int) -> Segment:
+    """Windows of so many frames without padding, as the .nac format has them."""
+    stride = window * spec.frame_samples - _LOST[spec.frame_samples][0]
+    if stride < 1:
+        raise FormatError(f"windows of {window} frames are too short to decode without padding")
+    return Segment(window, stride)
+
+
+def _held(header: Header, frames: int) -> int:
+    """Samples at the original rate that so many frames hold."""
+    if header.segment:
+        end = frames // header.segment.frames * header.segment.stride
+    else:
+        end = frames * header.frame_samples
+    return -(-end * header.original_sample_rate // header.sample_rate)

@@ -1,0 +1,127 @@
+"""EnCodec's .ecdc: a JSON header, then for each segment its scale and its codes, 10 bits each, frame by frame.
+
+Read off the `encodec` package 0.1.1 (compress.py, binary.py).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nac.catalog import MODELS
+from nac.codecs.base import CodecSpec
+from nac.container import Header
+from nac.container.bits import pack, packed_bytes, unpack
+from nac.container.header import MAX_SAMPLES
+from nac.container.records import Source
+from nac.errors import FormatError, NacError
+from nac.interop.recording import (
+    Recording,
+    at_codec_rate,
+    check_model,
+    check_streams,
+    from_first_frame,
+    header_for,
+    integer,
+)
+
+SIGNATURE = b"ECDC"
+_HEADER = struct.Struct(">4sBI")
+_MAX_META = 1 << 16
+
+
+def read(file: BinaryIO) -> Recording:
+    """Raises FormatError where this is no .ecdc file or not a whole one."""
+    source = Source(file)
+    meta = _read_meta(source)
+    spec = _spec(meta.get("m"))
+    samples = integer(meta.get("al"), "a length", 1, MAX_SAMPLES - 1)
+    codebooks = integer(meta.get("nc"), "a number of codebooks", 1, len(spec.codebooks))
+    if meta.get("lm") is not False:
+        raise FormatError(
+            "coded with EnCodec's language model, which only the machine that wrote it is sure to decode: "
+            "decode it there, or encode without it (`encodec` without --lm)"
+        )
+    codes, scales = [], []
+    for frames in segment_frames(spec, samples):
+        if spec.has_scale:
+            scales.append(_read_scale(source))
+        row = unpack(source.need(packed_bytes(10, frames * codebooks)), 10, frames * codebooks)
+        codes.append(row.reshape(frames, codebooks).T)
+    if source.read(1):
+        raise FormatError(f"there is something behind the end, from byte {source.position - 1} on")
+    return Recording(
+        header_for(spec, codebooks, channels=spec.channels, samples=samples),
+        [np.concatenate(codes, axis=1)],
+        np.array(scales, np.float32) if spec.has_scale else None,
+        [f"the recording's own sample rate and channels (taken: {spec.sample_rate} Hz, {spec.channels})"],
+    )
+
+
+def check(header: Header) -> None:
+    """Raise NacError unless an .ecdc file can hold what a .nac file with this header does."""
+    check_model(header, "encodec", ".ecdc")
+    check_streams(header, ".ecdc")
+    if len(header.stream_codebooks) > 1:
+        raise NacError(f"has {len(header.stream_codebooks)} streams; .ecdc has one")
+
+
+def write(recording: Recording, file: BinaryIO) -> list[str]:
+    """Gives what the file could not say."""
+    recording = from_first_frame(recording)
+    header, spec = recording.header, recording.header.spec
+    samples, lost = at_codec_rate(recording)
+    if header.channels < spec.channels:
+        lost.append("that it has one channel")
+    meta = {"m": header.model, "al": samples, "nc": header.stream_codebooks[0], "lm": False}
+    text = json.dumps(meta).encode()
+    file.write(_HEADER.pack(SIGNATURE, 0, len(text)) + text)
+    for number, segment in enumerate(recording.segments):
+        if recording.scales is not None:
+            file.write(struct.pack(">f", recording.scales[number]))
+        file.write(pack(recording.codes[0][:, segment].T.reshape(-1), 10))
+    return [*recording.notes, *lost]
+
+
+def _read_meta(source: Source) -> dict[str, Any]:
+    signature, version, length = _HEADER.unpack(source.need(_HEADER.size))
+    if signature != SIGNATURE:
+        raise FormatError("not an .ecdc file")
+    if version != 0 or length > _MAX_META:
+        raise FormatError(f"version {version} of .ecdc with a header of {length} bytes; version 0 is known")
+    try:
+        meta = json.loads(source.need(length))
+    except (ValueError, RecursionError):
+        meta = None
+    if not isinstance(meta, dict):
+        raise FormatError("its header is damaged: no JSON object")
+    return meta
+
+
+def _spec(name: object) -> CodecSpec:
+    model = MODELS.get(name) if isinstance(name, str) else None
+    if model is None or model.spec.family != "encodec":
+        raise FormatError(f"made with the model {str(name)[:40]!r}, which is no EnCodec model of its authors")
+    return model.spec
+
+
+def _read_scale(source: Source) -> float:
+    scale: float = struct.unpack(">f", source.need(4))[0]
+    if not math.isfinite(scale):
+        raise FormatError(f"a scale of {scale} before byte {source.position}")
+    return scale
+
+
+def segment_frames(spec: CodecSpec, samples: int) -> Iterator[int]:
+    """Frames of each segment of a signal: of each piece as long as a segment, one every stride, up to the end."""
+    if spec.segment is None:
+        yield -(-samples // spec.frame_samples)
+        return
+    full = spec.segment.frames * spec.frame_samples
+    for start in range(0, samples, spec.segment.stride):
+        yield -(-min(full, samples - start) // spec.frame_samples)
