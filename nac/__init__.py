@@ -18,8 +18,10 @@ from nac.version import __version__
 if TYPE_CHECKING:
     from nac.codecs.base import Codec, CodecSpec, Codes
     from nac.codecs.tensors import load
+    from nac.cutting import cut
     from nac.files import compress, decompress, read
     from nac.interop.convert import convert
+    from nac.joining import cat
     from nac.nacfile import Info, NacFile, info, read_codes
     from nac.nacfile import NacFile as open
     from nac.output import Result
@@ -38,8 +40,10 @@ __all__ = [
     "NacFile",
     "Result",
     "__version__",
+    "cat",
     "compress",
     "convert",
+    "cut",
     "decompress",
     "info",
     "load",
@@ -54,7 +58,9 @@ _HOMES = {
     "CodecSpec": "nac.codecs.base",
     "Codes": "nac.codecs.base",
     "Result": "nac.output",
+    "cat": "nac.joining",
     "compress": "nac.files",
+    "cut": "nac.cutting",
     "decompress": "nac.files",
     "read": "nac.files",
     "convert": "nac.interop.convert",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from nac.container import Chunk, Header, Recovery, Writer, verify
+from nac.container import Chunk, Header, Recovery, Writer, silent_end, verify
 from nac.errors import FormatError, NacError
 from nac.nacfile import stream_of
 from nac.output import PathOrFile, created, name_of, sync
@@ -93,20 +93,9 @@ def save(recovery: Recovery, file: BinaryIO) -> tuple[int, list[str]]:
     samples = recovery.samples
     if recovery.header.samples is not None and samples < recovery.header.samples:
         samples = recovery.header.samples
-        writer.write(_last_frame(recovery.header, samples))
+        writer.write(silent_end(recovery.header, samples))
     writer.finish(samples)
     return chunks, lost
-
-
-def _last_frame(header: Header, samples: int) -> Chunk:
-    """A silent end for a recording whose last chunks are lost, so that it keeps its length."""
-    spec = header.spec
-    end = spec.frames(-(-(header.start + samples) * header.sample_rate // header.original_sample_rate))
-    first = end - 1
-    if header.segment is not None:
-        first = first // header.segment.frames * header.segment.frames
-    silent: tuple[tuple[bytes, ...], ...] = ((),) * len(header.stream_codebooks)
-    return Chunk(first, end - first, silent, scales=((),) * len(silent) if header.has_scale else ())
 
 
 def _failed(name: str, error: str) -> Checked:

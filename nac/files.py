@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections import deque
@@ -22,7 +21,7 @@ from nac.container.header import Header
 from nac.container.reader import Reader
 from nac.container.writer import Writer
 from nac.errors import AudioError, NacError
-from nac.nacfile import check_stretch, opened
+from nac.nacfile import opened, sample_range
 from nac.output import PathOrFile, Result, created, name_of, size_of, sync
 from nac.resample import Samples
 
@@ -154,7 +153,7 @@ def decompress(
     with opened(src) as reader:
         header = reader.header
         counts = at_most(header.spec, header.channels, header.stream_codebooks, kbps=kbps, codebooks=codebooks)
-        low, high = _range(reader, start, duration)
+        low, high = sample_range(reader, start, duration)
         codec = _codec(header, load, force=force_model)
         rate = output.sample_rate(header.original_sample_rate)
         blocks = _trimmed(reader, codec, counts, low, high, rate)
@@ -202,7 +201,7 @@ def read(
     load = load or (lambda name: models.load(name, weights=weights, device=device, download=False))
     with opened(path) as reader:
         header = reader.header
-        low, high = _range(reader, start, duration)
+        low, high = sample_range(reader, start, duration)
         codec = _codec(header, load)
         rate = header.original_sample_rate
         parts = [np.zeros((0, header.channels), np.float32)]
@@ -233,21 +232,6 @@ def _codec(header: Header, load: Load, *, force: bool = False) -> Codec:
         codec = Segmented(codec, header.segment)
     check_model(header, codec.spec, force=force)
     return codec
-
-
-def _range(reader: Reader, start: float, duration: float | None) -> tuple[int, int | None]:
-    """First sample wanted and the one after the last (None: the end, not known yet), at the original rate."""
-    rate = reader.header.original_sample_rate
-    check_stretch(start, duration)
-    if duration == math.inf:
-        duration = None
-    low = round(start * rate)
-    high = None if duration is None else low + round(duration * rate)
-    if reader.samples is not None:
-        if low > reader.samples:
-            raise NacError(f"starts after the end: {start:g} s of {reader.samples / rate:.3f} s")
-        high = reader.samples if high is None else min(high, reader.samples)
-    return low, high
 
 
 def _at_rate(samples: int, header: Header, rate: int) -> int:

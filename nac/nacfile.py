@@ -49,6 +49,24 @@ def check_stretch(start: float, duration: float | None) -> None:
         raise NacError(f"no stretch of time: start {start}, duration {duration}")
 
 
+def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[int, int | None]:
+    """First sample wanted and the one after the last (None: the end, not known yet), at the original rate.
+
+    Raises NacError where the start lies behind the end.
+    """
+    rate = reader.header.original_sample_rate
+    check_stretch(start, duration)
+    if duration == math.inf:
+        duration = None
+    low = round(start * rate)
+    high = None if duration is None else low + round(duration * rate)
+    if reader.samples is not None:
+        if low > reader.samples:
+            raise NacError(f"starts after the end: {start:g} s of {reader.samples / rate:.3f} s")
+        high = reader.samples if high is None else min(high, reader.samples)
+    return low, high
+
+
 @dataclass(frozen=True)
 class Info:
     """What a .nac file holds; the fields of `nac info --json`.

@@ -202,11 +202,16 @@ def created(src: PathOrFile, dst: PathOrFile, *, force: bool) -> Iterator[Binary
             yield cast(BinaryIO, outgoing)
             outgoing.flush()
         return
-    path = Path(dst)
-    if isinstance(src, (str, os.PathLike)) and path.exists() and path.samefile(src):
-        raise NacError("would be written over by its own output")
-    with whole_file(path, force=force) as file:
+    refuse_same(src, dst)
+    with whole_file(Path(dst), force=force) as file:
         yield file
+
+
+def refuse_same(src: PathOrFile, dst: PathOrFile) -> None:
+    """Raise NacError if both are paths to the same file."""
+    paths = [Path(file) for file in (src, dst) if isinstance(file, (str, os.PathLike))]
+    if len(paths) == 2 and all(path.exists() for path in paths) and paths[0].samefile(paths[1]):
+        raise NacError("would be written over by its own output")
 
 
 def name_of(file: PathOrFile) -> str:

@@ -365,8 +365,9 @@ def _joined(reader: Reader, codec: Codec[Any], first: int, codebooks: tuple[int,
 
 
 def _chunks(reader: Reader, frame: int) -> Iterator[Chunk]:
-    """The chunks from the one that holds a frame on, or all where the file cannot seek."""
-    return reader.chunks(reader.index.find(frame) if frame and reader.seekable else 0)
+    """The chunks from the one that holds a frame on; where the file cannot seek, those before are read past."""
+    chunks = reader.chunks(reader.index.find(frame) if frame and reader.seekable else 0)
+    return (chunk for chunk in chunks if chunk.first_frame + chunk.frames > frame)
 
 
 def _codes(chunk: Chunk, header: Header, stream: int, codebooks: tuple[int, ...] | None) -> Codes[Array] | None:

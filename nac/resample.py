@@ -39,6 +39,10 @@ class Resampler:
         if in_rate == out_rate:
             self.first_input = self.first_output = start
 
+    def input_end(self, output: int) -> int:
+        """The number after the last input sample that output sample ``output`` is made of."""
+        return output + 1 if self._in == self._out else (output // self._out + 1) * self._in + self._context
+
     def push(self, block: Samples) -> Samples:
         """Take the next samples; give those that are now certain."""
         if self._in == self._out:

@@ -36,6 +36,14 @@ class Plan:
     right: int
     window: int
 
+    def preroll(self, frame: int, origin: int = 0) -> int:
+        """First input frame that the window holding ``frame`` takes."""
+        return max(frame // self.window * self.window - self.left, origin)
+
+    def end(self, frame: int) -> int:
+        """The number after the last input frame that the window holding ``frame`` takes."""
+        return (frame // self.window + 1) * self.window + self.right
+
 
 class Windows(Generic[A]):
     """A function of frames applied along a signal that arrives in parts.
@@ -58,7 +66,7 @@ class Windows(Generic[A]):
         self._in_units, self._out_units = in_units, out_units
         self._origin = origin
         self._next = start  # next frame to give
-        self._first = preroll(plan, start, origin)  # number of the first frame held
+        self._first = plan.preroll(start, origin)  # number of the first frame held
         self._held: tuple[A, ...] | None = None
 
     @property
@@ -98,7 +106,7 @@ class Windows(Generic[A]):
 
     def _forget(self, inputs: tuple[A, ...]) -> None:
         """Drop the input that no later window takes."""
-        keep = max(preroll(self._plan, self._next, self._origin), self._first)
+        keep = max(self._plan.preroll(self._next, self._origin), self._first)
         held = self._slice(inputs, self._in_units, keep - self._first, self.end - self._first)
         self._held = tuple(join([array]) for array in held)
         self._first = keep
@@ -116,11 +124,6 @@ def length(array: A) -> int:
 def cut(array: A, low: int, high: int | None = None) -> A:
     """Part of the last dimension."""
     return cast(A, cast(Any, array)[..., low:high])
-
-
-def preroll(plan: Plan, frame: int, origin: int) -> int:
-    """First input frame that the window holding ``frame`` takes."""
-    return max(frame // plan.window * plan.window - plan.left, origin)
 
 
 class WindowedCodec(Codec[A]):
@@ -157,7 +160,7 @@ class WindowedCodec(Codec[A]):
         return WindowedDecoder(self, origin, origin if start is None else start)
 
     def preroll(self, frame: int, origin: int = 0) -> int:
-        return preroll(self.decode_plan, frame, origin)
+        return self.decode_plan.preroll(frame, origin)
 
 
 class WindowedEncoder(Generic[A]):

@@ -115,6 +115,8 @@ def test_reading_a_part_gives_the_samples_of_the_whole(toy) -> None:
             part, _ = decode(data, start=start, duration=duration)
             first = round(start * rate)
             assert np.array_equal(part, whole[first : first + round(duration * rate)])
+            piped, _ = nac.read(Pipe(data), start=start, duration=duration)
+            assert np.array_equal(piped, part)
 
 
 def test_a_pipe_gives_the_same_bytes_as_a_file(toy, tmp_path: Path) -> None:

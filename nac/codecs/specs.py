@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nac.codecs.base import Codebook, CodecSpec, Segment
+from nac.stream import Plan
 
 
 def _dac(name: str, sample_rate: int, hop: int, codebooks: int) -> CodecSpec:
@@ -40,3 +41,16 @@ SPECS = {
         _snac("snac_44khz", 44100, 384, (8, 4, 2, 1), 4),
     )
 }
+
+DECODE_PLANS = {
+    "nac_24khz": Plan(left=19, right=19, window=256),
+    "soundstream_16khz": Plan(left=25, right=0, window=250),
+    # Its LSTM never forgets altogether: three seconds are taken for all. It is run in blocks of 32 frames.
+    "encodec_24khz": Plan(left=224, right=0, window=32),
+    # The segment before is faded into a segment, and one more is read, since a signal's end may overhang.
+    "encodec_48khz": Plan(left=300, right=0, window=150),
+    **dict.fromkeys(("dac_16khz", "dac_24khz", "dac_44khz", "dac_44khz_16kbps"), Plan(10, 10, 192)),
+    "snac_24khz": Plan(left=3, right=3, window=32),
+    **dict.fromkeys(("snac_32khz", "snac_44khz"), Plan(left=8, right=8, window=32)),
+}
+"""What each decoder takes to give the same samples as for the whole signal, to the bit, but for encodec_24khz."""

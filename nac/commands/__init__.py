@@ -11,8 +11,10 @@ from typing import NoReturn
 import click
 
 from nac import report
+from nac.commands.cat import cat
 from nac.commands.compress import compress
 from nac.commands.convert import convert
+from nac.commands.cut import cut
 from nac.commands.decompress import decompress
 from nac.commands.info import info
 from nac.commands.models import models
@@ -53,5 +55,5 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-for command in (compress, decompress, peel, convert, info, verify, models):
+for command in (compress, decompress, peel, cut, cat, convert, info, verify, models):
     main.add_command(command)

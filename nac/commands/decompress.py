@@ -12,6 +12,7 @@ from nac import batch
 from nac.commands.options import (
     COUNT,
     DEVICE,
+    DURATION,
     FORCE,
     INPUTS,
     JOBS,
@@ -23,8 +24,8 @@ from nac.commands.options import (
     REMOVE,
     REVISION,
     SKIP,
+    START,
     WEIGHTS,
-    Time,
     one_of,
 )
 from nac.commands.running import loader, plan, run, source, target
@@ -34,8 +35,8 @@ from nac.commands.running import loader, plan, run, source, target
 @INPUTS
 @OUT
 @click.option("--format", "form", type=click.Choice(["wav", "flac", "ogg", "opus", "mp3"]), help="Of the output.")
-@click.option("--start", type=Time(), default=0.0, help="Where to begin: seconds or [h:]m:s[.fff].")
-@click.option("--duration", type=Time(), help="How much: seconds or [h:]m:s[.fff].")
+@START
+@DURATION
 @RATE
 @COUNT
 @RECURSIVE

@@ -71,6 +71,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a f
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 RATE = click.option("-k", "--kbps", type=KBPS, help="At most so many kbit/s, all channels together.")
 COUNT = click.option("--codebooks", type=click.IntRange(min=1), help="Codebooks of every stream.")
+START = click.option("--start", type=Time(), default=0.0, help="Where to begin: seconds or [h:]m:s[.fff].")
+DURATION = click.option("--duration", type=Time(), help="How much: seconds or [h:]m:s[.fff].")
 
 
 def one_of(**options: object) -> None:

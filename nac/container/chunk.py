@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -99,6 +99,37 @@ class Chunk:
             unpack(layer, bits, self.frames * per_frame)
             for layer, (bits, per_frame) in zip(layers, books, strict=True)
         ]
+
+    @property
+    def next_frame(self) -> int:
+        """The number after its last frame."""
+        return self.first_frame + self.frames
+
+    def part(self, header: Header, start: int = 0, stop: int | None = None) -> Chunk | None:
+        """Those of its frames that are from ``start`` up to ``stop`` or its end, if there are any.
+
+        In a file with segments both must be borders of segments, or beyond the chunk.
+        """
+        first, end = max(start, self.first_frame), self.next_frame if stop is None else min(stop, self.next_frame)
+        if first >= end:
+            return None
+        if (first, end) == (self.first_frame, self.next_frame):
+            return self
+        low, high = first - self.first_frame, end - self.first_frame
+        overhang = self.overhang and end == self.next_frame
+        codes = [
+            [
+                array[low * book.codes_per_frame : high * book.codes_per_frame]
+                for array, book in zip(self.codes(header, stream), header.codebooks, strict=False)
+            ]
+            for stream in range(len(self.layers))
+        ]
+        scales = self.scales
+        if header.segment is not None and scales:
+            unit = header.segment.frames
+            scales = tuple(row[low // unit : -(-high // unit) + overhang] for row in scales)
+        part = Chunk.pack(header, first, end - first, [c or None for c in codes], angle=self.angle, scales=scales)
+        return replace(part, overhang=overhang)
 
     def to_bytes(self, header: Header) -> bytes:
         """The body of the chunk's record. Raises ValueError if the chunk does not fit the header."""

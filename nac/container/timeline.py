@@ -91,3 +91,14 @@ class Timeline:
 
     def _seconds(self, sample: int) -> float:
         return max(sample / self._header.sample_rate - self._header.start / self._header.original_sample_rate, 0)
+
+
+def silent_end(header: Header, samples: int) -> Chunk:
+    """A silent end for a recording whose last chunks are lost, so that it keeps its length."""
+    spec = header.spec
+    end = spec.frames(-(-(header.start + samples) * header.sample_rate // header.original_sample_rate))
+    first = end - 1
+    if header.segment is not None:
+        first = first // header.segment.frames * header.segment.frames
+    silent: tuple[tuple[bytes, ...], ...] = ((),) * len(header.stream_codebooks)
+    return Chunk(first, end - first, silent, scales=((),) * len(silent) if header.has_scale else ())

@@ -25,6 +25,11 @@ class Writer:
         self.bytes_written = 0
         self._write(header.to_bytes())
 
+    @property
+    def samples(self) -> int:
+        """Samples per channel, at the original rate, up to the end of the last frame written."""
+        return self._timeline.samples
+
     def write(self, chunk: Chunk) -> None:
         """Add a chunk; frames left out since the last one count as lost.
 
@@ -47,8 +52,8 @@ class Writer:
         known = self._header.samples
         if known not in (None, samples):
             raise ValueError(f"{samples} samples where the header says {known}")
-        if not 0 <= samples <= self._timeline.samples:
-            raise ValueError(f"{samples} samples where the frames hold {self._timeline.samples}")
+        if not 0 <= samples <= self.samples:
+            raise ValueError(f"{samples} samples where the frames hold {self.samples}")
         self._write(End(samples if known is None else None, self._index.to_bytes()).to_bytes())
 
     def _write(self, data: bytes) -> None:

@@ -1,0 +1,42 @@
+"""`nac cut`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nac import batch
+from nac.commands.options import DURATION, FORCE, JSON, QUIET, START, path
+from nac.commands.running import plan, run, source, target
+
+
+@click.command()
+@click.argument("file", type=path(allow_dash=True))
+@click.option(
+    "-o", "--output", "out", required=True, type=path(allow_dash=True), help="A .nac file, or - for stdout."
+)
+@START
+@DURATION
+@FORCE
+@JSON
+@QUIET
+def cut(file: Path, out: Path, start: float, duration: float | None, **options: Any) -> None:
+    """Cut a part out of a .nac file.
+
+    Nothing is decoded, and no model is needed. The result decodes to exactly the samples that the whole has there;
+    for that, some codes around the part are kept with it.
+    """
+    if not start and duration is None:
+        raise click.UsageError("give --start or --duration")
+
+    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+        from nac import cutting
+
+        force = options["force"]
+        return cutting.cut(source(job.input), target(job.output), start=start, duration=duration, force=force)
+
+    jobs, _ = plan((file,), out, ".nac", False, lambda path: True)
+    run(jobs, [], work, skip_existing=False, workers=1, **options)
