@@ -16,6 +16,7 @@ from nac.container.timeline import clock
 
 if TYPE_CHECKING:
     from nac.batch import Job
+    from nac.bench import Measured
     from nac.check import Checked
     from nac.interop.convert import Converted
     from nac.models import Status
@@ -103,6 +104,28 @@ def check_text(checked: Checked) -> str:
         return f"{name}: damaged"
     gaps = "".join(f"; {gap} before it was written" for gap in checked.lost)
     return f"{name}: whole, {clock(checked.seconds)} in {checked.chunks} chunks{gaps}"
+
+
+BENCH = (20, 9, 9, 9, 16, 9, 9, 10)
+
+
+def bench_head(reference: bool) -> str:
+    """The heading over :func:`bench_text`; the last columns only with a ``reference``."""
+    head = ["model", "encode", "decode", "memory", "of matrix peak", "x ref enc", "x ref dec", "same codes"]
+    return _columns(head if reference else head[:5])
+
+
+def bench_text(row: Measured) -> str:
+    """A model's speed, on one line."""
+    cells = [row.model, f"{row.encode.speed:.3g}x", f"{row.decode.speed:.3g}x", size(row.memory)]
+    cells.append(f"{row.encode.share:.0%} / {row.decode.share:.0%}")
+    if row.encode.ratio and row.decode.ratio and row.same_codes is not None:
+        cells += [f"{row.encode.ratio:.2f}", f"{row.decode.ratio:.2f}", f"{row.same_codes:.2%}"]
+    return _columns(cells)
+
+
+def _columns(cells: Sequence[str]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, BENCH, strict=False)).rstrip()
 
 
 def models_text(rows: Sequence[Status]) -> str:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nac import references
 from nac.codecs.base import Codes
 from nac.codecs.snac import noise
 from nac.codecs.specs import SPECS
@@ -144,20 +145,8 @@ def original(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 class Encodec(Oracle):
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        reference = pytest.importorskip("transformers", reason="transformers, the reference of EnCodec, is absent")
-        options: dict[str, Any] = {}
-        if name == "encodec_48khz":
-            options = {
-                "sampling_rate": 48000,
-                "audio_channels": 2,
-                "normalize": True,
-                "chunk_length_s": 1.0,
-                "overlap": 0.01,
-                "norm_type": "time_group_norm",
-                "use_causal_conv": False,
-                "target_bandwidths": [3.0, 6.0, 12.0, 24.0],
-            }
-        self.model = reference.EncodecModel(reference.EncodecConfig(**options)).eval()
+        pytest.importorskip("transformers", reason="transformers, the reference of EnCodec, is absent")
+        self.model = references.build(name)
         rate = self.spec.sample_rate
         sound = synthetic(rate // 2, rate, self.spec.channels)
         last = self.model.decoder.layers[-1].conv
@@ -240,13 +229,8 @@ class Directional(Oracle):
 class Dac(Directional):
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        reference = pytest.importorskip("transformers", reason="transformers, the reference of DAC, is absent")
-        strides = [2, 4, 5, 8] if self.spec.frame_samples == 320 else [2, 4, 8, 8]
-        options = {"n_codebooks": len(self.spec.codebooks), "sampling_rate": self.spec.sample_rate}
-        config = reference.DacConfig(downsampling_ratios=strides, **options)
-        if name == "dac_44khz_16kbps":
-            config.hidden_size = 128
-        self.model = reference.DacModel(config).eval()
+        pytest.importorskip("transformers", reason="transformers, the reference of DAC, is absent")
+        self.model = references.build(name)
         sound = synthetic(self.spec.frame_samples * 30, self.spec.sample_rate)
         enliven(self.model, self.model.decoder.conv2, lambda: self.model(sound))
         self.quantisers, self.strides = self.model.quantizer.quantizers, [1] * len(self.spec.codebooks)
@@ -278,7 +262,7 @@ class Dac(Directional):
         tensors = {}
         for name, tensor in self.model.state_dict().items():
             layer, _, kind = name.rpartition(".")
-            layer = self._original(layer)
+            layer = references.dac_original(layer)
             if kind == "weight" and tensor.ndim == 3:
                 tensors[f"{layer}.weight_g"] = tensor.flatten(1).norm(dim=1).view(-1, 1, 1)
                 tensors[f"{layer}.weight_v"] = tensor * 1.7
@@ -289,45 +273,15 @@ class Dac(Directional):
         torch.save({"state_dict": tensors, "metadata": {"kwargs": kwargs, "tag": "latest"}}, file)
         return file
 
-    @staticmethod
-    def _original(layer: str) -> str:
-        def block(match: re.Match[str]) -> str:
-            number = f"{'block' if match[1] == 'encoder' else 'model'}.{int(match[2]) + 1}"
-            return f"{match[1]}.{number}.block"
-
-        stack = {"encoder": "encoder.block", "decoder": "decoder.model"}
-        ends = {"conv1": 0, "snake1": 5, "conv2": 6}
-        layer = re.sub(r"^(\w+)\.(conv1|snake1|conv2)$", lambda m: f"{stack[m[1]]}.{ends[m[2]]}", layer)
-        layer = re.sub(r"^(encoder|decoder)\.block\.(\d)(?=\.[a-z])", block, layer)
-        unit = {"snake1": 0, "conv1": 1, "snake2": 2, "conv2": 3}
-        shift = -1 if layer.startswith("encoder") else 1
-        layer = re.sub(r"res_unit(\d)\.(\w+)$", lambda m: f"{int(m[1]) + shift}.block.{unit[m[2]]}", layer)
-        strided = {"snake1": 3, "conv1": 4} if shift < 0 else {"snake1": 0, "conv_t1": 1}
-        return re.sub(r"(?<=block\.)(snake1|conv1|conv_t1)$", lambda m: str(strided[m[1]]), layer)
-
 
 class Snac(Directional):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         reason = "snac, the reference of SNAC, is absent"
-        reference = pytest.importorskip("snac", reason=reason)
+        pytest.importorskip("snac", reason=reason)
         layers = pytest.importorskip("snac.layers", reason=reason)
-        small = name == "snac_24khz"
-        strides = [2, 4, 8, 8] if small else [2, 3, 8, 8]
-        self.config = {
-            "sampling_rate": self.spec.sample_rate,
-            "encoder_dim": 48 if small else 64,
-            "encoder_rates": strides,
-            "decoder_dim": 1024 if small else 1536,
-            "decoder_rates": strides[::-1],
-            "attn_window_size": None if small else 32,
-            "codebook_size": 4096,
-            "codebook_dim": 8,
-            "vq_strides": [4, 2, 1] if small else [8, 4, 2, 1],
-            "noise": True,
-            "depthwise": True,
-        }
-        self.model = reference.SNAC(**self.config).eval()
+        self.config = references.snac_config(name)
+        self.model = references.build(name)
 
         def same_noise(stream: int) -> Callable[[nn.Module, Tensor], Tensor]:
             return lambda block, x: x + noise(0, x.shape[-1], stream) * block.linear(x)

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from nac import report
+from nac.commands.bench import bench
 from nac.commands.cat import cat
 from nac.commands.compress import compress
 from nac.commands.convert import convert
@@ -55,5 +56,5 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-for command in (compress, decompress, peel, cut, cat, convert, info, verify, models):
+for command in (compress, decompress, peel, cut, cat, convert, info, verify, models, bench):
     main.add_command(command)
