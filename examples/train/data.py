@@ -1,8 +1,8 @@
 """Recordings for training: fetched as Debian packages, split by file, cached as 24 kHz mono 16-bit samples.
 
-Every source is freely licensed (see README.md). ``python data.py --work DIR`` fetches and caches; nothing is
-installed. A cache is two files for each split: ``<split>.i16``, all samples one after another, and
-``<split>.json``, a list of ``{"name", "kind", "start", "length"}``.
+Every source is freely licensed (see README.md). ``python data.py --work DIR`` fetches and caches all of them, or
+those that are named; nothing is installed. A cache is two files for each split: ``<split>.i16``, all samples one
+after another, and ``<split>.json``, a list of ``{"name", "kind", "start", "length"}``.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def fetch(package: str, work: Path) -> Path:
         downloads.mkdir(parents=True)
         subprocess.run(["apt-get", "download", package], cwd=downloads, check=True)
         (deb,) = downloads.glob("*.deb")
-        part = folder.with_suffix(".part")
+        part = work / "raw" / f"{package}.part"
+        part.mkdir(parents=True, exist_ok=True)
         subprocess.run(["dpkg", "-x", str(deb), str(part)], check=True)
         part.rename(folder)
         shutil.rmtree(downloads)
@@ -168,15 +169,13 @@ def split_of(package: str, name: str) -> str:
     return "train"
 
 
-def build(work: Path, packages: dict[str, str], limit: int | None = None) -> None:
-    """Cache all splits of the packages under ``work``; ``limit`` is files a package, for a quick trial."""
+def build(work: Path, packages: dict[str, str]) -> None:
+    """Cache all splits of the packages under ``work``."""
     work.mkdir(parents=True, exist_ok=True)
     outputs = {split: (work / f"{split}.i16").open("wb") for split in ("train", "held", "unseen")}
     clips: dict[str, list[Clip]] = {split: [] for split in outputs}
     for package, default in packages.items():
-        for number, (name, data) in enumerate(recordings(fetch(package, work))):
-            if limit is not None and number >= limit:
-                break
+        for name, data in recordings(fetch(package, work)):
             for label, audio in decode(name, data):
                 split = split_of(package, label.removesuffix(SIDE))
                 samples = np.clip(np.rint(audio * 32767), -32768, 32767).astype("<i2")
@@ -198,6 +197,11 @@ def load(work: Path, split: str) -> tuple[npt.NDArray[np.int16], list[Clip]]:
 
 
 if __name__ == "__main__":
+    known = TRAIN | UNSEEN
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="some of them, for a small trial")
     parser.add_argument("--work", type=Path, required=True)
-    build(parser.parse_args().work, TRAIN | UNSEEN)
+    args = parser.parse_args()
+    if unknown := set(args.packages) - set(known):
+        parser.error(f"no such package: {', '.join(sorted(unknown))} (there are {', '.join(known)})")
+    build(args.work, {name: known[name] for name in args.packages or known})

@@ -13,10 +13,10 @@ from matplotlib import pyplot
 
 
 def columns(path: Path) -> dict[str, list[float]]:
-    """A CSV file of numbers by column."""
+    """A CSV file of numbers by column; nothing is NaN."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]}
+    return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
 
 
 def main(work: Path, target: Path) -> None:

@@ -49,8 +49,8 @@ class Options:
 class MovingCodebooks:
     """Codebooks as moving averages of what falls to each entry; entries that nothing falls to are moved."""
 
-    def __init__(self, net: MdctNet, decay: float = 0.99) -> None:
-        self.books, self.decay = net.quantizer.codebooks, decay
+    def __init__(self, net: MdctNet) -> None:
+        self.books, self.decay = net.quantizer.codebooks, 0.99
         self.counts = torch.ones(self.books.shape[:2])
         self.sums = self.books.clone()
 
@@ -173,6 +173,8 @@ def train(work: Path, options: Options) -> None:
         height = min((step + 1) / options.warmup, (options.steps - step) / options.decay, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = options.rate * group["scale"] * height
+        # The less the encoder moves, the longer the codebooks may average.
+        books.decay = 1 - 0.01 * max(height, 0.1)
         audio = batches.batch(options.batch, samples)
         levels = draw_levels(batches.random, options.batch)
         first = int(batches.random.integers(0, 10**6))
