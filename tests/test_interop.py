@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from narrow_codecs import narrow_codecs
+from safetensors.numpy import save_file
 
 import nac
 from nac import NacError, cache, commands
@@ -312,10 +314,87 @@ def test_wrong_use_is_told() -> None:
         converted(other, model="snac_24khz")
 
 
-def test_files_with_a_language_model_are_refused() -> None:
-    data = (DATA / "encodec_24khz-24077.ecdc").read_bytes().replace(b'"lm": false', b'"lm": true ')
-    with pytest.raises(NacError, match="EnCodec's language model"):
-        converted(data)
+# EnCodec's language model
+
+
+@pytest.fixture
+def small_language_model(folder: Path) -> Path:
+    """Random weights for three codebooks."""
+    rng, width, hidden = np.random.default_rng(0), 16, 32
+    norm, square = {"weight": (width,), "bias": (width,)}, (width, width)
+    layer = {
+        "self_attn": {"in_proj_weight": (3 * width, width), "in_proj_bias": (3 * width,)},
+        "self_attn.out_proj": {"weight": square, "bias": (width,)},
+        "linear1": {"weight": (hidden, width), "bias": (hidden,)},
+        "linear2": {"weight": (width, hidden), "bias": (width,)},
+        "norm1": norm,
+        "norm2": norm,
+    }
+    shapes = {f"transformer.layers.{i}.{name}": shape for i in range(2) for name, shape in layer.items()}
+    shapes |= {"transformer.norm_in": norm, **{f"emb.{i}": {"weight": (1025, width)} for i in range(3)}}
+    shapes |= {f"linears.{i}": {"weight": (1024, width), "bias": (1024,)} for i in range(3)}
+    tensors = {
+        f"{name}.{part}": rng.normal(0, 0.5, size).astype(np.float32)
+        for name, parts in shapes.items()
+        for part, size in parts.items()
+    }
+    save_file(tensors, folder / "lm.safetensors")
+    return folder / "lm.safetensors"
+
+
+def arithmetic(model: Any, codes: Any) -> bytes:
+    """Codes [frames, codebooks] as bits, by the probabilities of a language model."""
+    low = high = bits = 0
+    out, past, previous = [], model.start(), np.full(codes.shape[1], -1)
+    for frame, row in enumerate(codes):
+        for code, ends in zip(row, model.shares(previous, frame, past), strict=True):
+            while high - low + 1 < 1 << 24:
+                low, high, bits = 2 * low, 2 * high + 1, bits + 1
+            scale = (high - low + 1) / (1 << 24)
+            begin = int(ends[code - 1]) if code else 0
+            low, high = low + ceil(begin * scale), low + floor((int(ends[code]) - 1) * scale)
+            while bits and low >> bits - 1 == high >> bits - 1:
+                bits -= 1
+                out.append(low >> bits)
+                low, high = low & (1 << bits) - 1, high & (1 << bits) - 1
+        previous = row
+    out += [low >> bit & 1 for bit in reversed(range(bits))]
+    return np.packbits(out, bitorder="little").tobytes()
+
+
+def test_a_file_with_a_language_model(small_language_model: Path) -> None:
+    from nac.interop import language_model
+
+    model = language_model.load("encodec_24khz", 75, small_language_model)
+    codes = np.random.default_rng(1).integers(0, 1024, (40, 3))
+    coded = arithmetic(model, codes)
+    file = with_meta(lm=True, al=40 * 320)
+    file = file[: file.index(b"}") + 1] + coded
+    data, result = converted(file, lm=small_language_model)
+    assert np.array_equal(streams(data)[0], codes.T)
+    assert any("its language model computed there as it does here" in note for note in result.notes)
+    for bad in (file[:-1], file + b"x", file[:-9] + bytes([file[-9] ^ 255]) + file[-8:]):
+        with pytest.raises(NacError, match="computes otherwise here"):
+            converted(bad, lm=small_language_model)
+    with pytest.raises(NacError, match="20 bytes cannot hold 13743895348 frames"):
+        converted(with_meta(lm=True, al=1 << 42).partition(b"}")[0] + b"}" + bytes(20), lm=small_language_model)
+    with pytest.raises(NacError, match="5 codebooks; the language model has 3"):
+        converted(with_meta(lm=True, nc=5), lm=small_language_model)
+
+
+def test_without_the_language_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NAC_WEIGHTS", "TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(folder))
+    with pytest.raises(NacError, match=r"whose weights are not here: --lm takes encodec_lm_24khz-1608e3c0\.th"):
+        converted(with_meta(lm=True))
+    write("encodec_lm_24khz-1608e3c0.th", b"other")
+    with pytest.raises(NacError, match="not what its name says"):
+        converted(with_meta(lm=True))
+    with pytest.raises(NacError):
+        converted(with_meta(lm=True), lm=folder / "encodec_lm_24khz-1608e3c0.th")
+    save_file({"a": np.zeros(3, np.float32)}, folder / "other.safetensors")
+    with pytest.raises(NacError, match="not the weights of EnCodec's language model"):
+        converted(with_meta(lm=True), lm=folder / "other.safetensors")
 
 
 # Hostile files

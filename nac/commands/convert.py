@@ -21,11 +21,14 @@ from nac.commands.running import plan, run, source, target
 )
 @click.option("-m", "--model", help="The model that made a .dac file, which does not say.")
 @click.option("-k", "--kbps", type=float, help="The bitrate of a .lyra file, which does not say: 3.2, 6 or 9.2.")
+@click.option(
+    "--lm", type=path(exists=True), help="Weights of EnCodec's language model, for .ecdc files coded with it."
+)
 @FORCE
 @JSON
 @QUIET
 def convert(
-    file: Path, out: Path, form: str | None, model: str | None, kbps: float | None, **options: Any
+    file: Path, out: Path, form: str | None, model: str | None, kbps: float | None, lm: Path | None, **options: Any
 ) -> None:
     """Convert EnCodec's .ecdc, Descript's .dac and Lyra's .lyra files to .nac, and .nac files to them.
 
@@ -37,7 +40,9 @@ def convert(
         from nac.interop.convert import convert
 
         force = options["force"]
-        result = convert(source(job.input), target(job.output), format=form, model=model, kbps=kbps, force=force)
+        result = convert(
+            source(job.input), target(job.output), format=form, model=model, kbps=kbps, lm=lm, force=force
+        )
         if result.notes and not options["quiet"]:
             report.note(report.notes_text(result))
         return result

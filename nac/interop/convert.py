@@ -35,13 +35,15 @@ def convert(
     format: str | None = None,
     model: str | None = None,
     kbps: float | None = None,
+    lm: str | os.PathLike[str] | None = None,
     force: bool = False,
 ) -> Converted:
     """Write an .ecdc, .dac or .lyra file as .nac, or a .nac file as one of them; the codes stay as they are.
 
     ``src`` and ``dst``: paths or binary file objects. ``format``: nac, ecdc, dac or lyra; by default what the
     ending of ``dst`` says. ``model``: the one that made a .dac file. ``kbps``: of a .lyra file, 3.2, 6 or 9.2.
-    Needs no network and no PyTorch. Raises NacError.
+    ``lm``: weights of EnCodec's language model, for an .ecdc file that is coded with it, where neither NAC_WEIGHTS
+    nor the `encodec` package has them. Nothing else needs a network or PyTorch. Raises NacError.
     """
     began = time.perf_counter()
     data = _content(src)
@@ -54,7 +56,7 @@ def convert(
     if (model and found != "dac") or (kbps and found != "lyra"):
         raise NacError(f"a .{found} file says its model and bitrate itself")
     if target == "nac":
-        recording = _read(data, found, model, kbps)
+        recording = _read(data, found, model, kbps, Path(lm) if lm else None)
     else:
         reader = Reader(io.BytesIO(data))
         FORMATS[target].check(reader.header)
@@ -104,10 +106,10 @@ def _ending(file: PathOrFile) -> str:
     return Path(file).suffix.lower().lstrip(".") if isinstance(file, (str, os.PathLike)) else ""
 
 
-def _read(data: bytes, format: str, model: str | None, kbps: float | None) -> Recording:
+def _read(data: bytes, format: str, model: str | None, kbps: float | None, lm: Path | None) -> Recording:
     file = io.BytesIO(data)
     if format == "ecdc":
-        recording = ecdc.read(file)
+        recording = ecdc.read(file, lm)
     elif format == "dac":
         recording = dac.read(file, model)
     else:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,6 +22,7 @@ from nac.container.header import MAX_SAMPLES
 from nac.container.records import Source
 from nac.errors import FormatError, NacError
 from nac.interop.recording import (
+    CodeArray,
     Recording,
     at_codec_rate,
     check_model,
@@ -33,34 +35,61 @@ from nac.interop.recording import (
 SIGNATURE = b"ECDC"
 _HEADER = struct.Struct(">4sBI")
 _MAX_META = 1 << 16
+ReadCodes = Callable[[Source, int, int], CodeArray]
 
 
-def read(file: BinaryIO) -> Recording:
-    """Raises FormatError where this is no .ecdc file or not a whole one."""
+def read(file: BinaryIO, lm: Path | None = None) -> Recording:
+    """``lm``: weights of the language model, for a file that is coded with it.
+
+    Raises FormatError where this is no .ecdc file or not a whole one, ModelError without those weights.
+    """
     source = Source(file)
     meta = _read_meta(source)
     spec = _spec(meta.get("m"))
     samples = integer(meta.get("al"), "a length", 1, MAX_SAMPLES - 1)
     codebooks = integer(meta.get("nc"), "a number of codebooks", 1, len(spec.codebooks))
-    if meta.get("lm") is not False:
-        raise FormatError(
-            "coded with EnCodec's language model, which only the machine that wrote it is sure to decode: "
-            "decode it there, or encode without it (`encodec` without --lm)"
-        )
+    if not isinstance(meta.get("lm"), bool):
+        raise FormatError("its header does not say whether a language model is needed")
+    notes = [f"the recording's own sample rate and channels (taken: {spec.sample_rate} Hz, {spec.channels})"]
+    if meta["lm"]:
+        from nac.interop import language_model
+
+        coder = language_model.load(spec.name, spec.sample_rate // spec.frame_samples, lm)
+        notes.append("whether its language model computed there as it does here, or else these are other codes")
+        try:
+            codes, scales = _read_segments(source, spec, samples, codebooks, coder.read)
+        except FormatError as error:
+            raise FormatError(
+                "coded with EnCodec's language model, which computes otherwise here than where it was written, or "
+                f"damaged: {error}"
+            ) from None
+    else:
+        codes, scales = _read_segments(source, spec, samples, codebooks, _unpacked)
+    return Recording(
+        header_for(spec, codebooks, channels=spec.channels, samples=samples),
+        [np.concatenate(codes).T],
+        np.array(scales, np.float32) if spec.has_scale else None,
+        notes,
+    )
+
+
+def _read_segments(
+    source: Source, spec: CodecSpec, samples: int, codebooks: int, read: ReadCodes
+) -> tuple[list[CodeArray], list[float]]:
     codes, scales = [], []
     for frames in segment_frames(spec, samples):
         if spec.has_scale:
             scales.append(_read_scale(source))
-        row = unpack(source.need(packed_bytes(10, frames * codebooks)), 10, frames * codebooks)
-        codes.append(row.reshape(frames, codebooks).T)
+        codes.append(read(source, frames, codebooks))
     if source.read(1):
         raise FormatError(f"there is something behind the end, from byte {source.position - 1} on")
-    return Recording(
-        header_for(spec, codebooks, channels=spec.channels, samples=samples),
-        [np.concatenate(codes, axis=1)],
-        np.array(scales, np.float32) if spec.has_scale else None,
-        [f"the recording's own sample rate and channels (taken: {spec.sample_rate} Hz, {spec.channels})"],
-    )
+    return codes, scales
+
+
+def _unpacked(source: Source, frames: int, codebooks: int) -> CodeArray:
+    """A segment's codes, [frames, codebooks]."""
+    count = frames * codebooks
+    return unpack(source.need(packed_bytes(10, count)), 10, count).reshape(frames, codebooks)
 
 
 def check(header: Header) -> None:
