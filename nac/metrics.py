@@ -30,7 +30,8 @@ FLOOR = 1e-5  # amplitudes below it count as it; a sine at full scale has 0.5
 class Metric:
     """A number for how a signal differs from its reference: ``measure(reference, result, sample rate in Hz)``.
 
-    ``package``: what has to be installed. ``defined_for_silence``: whether a silent reference has a number too.
+    ``package``: what has to be installed, and ``module``: what it is imported as. ``least_seconds``: what is
+    shorter has no number (some of the packages crash). ``defined_for_silence``: whether silence has one too.
     """
 
     name: str
@@ -40,10 +41,13 @@ class Metric:
     measure: Callable[[Signal, Signal, int], float]
     package: str | None = None
     module: str | None = None
+    least_seconds: float = 0.0
     defined_for_silence: bool = False
 
     def of_channels(self, reference: Samples, result: Samples, rate: int) -> float:
         """The mean over the channels of samples [n, channels]; NaN where there is none to be had."""
+        if len(reference) < self.least_seconds * rate:
+            return math.nan
         found = [
             self.measure(np.ascontiguousarray(a), np.ascontiguousarray(b), rate)
             for a, b in zip(reference.T, result.T, strict=True)
@@ -173,6 +177,7 @@ METRICS = {
             zimtohrli_mos,
             "nac-audio[metrics]",
             "zimtohrli",
+            least_seconds=0.5,
         ),
         Metric(
             "visqol",
@@ -182,6 +187,7 @@ METRICS = {
             visqol_mos,
             "visqol-python",
             "visqol",
+            least_seconds=0.5,
         ),
         Metric(
             "pesq",
@@ -191,6 +197,7 @@ METRICS = {
             pesq_mos,
             "pesq",
             "pesq",
+            least_seconds=0.5,
         ),
         Metric(
             "stoi",
@@ -200,6 +207,7 @@ METRICS = {
             stoi,
             "nac-audio[metrics]",
             "pystoi",
+            least_seconds=0.5,
         ),
         Metric(
             "mel",

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from nac.batch import Job
     from nac.bench import Measured
     from nac.check import Checked
+    from nac.compare.comparison import Average
     from nac.interop.convert import Converted
+    from nac.metrics import Metric
     from nac.models import Status
     from nac.nacfile import Info
     from nac.output import Result
@@ -138,10 +140,29 @@ def models_text(rows: Sequence[Status]) -> str:
         bytes_ = "" if row.size is None else size(row.size)
         cells = (row.name, f"{row.sample_rate}", f"{row.channels}", rates, bytes_, here, row.licence, row.about)
         lines.append(cells)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return table(lines)
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells below one another."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def averages_text(rows: Sequence[Average], metrics: Sequence[Metric]) -> str:
+    """A table of what was compared: a line for each coder at each bitrate."""
+
+    def cell(row: Average, name: str) -> str:
+        if name not in row.values:
+            return "-"
+        value = row.values[name].mean
+        return f"{value:.1f}x" if name in ("encode", "decode") else f"{value:.2f}"
+
+    names = ["kbps", "encode", "decode", *(metric.name for metric in metrics)]
+    head = ["", "asked", "kbit/s", "encode", "decode", *(metric.label for metric in metrics)]
+    return table([head, *([row.system, f"{row.asked:.3g}", *(cell(row, name) for name in names)] for row in rows)])
 
 
 class Progress:

@@ -1,0 +1,237 @@
+"""`nac compare`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nac import report
+from nac.commands.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, Time, path
+from nac.commands.running import loader, or_exit, reason
+from nac.errors import NacError
+
+if TYPE_CHECKING:
+    from nac.compare.comparison import Compared, Score
+    from nac.compare.page import Exhibit
+    from nac.metrics import Metric
+
+PAGE = Path("compare.html")
+
+
+class Several(click.ParamType[tuple[Any, ...]]):
+    """Values with commas between them."""
+
+    def __init__(self, of: click.ParamType[Any], name: str) -> None:
+        self._of, self.name = of, name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        return tuple(dict.fromkeys(self._of.convert(part, param, ctx) for part in parts))
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, type=path(exists=True))
+@click.option(
+    "-o", "--output", "out", type=path(), help=f"The page. [default: {PAGE}, or none with --json or --csv]"
+)
+@click.option(
+    "-m",
+    "--models",
+    type=Several(click.STRING, "A,B"),
+    help="Names from `nac models`. [default: all that are on this machine]",
+)
+@click.option(
+    "-k",
+    "--kbps",
+    type=Several(KBPS, "R,R"),
+    default="1.5,3,6,12",
+    show_default=True,
+    help="Bitrates in kbit/s, all channels together.",
+)
+@click.option("--start", type=Time(), help="Where to begin in each recording. [default: so as to hear its middle]")
+@click.option("--duration", type=Time(), default=10.0, show_default=True, help="How much of each recording.")
+@click.option(
+    "--metrics", type=Several(click.STRING, "A,B"), help="Which metrics. [default: all that are installed]"
+)
+@click.option(
+    "--players",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="How many recordings, the worst, the page has to hear and see; the others are there as numbers.",
+)
+@RECURSIVE
+@DEVICE
+@click.option("--json", "as_json", is_flag=True, help="The numbers, a JSON object a line, to standard output.")
+@click.option("--csv", "as_csv", is_flag=True, help="The numbers as CSV, to standard output.")
+@FORCE
+@QUIET
+def compare(
+    inputs: tuple[Path, ...],
+    out: Path | None,
+    models: tuple[str, ...] | None,
+    kbps: tuple[float, ...],
+    start: float | None,
+    duration: float,
+    metrics: tuple[str, ...] | None,
+    players: int,
+    recursive: bool,
+    device: str,
+    as_json: bool,
+    as_csv: bool,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Hear and see what models make of your recordings: a page for the browser.
+
+    Every recording is put through every model at every bitrate, and through Opus and MP3 at the bitrates nearest
+    to those. The page holds it all, to be listened to in turn or blindly, with spectrograms, sizes, speeds and
+    metrics of quality, and needs no network.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    if not duration > 0:
+        raise click.UsageError("--duration has to be more than 0")
+    paths = list(_recordings(inputs, recursive))
+    if out is None and not (as_json or as_csv):
+        out = PAGE
+    from nac import models as table
+    from nac.metrics import chosen
+    from nac.output import refuse_existing
+
+    try:
+        if out is not None:
+            refuse_existing(out, force=force)
+        judges = chosen(metrics)
+        names = models or tuple(table.present())
+    except NacError as error:
+        report.error("", error)
+        raise SystemExit(1) from None
+    for name in names:
+        or_exit(table.find, name)
+    load = loader(device, None, None, progress=not quiet, download=True)
+    gathered = Gathered(names, judges, players if out is not None else 0)
+    failed = _run(paths, gathered, load, kbps, start, duration, quiet)
+    if not gathered.scores:
+        raise SystemExit(1)
+    if as_json or as_csv:
+        _print(gathered.scores, as_csv)
+    elif not quiet:
+        from nac.compare.comparison import averages
+
+        report.out(report.averages_text(averages(gathered.scores), judges))
+    if out is not None:
+        _write(out, gathered, duration, force, quiet)
+    if failed:
+        raise SystemExit(1)
+
+
+def _recordings(inputs: tuple[Path, ...], recursive: bool) -> Iterator[Path]:
+    from nac.audio import is_audio
+
+    for item in inputs:
+        if not item.is_dir():
+            yield item
+        elif not recursive:
+            raise click.UsageError(f"{item} is a folder (-r takes what is in it)")
+        else:
+            yield from sorted(path for path in item.rglob("*") if path.is_file() and is_audio(path))
+
+
+class Gathered:
+    """What has been compared: every number, and the recordings to show, with players for the worst ones only."""
+
+    def __init__(self, models: tuple[str, ...], metrics: Sequence[Metric], players: int) -> None:
+        self.models, self.metrics, self._players = models, metrics, players
+        self.scores: list[Score] = []
+        self._exhibits: list[tuple[float, Exhibit]] = []
+
+    def add(self, compared: Compared) -> None:
+        from nac.compare.comparison import badness
+        from nac.compare.page import exhibit, without_player
+
+        self.scores += compared.scores
+        if not self._players:
+            return
+        bad = badness(compared.scores, self.models, self.metrics[0])
+        self._exhibits.append((bad, exhibit(compared)))
+        self._exhibits.sort(key=lambda pair: -pair[0])
+        # The audio of one that is no longer among the worst is dropped at once, so that memory stays bounded.
+        self._exhibits[self._players :] = [
+            (bad, without_player(one)) for bad, one in self._exhibits[self._players :]
+        ]
+
+    @property
+    def exhibits(self) -> list[Exhibit]:
+        """The recordings, worst first."""
+        return [one for _, one in self._exhibits]
+
+
+def _run(
+    paths: Sequence[Path],
+    gathered: Gathered,
+    load: Callable[[str], Any],
+    kbps: tuple[float, ...],
+    start: float | None,
+    duration: float,
+    quiet: bool,
+) -> bool:
+    """Compare every recording; whether any failed."""
+    from tqdm import tqdm
+
+    from nac.compare.coders import Coder, Model, Mp3, Opus
+    from nac.compare.comparison import compare as compare_one
+    from nac.compare.excerpt import read_excerpt
+
+    failed = False
+    root = os.path.commonpath([one.absolute().parent for one in paths])
+    coders: list[Coder] = [*(Model(name, load) for name in gathered.models), Opus(), Mp3()]
+    # None: shown on a terminal only.
+    with tqdm(total=len(paths), leave=False, unit="recording", disable=quiet or None) as bar:
+        for number, one in enumerate(paths, 1):
+            try:
+                excerpt = read_excerpt(one, os.path.relpath(one, root), start, duration)
+                gathered.add(compare_one(excerpt, coders, kbps, gathered.metrics, bar.update))
+            except (NacError, OSError) as error:
+                failed = True
+                with bar.external_write_mode():
+                    report.error(one, reason(error))
+            bar.update(number - bar.n)
+    return failed
+
+
+def _print(scores: Sequence[Score], as_csv: bool) -> None:
+    rows = [score.row() for score in scores]
+    if not as_csv:
+        for row in rows:
+            report.out(json.dumps(row))
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    report.out(text.getvalue().rstrip("\n"))
+
+
+def _write(out: Path, gathered: Gathered, duration: float, force: bool, quiet: bool) -> None:
+    from nac.catalog import MODELS
+    from nac.compare.comparison import averages
+    from nac.compare.page import write_page
+    from nac.output import whole_file
+
+    try:
+        with whole_file(out, force=force) as file:
+            known = [MODELS[name] for name in gathered.models]
+            write_page(file, gathered.exhibits, averages(gathered.scores), gathered.metrics, known, duration)
+    except NacError as error:
+        report.error("", error)
+        raise SystemExit(1) from None
+    if not quiet:
+        report.note(f"{report.printable(out)}: {report.size(out.stat().st_size)}, to be opened in a browser")

@@ -1,0 +1,1 @@
+"""Recordings beside what codecs make of them: `nac compare`."""

@@ -1,0 +1,43 @@
+"""Means over recordings, and how far they can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Two-sided 95 % points of Student's t with 1, 2, ... degrees of freedom.
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_Z95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean of ``count`` values; with 95 % confidence the true one is within ``margin`` of it (None for one).
+
+    The interval is Student's, which takes the recordings for a random sample of those that are meant.
+    """
+
+    mean: float
+    margin: float | None
+    count: int
+
+
+def mean(values: Iterable[float]) -> Mean | None:
+    """The mean of those values that are numbers; None where there are none."""
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return None
+    centre = math.fsum(known) / len(known)
+    if len(known) == 1:
+        return Mean(centre, None, 1)
+    variance = math.fsum((value - centre) ** 2 for value in known) / (len(known) - 1)
+    return Mean(centre, _t95(len(known) - 1) * math.sqrt(variance / len(known)), len(known))
+
+
+def _t95(freedom: int) -> float:
+    if freedom <= len(_T95):
+        return _T95[freedom - 1]
+    # The first terms of Student's t in powers of 1/freedom (Abramowitz and Stegun, 26.7.5).
+    z = _Z95
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
