@@ -16,6 +16,7 @@ from nac.errors import AudioError, DamageError, FormatError, ModelError, NacErro
 from nac.version import __version__
 
 if TYPE_CHECKING:
+    from nac.arrays import write_codes
     from nac.codecs.base import Codec, CodecSpec, Codes
     from nac.codecs.tensors import load
     from nac.cutting import cut
@@ -51,6 +52,7 @@ __all__ = [
     "peel",
     "read",
     "read_codes",
+    "write_codes",
 ]
 
 _HOMES = {
@@ -71,6 +73,7 @@ _HOMES = {
     "info": "nac.nacfile",
     "open": "nac.nacfile",
     "read_codes": "nac.nacfile",
+    "write_codes": "nac.arrays",
 }
 
 

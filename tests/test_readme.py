@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -25,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "tests" / "data" / "interop" / "encodec_24khz-24077.ecdc", folder / "old.ecdc")
     speech, rate = soundfile.read(AUDIO / "speech.flac", dtype="int16")
     soundfile.write(folder / "talk.wav", speech, rate)
+    np.save(folder / "talk.npy", np.random.default_rng(0).integers(0, 1024, (4, 75)))
     (folder / "recordings" / "day 1").mkdir(parents=True)
     shutil.copy(AUDIO / "speech.flac", folder / "recordings" / "day 1")
     programs = folder / "bin"

@@ -13,6 +13,7 @@ import click
 from nac import report
 from nac.commands.bench import bench
 from nac.commands.cat import cat
+from nac.commands.codes import codes
 from nac.commands.compare import compare
 from nac.commands.compress import compress
 from nac.commands.convert import convert
@@ -57,5 +58,5 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-for command in (compress, decompress, peel, cut, cat, convert, info, verify, models, bench, compare):
+for command in (compress, decompress, peel, cut, cat, codes, convert, info, verify, models, bench, compare):
     main.add_command(command)

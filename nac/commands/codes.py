@@ -1,0 +1,43 @@
+"""`nac codes`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nac import batch
+from nac.commands.options import FORCE, JSON, QUIET, path
+from nac.commands.running import plan, run, source, target
+
+
+@click.command()
+@click.argument("file", type=path(allow_dash=True))
+@click.option("-o", "--output", "out", required=True, type=path(allow_dash=True), help="A file, or - for stdout.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["nac", "npz", "npy", "safetensors"]),
+    help="Of the output; else its ending tells.",
+)
+@click.option("-m", "--model", help="Whose codes an array is that does not say.")
+@FORCE
+@JSON
+@QUIET
+def codes(file: Path, out: Path, form: str | None, model: str | None, **options: Any) -> None:
+    """Write the codes of a .nac file as .npz, .npy or .safetensors, or make .nac of these.
+
+    .npz and .safetensors hold all that is in a .nac file, and give it back; .npy has the codes alone, and takes
+    --model on the way back. Nothing is decoded, and no model is needed.
+    """
+
+    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+        from nac.arrays import write_codes
+
+        force = options["force"]
+        return write_codes(source(job.input), target(job.output), format=form, model=model, force=force)
+
+    jobs, _ = plan((file,), out, f".{form or 'npz'}", False, lambda path: True)
+    run(jobs, [], work, skip_existing=False, workers=1, **options)
