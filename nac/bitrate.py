@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from nac.codecs.base import CodecSpec
+from nac.container.header import Header
 from nac.errors import ModelError
 
 DEFAULT_KBPS = 8.0
@@ -26,13 +27,13 @@ def total_kbps(spec: CodecSpec, counts: tuple[int, ...]) -> float:
     return sum(spec.kbps(count) for count in counts)
 
 
-def ladder(spec: CodecSpec, channels: int) -> list[tuple[int, ...]]:
+def ladder(spec: CodecSpec, channels: int, *, pair: bool) -> list[tuple[int, ...]]:
     """The codebook counts that a bitrate can choose from, each a prefix of the next.
 
-    The second stream of a stereo pair gets about half as many codebooks as the first.
+    The second stream of a stereo ``pair`` gets about half as many codebooks as the first.
     """
     most = len(spec.codebooks)
-    if not is_stereo_pair(spec, channels):
+    if not pair:
         return [(count,) * stream_count(spec, channels) for count in range(1, most + 1)]
     first, second = 1, 0
     steps: list[tuple[int, ...]] = [(first, second)]
@@ -46,12 +47,18 @@ def ladder(spec: CodecSpec, channels: int) -> list[tuple[int, ...]]:
 
 
 def allocate(
-    spec: CodecSpec, channels: int, *, kbps: float | None = None, codebooks: int | None = None
+    spec: CodecSpec,
+    channels: int,
+    *,
+    kbps: float | None = None,
+    codebooks: int | None = None,
+    pair: bool | None = None,
 ) -> tuple[int, ...]:
     """Codebook count of each stream: the most whose bitrate together is at most ``kbps`` (kbit/s).
 
     ``codebooks`` sets the count of every stream instead. With neither, ``DEFAULT_KBPS`` or, where that is too
-    little, the lowest. Raises ModelError where the bitrate is too low, naming the lowest.
+    little, the lowest. ``pair``: whether the streams are a stereo pair; by default wherever they can be. Raises
+    ModelError where the bitrate is too low, naming the lowest.
     """
     if kbps is not None and (codebooks is not None or not 0 < kbps < inf):
         raise ModelError(
@@ -59,7 +66,7 @@ def allocate(
         )
     if codebooks is not None:
         return (spec.check_codebooks(codebooks),) * stream_count(spec, channels)
-    steps = ladder(spec, channels)
+    steps = ladder(spec, channels, pair=is_stereo_pair(spec, channels) if pair is None else pair)
     lowest = total_kbps(spec, steps[0])
     if kbps is None:
         kbps = max(DEFAULT_KBPS, lowest)
@@ -71,11 +78,9 @@ def allocate(
     return fitting[-1]
 
 
-def at_most(
-    spec: CodecSpec, channels: int, counts: tuple[int, ...], *, kbps: float | None, codebooks: int | None
-) -> tuple[int, ...]:
+def at_most(header: Header, *, kbps: float | None, codebooks: int | None) -> tuple[int, ...]:
     """Of the codebook counts that a file has, those that a bitrate allows; all where none is given."""
     if kbps is None and codebooks is None:
-        return counts
-    wanted = allocate(spec, channels, kbps=kbps, codebooks=codebooks)
-    return tuple(min(pair) for pair in zip(wanted, counts, strict=True))
+        return header.stream_codebooks
+    wanted = allocate(header.spec, header.channels, kbps=kbps, codebooks=codebooks, pair=header.stereo_pair)
+    return tuple(map(min, wanted, header.stream_codebooks))

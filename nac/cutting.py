@@ -90,9 +90,14 @@ class Layout:
 def layout_of(header: Header) -> Layout:
     """Raises ModelError for a codec that this version does not know."""
     spec = SPECS.get(header.model)
-    bare = replace(header.spec, fingerprint="")
+    windows = None if spec is None or spec.segment else header.segment  # of a .dac file
+    bare = replace(header.spec, fingerprint="", segment=None if windows else header.segment)
     if spec is None or replace(spec, family="", frame_multiple=1) != bare:
         raise ModelError(f"made with a {header.model} that this version of nac does not know how to cut")
+    if windows:
+        # Each is decoded by itself, but where the last one counts depends on whether another follows.
+        plan = Plan(windows.frames, windows.frames, windows.frames)
+        return Layout(replace(spec, segment=windows), plan, windows.frames)
     return Layout(spec, DECODE_PLANS[spec.name], spec.segment.frames if spec.segment else spec.frame_multiple)
 
 

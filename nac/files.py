@@ -152,7 +152,7 @@ def decompress(
     load = load or (lambda name: models.load(name, weights=weights, device=device, download=False))
     with opened(src) as reader:
         header = reader.header
-        counts = at_most(header.spec, header.channels, header.stream_codebooks, kbps=kbps, codebooks=codebooks)
+        counts = at_most(header, kbps=kbps, codebooks=codebooks)
         low, high = sample_range(reader, start, duration)
         codec = _codec(header, load, force=force_model)
         rate = output.sample_rate(header.original_sample_rate)

@@ -27,7 +27,7 @@ def peel(
     began = time.perf_counter()
     with opened(src) as reader:
         header = reader.header
-        counts = at_most(header.spec, header.channels, header.stream_codebooks, kbps=kbps, codebooks=codebooks)
+        counts = at_most(header, kbps=kbps, codebooks=codebooks)
         fewer = replace(header, stream_codebooks=counts)
         with created(src, dst, force=force) as out:
             writer = Writer(out, fewer)

@@ -578,6 +578,18 @@ def test_a_part_of_windows_is_that_part_of_the_whole(folder: Path) -> None:
             assert len(part) == min(round(0.3 * rate), len(whole) - first)
 
 
+def test_windows_can_be_cut(folder: Path) -> None:
+    whole = write("song.nac", converted((DATA / "windows-16khz.dac").read_bytes())[0])
+    nac.cut(whole, "part.nac", start=1.6, duration=0.1)
+    nac.peel(whole, "lower.nac", kbps=2)
+    assert nac.info("part.nac").bytes < nac.info(whole).bytes
+    assert nac.info("lower.nac").codebooks == [2, 2]
+    with narrow_codecs() as codecs:
+        part, _ = nac.read("part.nac", load=lambda name: codecs["dac_16khz"])
+        wanted, _ = nac.read(whole, start=1.6, duration=0.1, load=lambda name: codecs["dac_16khz"])
+    assert np.array_equal(part, wanted)
+
+
 def test_windows_lie_where_they_were() -> None:
     """The middle of every window is what the codec makes of it alone, and they follow each other."""
     with narrow_codecs() as codecs:
