@@ -31,6 +31,7 @@ class Source:
     """Audio to be read: ``samples`` per channel (None: not known before the end), ``blocks`` of them.
 
     ``peak``: the largest absolute sample, where it can lie above full scale and could be found beforehand.
+    ``live``: it comes through a pipe, so that what is there should be used before the next arrives.
     """
 
     sample_rate: int
@@ -39,6 +40,7 @@ class Source:
     sample_format: SampleFormat
     blocks: Iterator[Samples]
     peak: float = 1.0
+    live: bool = False
 
 
 class Blocks(Protocol):
@@ -137,7 +139,7 @@ def open_source(file: Path | BinaryIO) -> Iterator[Source]:
             except WavUnsupported as other:
                 file = stack.enter_context(_spooled(other.taken, file))
             else:
-                yield _source(blocks)
+                yield replace(_source(blocks), live=True)
                 return
         blocks = _open(file)
         stack.callback(lambda: blocks.close())

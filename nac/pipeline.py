@@ -166,12 +166,13 @@ def _chunk(header: Header, first: int, frames: int, angle: int, codes: list[Code
 def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[Piece]:
     """The signal at the codec's rate, cut at the borders of chunks.
 
-    A chunk of several streams comes as a whole, when it is known which are silent and how a pair is turned.
+    A chunk of several streams comes as a whole, when it is known which are silent and how a pair is turned; and so
+    does one of a file, whose windows can then be computed side by side.
     """
     size, ramp = chunk_frames(spec), spec.sample_rate // 50
     several = len(header.stream_codebooks) > 1
     angle, previous, number, continues = stereo.MID_SIDE, None, 0, False
-    for block, ends in _cut(_resampled(source, spec, header), spec.start(size), whole=several):
+    for block, ends in _cut(_resampled(source, spec, header), spec.start(size), whole=several or not source.live):
         if header.stereo_pair:
             angle = stereo.principal_angle(block, angle)
             block = stereo.rotate(block, stereo.angles(previous, angle, len(block), ramp))

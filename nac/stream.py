@@ -50,6 +50,7 @@ class Windows(Generic[A]):
 
     ``apply(inputs, first, wanted)`` maps arrays [..., n * in_units[i]] of n frames, of which the first is number
     ``first``, to arrays [..., n * out_units[j]]; those outside the frames ``wanted`` are not looked at.
+    ``run`` does the work of several windows, none of which depends on another.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class Windows(Generic[A]):
         *,
         origin: int,
         start: int,
+        run: Callable[[list[Callable[[], tuple[A, ...]]]], list[tuple[A, ...]]],
     ) -> None:
-        self._apply, self._plan = apply, plan
+        self._apply, self._plan, self._run = apply, plan, run
         self._in_units, self._out_units = in_units, out_units
         self._origin = origin
         self._next = start  # next frame to give
@@ -79,30 +81,29 @@ class Windows(Generic[A]):
         if self._held is not None:
             inputs = tuple(join(pair) for pair in zip(self._held, inputs, strict=True))
         self._held = inputs
-        given = []
+        jobs = []
         while (self._next // self._plan.window + 1) * self._plan.window + self._plan.right <= self.end:
-            given.append(self._run(inputs))
+            jobs.append(self._job(inputs))
         self._forget(inputs)
-        return given
+        return self._run(jobs)
 
     def flush(self) -> list[tuple[A, ...]]:
         """Give the windows up to the last frame taken."""
-        given = []
+        jobs = []
         while self._held is not None and self._next < self.end:
-            given.append(self._run(self._held))
-        return given
+            jobs.append(self._job(self._held))
+        return self._run(jobs)
 
-    def _run(self, inputs: tuple[A, ...]) -> tuple[A, ...]:
-        """Compute the window that holds the next frame."""
+    def _job(self, inputs: tuple[A, ...]) -> Callable[[], tuple[A, ...]]:
+        """What computes the window that holds the next frame, and those after it in turn."""
         plan, base = self._plan, self._next // self._plan.window * self._plan.window
         low = max(base - plan.left, self._origin)
         high = min(base + plan.window + plan.right, self.end)
-        stop = min(base + plan.window, self.end)
+        start, stop = self._next, min(base + plan.window, self.end)
         window = self._slice(inputs, self._in_units, low - self._first, high - self._first)
-        outputs = self._apply(window, low, range(max(base, self._origin), stop))
-        given = self._slice(outputs, self._out_units, self._next - low, stop - low)
+        wanted = range(max(base, self._origin), stop)
         self._next = stop
-        return given
+        return lambda: self._slice(self._apply(window, low, wanted), self._out_units, start - low, stop - low)
 
     def _forget(self, inputs: tuple[A, ...]) -> None:
         """Drop the input that no later window takes."""
@@ -176,6 +177,7 @@ class WindowedEncoder(Generic[A]):
             self._out_units,
             origin=origin,
             start=origin,
+            run=codec.run,
         )
         self._rest: A | None = None  # samples that do not fill a frame yet
         self._batch = 1
@@ -184,25 +186,23 @@ class WindowedEncoder(Generic[A]):
         codec, unit = self._codec, self._codec.spec.frame_samples
         codec._check_audio(audio)
         self._batch = cast(Any, audio).shape[0]
-        with codec.inference():
-            audio = codec.array(audio, np.float32)
-            if self._rest is not None:
-                audio = join([self._rest, audio])
-            whole = length(audio) // unit * unit
-            self._rest = cut(audio, whole)
-            return self._codes(self._windows.push((cut(audio, 0, whole),)) if whole else [])
+        audio = codec.array(audio, np.float32)
+        if self._rest is not None:
+            audio = join([self._rest, audio])
+        whole = length(audio) // unit * unit
+        self._rest = cut(audio, whole)
+        return self._codes(self._windows.push((cut(audio, 0, whole),)) if whole else [])
 
     def flush(self) -> Codes[A]:
         spec, given = self._codec.spec, []
         rest = 0 if self._rest is None else length(self._rest)
         taken = (self._windows.end - self._origin) * spec.frame_samples + rest
         missing = -taken % (spec.frame_samples * spec.frame_multiple)
-        with self._codec.inference():
-            if self._rest is not None and rest + missing:
-                zeros = self._codec.array(np.zeros((self._batch, spec.channels, missing)), np.float32)
-                given = self._windows.push((join([self._rest, zeros]),))
-                self._rest = None
-            return self._codes(given + self._windows.flush())
+        if self._rest is not None and rest + missing:
+            zeros = self._codec.array(np.zeros((self._batch, spec.channels, missing)), np.float32)
+            given = self._windows.push((join([self._rest, zeros]),))
+            self._rest = None
+        return self._codes(given + self._windows.flush())
 
     def _codes(self, given: list[tuple[A, ...]]) -> Codes[A]:
         if not given:
@@ -230,14 +230,13 @@ class WindowedDecoder(Generic[A]):
                 (spec.frame_samples,),
                 origin=self._origin,
                 start=self._start,
+                run=self._codec.run,
             )
-        with self._codec.inference():
-            arrays = tuple(self._codec.array(array, np.int64) for array in codes.arrays)
-            return self._audio(self._windows.push(arrays))
+        arrays = tuple(self._codec.array(array, np.int64) for array in codes.arrays)
+        return self._audio(self._windows.push(arrays))
 
     def flush(self) -> A:
-        with self._codec.inference():
-            return self._audio([] if self._windows is None else self._windows.flush())
+        return self._audio([] if self._windows is None else self._windows.flush())
 
     def _audio(self, given: list[tuple[A, ...]]) -> A:
         if not given:

@@ -12,15 +12,17 @@ torch, so that specifications can be read, and codecs of the second kind run, wi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeVar
 
+from nac import workers
 from nac.errors import ModelError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = npt.NDArray[Any]
+R = TypeVar("R")
 A = TypeVar("A", default="Tensor")
 """What a codec computes with: tensors or numpy arrays."""
 
@@ -215,17 +218,44 @@ class Codec(ABC, Generic[A]):
         import torch
 
         dtype = torch.float32 if kind is np.float32 else torch.int64
-        return cast(A, torch.as_tensor(values, dtype=dtype, device=self.device))
+        return cast(A, torch.as_tensor(values, dtype=dtype, device=self.device).detach())
 
     def numpy(self, array: A) -> Array:
         """What this codec gave, as a numpy array."""
         return cast("Tensor", array).cpu().numpy()
 
-    def inference(self) -> AbstractContextManager[object]:
-        """What to compute within: here nothing is prepared for gradients."""
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """What to compute within: no gradients, and on the processor one thread, whatever there are besides.
+
+        Sums over several threads are rounded otherwise; :mod:`nac.workers` makes use of the other cores.
+        """
         import torch
 
-        return torch.inference_mode()
+        threads = torch.get_num_threads()
+        if self.device.type == "cpu" and threads > 1:
+            torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+
+    def run(self, jobs: Sequence[Callable[[], R]]) -> list[R]:
+        """Do pieces of work that do not depend on each other."""
+
+        def within(job: Callable[[], R]) -> R:
+            with self.inference():
+                return job()
+
+        whole = [partial(within, job) for job in jobs]
+        return [job() for job in whole] if self.on_gpu else workers.each(whole)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU, which does everything in turn."""
+        return self.device.type != "cpu"
 
     def _check_audio(self, audio: A) -> None:
         shape = list(cast(Any, audio).shape)

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -360,8 +360,14 @@ class MdctCodec(WindowedCodec[Array]):
     def numpy(self, array: Array) -> Array:
         return array
 
-    def inference(self) -> AbstractContextManager[object]:
-        return _ONE_THREAD
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        with _ONE_THREAD:
+            yield
+
+    @property
+    def on_gpu(self) -> bool:
+        return False
 
 
 def read(spec: CodecSpec, path: Path) -> dict[str, Any]:
