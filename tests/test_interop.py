@@ -215,6 +215,13 @@ def test_what_is_lost_is_told() -> None:
     assert result.notes == ("2 tags", "the sample rate of 44100 Hz")
 
 
+def test_other_weights_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = as_nac(recording("encodec_24khz", 100, fingerprint="0123456789abcdef"))
+    assert converted(made, "ecdc")[1].notes == ("the weights (0123456789abcdef)",)
+    monkeypatch.setattr(cache, "fingerprint", lambda name: "0123456789abcdef")
+    assert converted(made, "ecdc")[1].notes == ()
+
+
 def test_a_start_within_a_frame_is_told() -> None:
     made = recording("encodec_24khz", 100, samples=31_900, start=100)
     data, result = converted(as_nac(made), "ecdc")
@@ -571,7 +578,7 @@ def test_a_part_of_windows_is_that_part_of_the_whole(folder: Path) -> None:
         whole, rate = nac.read("song.nac", load=lambda name: codec)
         assert whole.shape == (46305, 2)
         assert rate == 22050
-        for start in (0.2, 1.0, 2.0):
+        for start in (0.2, 2.0):
             part, _ = nac.read("song.nac", start=start, duration=0.3, load=lambda name: codec)
             first = round(start * rate)
             np.testing.assert_allclose(part, whole[first : first + len(part)], atol=2e-5)

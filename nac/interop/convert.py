@@ -13,7 +13,7 @@ from nac.container import Reader
 from nac.container.header import SIGNATURE, UNKNOWN_WEIGHTS
 from nac.errors import FormatError, NacError
 from nac.interop import dac, ecdc, lyra
-from nac.interop.recording import Recording, from_nac, to_nac
+from nac.interop.recording import Recording, from_nac, published_weights, to_nac
 from nac.output import PathOrFile, Result, created, name_of
 
 FORMATS = {"ecdc": ecdc, "dac": dac, "lyra": lyra}
@@ -67,6 +67,8 @@ def convert(
             notes = recording.notes
         else:
             notes = FORMATS[target].write(recording, out)
+            if recording.header.fingerprint not in (UNKNOWN_WEIGHTS, published_weights(recording.header.model)):
+                notes.append(f"the weights ({recording.header.fingerprint})")
         size = out.tell()
     header = recording.header
     return Converted(

@@ -2,7 +2,9 @@
 
 Read off the `descript-audio-codec` package 1.0.0 (model/base.py). A recording longer than the encoder's window
 (5 s unless told otherwise) is coded window by window without padding. The decoder gives somewhat less of each
-than its frames hold, and joins these pieces. In a .nac file such windows are segments.
+than its frames hold, and joins these pieces. In a .nac file such windows are segments. They decode to what the
+package makes of them within 1e-4, but for up to 500 samples on either side of a join, which its decoder without
+padding and ours with it make differently.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def header_for(
     """
     return Header(
         model=spec.name,
-        fingerprint=_fingerprint(spec.name),
+        fingerprint=published_weights(spec.name),
         sample_rate=spec.sample_rate,
         frame_samples=spec.frame_samples,
         codebooks=spec.codebooks,
@@ -80,8 +80,8 @@ def header_for(
     )
 
 
-def _fingerprint(model: str) -> str:
-    """Of the official weights: as published, or as they were when last loaded here, or unknown."""
+def published_weights(model: str) -> str:
+    """Fingerprint of the official weights: as it is known, or as it was when last loaded here, or unknown."""
     return MODELS[model].fingerprint or cache.fingerprint(model) or UNKNOWN_WEIGHTS
 
 

@@ -13,6 +13,7 @@ from nac.check import save
 from nac.container import Chunk, Reader, Recovery, Writer, header, records, verify
 from nac.container.fields import Fields
 from nac.errors import FormatError, NacError
+from nac.interop.convert import FORMATS, convert
 from nac.nacfile import NacFile
 
 ROOT = Path(__file__).parents[2]
@@ -171,6 +172,27 @@ def codes(data: bytes) -> None:
         _refusing(lambda: NacFile(io.BytesIO(data)).info())
 
 
+def foreign(data: bytes) -> None:
+    """Files of other codecs become whole .nac files, which can become them again."""
+    out = io.BytesIO()
+    try:
+        made = convert(io.BytesIO(data), out, format="nac")
+    except NacError:
+        return
+    verify(io.BytesIO(out.getvalue()))
+    again = io.BytesIO()
+    convert(io.BytesIO(out.getvalue()), again, format=made.format)
+    model = made.model if made.format == "dac" else None
+    convert(io.BytesIO(again.getvalue()), io.BytesIO(), model=model)
+
+
+def to_foreign(data: bytes) -> None:
+    """Any .nac file to other formats; past the checksums."""
+    with _unchecked():
+        for name in FORMATS:
+            _refusing(lambda name=name: convert(io.BytesIO(data), io.BytesIO(), format=name))
+
+
 def _refusing(action: Callable[[], object]) -> None:
     with suppress(NacError):
         action()
@@ -184,6 +206,20 @@ def _bodies(kind: int) -> Iterator[tuple[header.Header, bytes]]:
             while (record := source.record()).type != records.END:
                 if record.type == kind:
                     yield head, record.body
+
+
+@cache
+def foreign_files() -> list[bytes]:
+    """Those that the reference packages wrote."""
+    return [path.read_bytes() for path in sorted((ROOT / "tests/data/interop").glob("*.[ed]*c"))]
+
+
+@cache
+def _converted() -> list[bytes]:
+    made = [io.BytesIO() for _ in foreign_files()]
+    for data, out in zip(foreign_files(), made, strict=True):
+        convert(io.BytesIO(data), out)
+    return [out.getvalue() for out in made]
 
 
 def _chunk_seeds() -> list[bytes]:
@@ -202,5 +238,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "peel": (peel, vectors),
     "recover": (recover, vectors),
     "codes": (codes, vectors),
+    "foreign": (foreign, foreign_files),
+    "to_foreign": (to_foreign, _converted),
 }
 """What is fuzzed, and what to begin with."""
