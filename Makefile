@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check venv clean
+.PHONY: demo test check man venv clean
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
@@ -16,6 +16,10 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+man: venv
+	$(BIN)/python docs/man_pages.py man/man1
+	@echo "Read them with: man -M man nac-compress"
+
 venv: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -25,4 +29,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info
+	rm -rf $(VENV) build dist demo man *.egg-info

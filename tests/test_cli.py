@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from toy_command import ROOT, nac, run, wav
 
-from nac import DamageError, read_codes
+from nac import DamageError, models, read_codes
 
 PEEL = ["peel", "song.nac", "-k", "1000", "-o", "peeled.nac", "-q"]
 pytestmark = pytest.mark.usefixtures("toy")
@@ -344,3 +344,12 @@ def test_models_list() -> None:
     assert json.loads(nac("models", "--json").stdout)["name"] == "toy"
     assert json.loads(nac("models", "list", "--json").stdout)["name"] == "toy"
     assert "did you mean toy?" in nac("models", "list", "tyo", code=1).stderr
+
+
+def test_a_download_names_the_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+    wav("song.wav")
+    monkeypatch.setattr(models, "present", list)
+    told = nac("compress", "song.wav", "-m", "toy").stderr
+    assert "toy: its weights are not here yet, downloading them (licence: none)" in told
+    monkeypatch.setattr(models, "download", lambda name, **_: Path("cache/toy"))
+    assert nac("models", "download", "toy").stdout == "toy: cache/toy (licence: none)\n"

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nac import batch
-from nac.commands.options import FORCE, JSON, QUIET, path
+from nac.commands.options import FORCE, JSON, QUIET, ModelName, path
 from nac.commands.running import plan, run, source, target
 
 
@@ -22,7 +22,7 @@ from nac.commands.running import plan, run, source, target
     type=click.Choice(["nac", "npz", "npy", "safetensors"]),
     help="Of the output; else its ending tells.",
 )
-@click.option("-m", "--model", help="Whose codes an array is that does not say.")
+@click.option("-m", "--model", type=ModelName(), help="Whose codes an array is that does not say.")
 @FORCE
 @JSON
 @QUIET

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from nac import report
-from nac.commands.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, Time, path
+from nac.commands.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, path
 from nac.commands.running import loader, or_exit, reason
 from nac.errors import NacError
 
@@ -35,6 +36,9 @@ class Several(click.ParamType[tuple[Any, ...]]):
         parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
         return tuple(dict.fromkeys(self._of.convert(part, param, ctx) for part in parts))
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self._of.shell_complete(ctx, param, incomplete)
+
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=path(exists=True))
@@ -44,7 +48,7 @@ class Several(click.ParamType[tuple[Any, ...]]):
 @click.option(
     "-m",
     "--models",
-    type=Several(click.STRING, "A,B"),
+    type=Several(ModelName(), "A,B"),
     help="Names from `nac models`. [default: all that are on this machine]",
 )
 @click.option(

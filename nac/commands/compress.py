@@ -24,6 +24,7 @@ from nac.commands.options import (
     REVISION,
     SKIP,
     WEIGHTS,
+    ModelName,
     one_of,
 )
 from nac.commands.running import loader, plan, run, source, target
@@ -33,7 +34,9 @@ from nac.errors import ModelError
 @click.command()
 @INPUTS
 @OUT
-@click.option("-m", "--model", default="auto", show_default=True, help="A name from `nac models`.")
+@click.option(
+    "-m", "--model", type=ModelName(), default="auto", show_default=True, help="A name from `nac models`."
+)
 @RATE
 @COUNT
 @click.option("--mono", is_flag=True, help="Mix down to one channel.")

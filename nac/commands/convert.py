@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nac import batch, report
-from nac.commands.options import FORCE, JSON, QUIET, path
+from nac.commands.options import FORCE, JSON, QUIET, ModelName, path
 from nac.commands.running import plan, run, source, target
 
 
@@ -19,7 +19,7 @@ from nac.commands.running import plan, run, source, target
 @click.option(
     "--format", "form", type=click.Choice(["nac", "ecdc", "dac", "lyra"]), help="Of OUT; else its ending tells."
 )
-@click.option("-m", "--model", help="The model that made a .dac file, which does not say.")
+@click.option("-m", "--model", type=ModelName(), help="The model that made a .dac file, which does not say.")
 @click.option("-k", "--kbps", type=float, help="The bitrate of a .lyra file, which does not say: 3.2, 6 or 9.2.")
 @click.option(
     "--lm", type=path(exists=True), help="Weights of EnCodec's language model, for .ecdc files coded with it."

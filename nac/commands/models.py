@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from nac import report
-from nac.commands.options import JSON, REVISION
+from nac.commands.options import JSON, REVISION, ModelName
 from nac.commands.running import each, or_exit
 
 
@@ -24,8 +24,8 @@ def models(context: click.Context, as_json: bool) -> None:
         raise click.UsageError("--json goes behind the command")
 
 
-NAMES = click.argument("names", nargs=-1, required=True)
-SOME_NAMES = click.argument("names", nargs=-1)
+NAMES = click.argument("names", nargs=-1, required=True, type=ModelName())
+SOME_NAMES = click.argument("names", nargs=-1, type=ModelName())
 
 
 @models.command("list")
@@ -55,7 +55,9 @@ def models_download(names: tuple[str, ...], revision: str | None, as_json: bool)
 
     def one(name: str) -> None:
         path = str(table.download(name, revision=revision, progress=sys.stderr.isatty()))
-        report.out(json.dumps({"model": name, "path": path}) if as_json else f"{name}: {path}")
+        licence = table.find(name).licence
+        row = {"model": name, "path": path, "licence": licence}
+        report.out(json.dumps(row) if as_json else f"{name}: {path} (licence: {licence})")
 
     each(names, one, as_json)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 KBPS = click.FloatRange(min=0, min_open=True)
 
@@ -41,6 +42,22 @@ class Device(click.ParamType[str]):
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
             self.fail(f"there is no device {value!r}; it is auto, cpu, cuda or cuda:N", param, ctx)
         return str(value)
+
+
+class ModelName(click.ParamType[str]):
+    """A model's name, which the shell can complete. Whether there is one is told where it is looked up."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from nac.catalog import MODELS
+
+        # After the last comma, where several are wanted.
+        before, comma, begun = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + name) for name in MODELS if name.startswith(begun)]
 
 
 def path(**options: Any) -> click.Path:

@@ -105,6 +105,9 @@ def loader(
                 except NacError as error:
                     raise Stop(str(error)) from None
                 try:
+                    if download and progress and weights is None and name not in table.present():
+                        licence = table.find(name).licence
+                        report.note(f"{name}: its weights are not here yet, downloading them (licence: {licence})")
                     loaded[name] = table.load(
                         name,
                         weights=weights,
