@@ -21,6 +21,7 @@ import numpy as np
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
 from nac.resample import Samples
+from nac.tags import Tags, kept, read_tags, write_tags
 from nac.wav import WavInput, WavOutput, WavUnsupported, cut_off, missing_bytes, to_int16
 
 BLOCK = 1 << 15  # samples per channel read at a time
@@ -32,6 +33,7 @@ class Source:
 
     ``peak``: the largest absolute sample, where it can lie above full scale and could be found beforehand.
     ``live``: it comes through a pipe, so that what is there should be used before the next arrives.
+    ``tags``: title, artist and so on.
     """
 
     sample_rate: int
@@ -41,6 +43,7 @@ class Source:
     blocks: Iterator[Samples]
     peak: float = 1.0
     live: bool = False
+    tags: Tags = ()
 
 
 class Blocks(Protocol):
@@ -50,6 +53,8 @@ class Blocks(Protocol):
     channels: int
     samples: int | None
     sample_format: SampleFormat
+    tags: Tags
+    """What it finds of them by itself."""
 
     def read(self) -> Samples:
         """The next block [n, channels]; n = 0 at the end."""
@@ -72,6 +77,7 @@ class SoundFileInput:
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
         self.sample_format = _FORMATS.get(self._file.subtype, SampleFormat.LOSSY)
         self.samples: int | None = self._file.frames
+        self.tags = kept(self._file.copy_metadata().items())
 
     def read(self) -> Samples:
         import soundfile
@@ -103,6 +109,7 @@ class FFmpegInput:
             self.sample_rate, self.channels = int(stream.rate or 0), int(stream.channels or 0)
             if not self.sample_rate or not self.channels:
                 raise AudioError("audio without a sample rate or channels")
+            self.tags = kept(self._container.metadata.items())
             self._frames = self._container.decode(stream)
             self._resampler = av.AudioResampler(format="flt", layout=stream.layout, rate=stream.rate)
         except (av.FFmpegError, ValueError) as error:
@@ -141,9 +148,10 @@ def open_source(file: Path | BinaryIO) -> Iterator[Source]:
             else:
                 yield replace(_source(blocks), live=True)
                 return
+        tags = read_tags(file) if not isinstance(file, Path) or file.is_file() else ()
         blocks = _open(file)
         stack.callback(lambda: blocks.close())
-        source = _source(blocks)
+        source = replace(_source(blocks), tags=tags or blocks.tags)
         if source.sample_format in (SampleFormat.F32, SampleFormat.F64, SampleFormat.LOSSY):
             # Such samples may lie above full scale, and their announced number may be an estimate: look first.
             samples, peak = _scan(source.blocks)
@@ -200,7 +208,14 @@ _SIGNATURES = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"ID3", b"FORM", b"c
 
 
 def _source(blocks: Blocks) -> Source:
-    return Source(blocks.sample_rate, blocks.channels, blocks.samples, blocks.sample_format, _finite(blocks))
+    return Source(
+        blocks.sample_rate,
+        blocks.channels,
+        blocks.samples,
+        blocks.sample_format,
+        _finite(blocks),
+        tags=blocks.tags,
+    )
 
 
 def _finite(blocks: Blocks) -> Iterator[Samples]:
@@ -358,13 +373,19 @@ class Guard:
 
 @contextmanager
 def open_sink(
-    file: BinaryIO, output: OutputFormat, sample_rate: int, channels: int, samples: int | None
+    file: BinaryIO, output: OutputFormat, sample_rate: int, channels: int, samples: int | None, tags: Tags = ()
 ) -> Iterator[Sink]:
-    """Write audio to a file, a pipe or a file-like object; ``samples`` per channel, if known beforehand."""
+    """Write audio to a file, a pipe or a file-like object; ``samples`` per channel, if known beforehand.
+
+    ``tags`` are left out where WAV goes to a pipe, since there they come last and need its beginning changed.
+    """
     if output.format == "WAV":
         wav = WavOutput(file, sample_rate, channels, samples)
         yield wav
         wav.close()
+        if tags and file.readable() and _seekable(file):
+            write_tags(file, output.name, tags)
+            file.seek(0, os.SEEK_END)
         return
     with ExitStack() as stack:
         target = file if _seekable(file) else stack.enter_context(tempfile.TemporaryFile(prefix="nac-"))
@@ -373,6 +394,8 @@ def open_sink(
             yield sink
         finally:
             sink.close()
+        if tags and target.readable():
+            write_tags(target, output.name, tags)
         if target is file:
             target.seek(0, os.SEEK_END)  # libsndfile leaves it where it last mended the header
         else:

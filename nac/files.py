@@ -162,7 +162,7 @@ def decompress(
         known = None if high is None else _at_rate(high - low, header, rate)
         with created(src, dst, force=force) as out:
             _check_readable(out, verify)
-            with open_sink(out, output, rate, header.channels, known) as sink:
+            with open_sink(out, output, rate, header.channels, known, header.tags) as sink:
                 for block in blocks:
                     # A gain below 1 was there so that nothing clips, and stays.
                     sink.write(block / np.float32(header.gain) if header.gain > 1 else block)

@@ -217,9 +217,17 @@ class NacFile:
             bytes=size,
             chunks=len(self),
             coding="packed",
-            tags=dict(header.tags),
+            tags=_joined(header.tags),
             complete=self.complete,
         )
+
+
+def _joined(tags: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Tags by their keys; values of one key are joined."""
+    found: dict[str, str] = {}
+    for key, value in tags:
+        found[key] = f"{found[key]}; {value}" if key in found else value
+    return found
 
 
 def is_nac(path: Path) -> bool:

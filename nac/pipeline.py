@@ -25,9 +25,7 @@ from nac.errors import ModelError
 from nac.resample import Resampler, Samples
 
 
-def make_header(
-    source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mono: bool, tags: tuple[tuple[str, str], ...] = ()
-) -> Header:
+def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mono: bool) -> Header:
     """The header of a file made from a source with so many codebooks in each stream."""
     channels = 1 if mono else source.channels
     return Header(
@@ -46,7 +44,7 @@ def make_header(
         gain=float(np.nextafter(np.float32(1 / source.peak), np.float32(0))) if source.peak > 1 else 1.0,
         segment=spec.segment,
         has_scale=spec.has_scale,
-        tags=tags,
+        tags=source.tags,
     )
 
 

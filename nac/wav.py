@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
 from nac.resample import Samples
+from nac.tags import Tags, info_list, kept
 
 _BLOCK = 1 << 15
 _UNKNOWN = 0x7FFFF000  # writers that cannot seek announce a data length from here up, or 0
@@ -44,6 +45,7 @@ class WavInput:
         if start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
             raise WavUnsupported(self._taken)
         form, long_size, size = b"", None, 0
+        self.tags: Tags = ()
         while True:
             name, size = struct.unpack("<4sI", self._take(8))
             if name == b"data":
@@ -53,6 +55,8 @@ class WavInput:
             body = self._take(size + size % 2)
             if name == b"fmt ":
                 form = body
+            elif name == b"LIST":
+                self.tags += kept(info_list(body))
             elif name == b"ds64" and len(body) >= 16:
                 long_size = struct.unpack_from("<Q", body, 8)[0]
         if len(form) < 16:

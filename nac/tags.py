@@ -1,0 +1,270 @@
+"""Titles, artists and other text tags of audio files, read and written with mutagen.
+
+Tags are pairs of a key, in lower case as Vorbis comments name it (title, artist, album, date, comment), and a
+value; a key may come more than once. Pictures are left out, and so is what tells of the file that was read (its
+encoder). Nothing that a file holds makes reading fail: what cannot be read is warned of and left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nac.errors import AudioError
+
+Tags = tuple[tuple[str, str], ...]
+MOST = 256
+"""Tags that are kept of a file."""
+LONGEST = 1 << 16
+"""Bytes that they take together."""
+
+log = logging.getLogger("nac")
+
+_ID3 = {
+    "title": "TIT2",
+    "artist": "TPE1",
+    "album": "TALB",
+    "albumartist": "TPE2",
+    "date": "TDRC",
+    "originaldate": "TDOR",
+    "genre": "TCON",
+    "tracknumber": "TRCK",
+    "discnumber": "TPOS",
+    "composer": "TCOM",
+    "lyricist": "TEXT",
+    "conductor": "TPE3",
+    "copyright": "TCOP",
+    "organization": "TPUB",
+    "grouping": "TIT1",
+    "subtitle": "TIT3",
+    "language": "TLAN",
+    "mood": "TMOO",
+    "bpm": "TBPM",
+    "isrc": "TSRC",
+    "encodedby": "TENC",
+}
+_FROM_ID3 = {"COMM": "comment", "USLT": "lyrics"} | {frame: key for key, frame in _ID3.items()}
+_MP4 = {
+    "\xa9nam": "title",
+    "\xa9ART": "artist",
+    "\xa9alb": "album",
+    "aART": "albumartist",
+    "\xa9day": "date",
+    "\xa9cmt": "comment",
+    "\xa9gen": "genre",
+    "\xa9wrt": "composer",
+    "\xa9grp": "grouping",
+    "\xa9lyr": "lyrics",
+    "cprt": "copyright",
+    "desc": "description",
+    "trkn": "tracknumber",
+    "disk": "discnumber",
+    "tmpo": "bpm",
+}
+INFO = {
+    b"INAM": "title",
+    b"IART": "artist",
+    b"IPRD": "album",
+    b"ICRD": "date",
+    b"ICMT": "comment",
+    b"IGNR": "genre",
+    b"ITRK": "tracknumber",
+    b"ICOP": "copyright",
+}
+"""What the chunks of a WAV file's INFO list mean."""
+_OF_THE_FILE = {
+    *("encoder", "software", "tsse", "tlen", "tflt", "coverart", "coverartmime", "metadata_block_picture"),
+    *(
+        "duration",
+        "major_brand",
+        "minor_version",
+        "compatible_brands",
+        "creation_time",
+        "handler_name",
+        "vendor_id",
+    ),
+}
+_FREE = "----:com.apple.iTunes:"
+_DATE = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
+
+
+def read_tags(file: Path | BinaryIO) -> Tags:
+    """The tags of an audio file that can seek; none where it has none or they are broken."""
+    try:
+        with file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream:
+            return kept(_read(_Measured(stream)))
+    except Exception as error:  # mutagen meets broken tags with errors of any kind
+        log.warning("%s: its tags cannot be read: %s", file if isinstance(file, Path) else "-", error)
+        return ()
+
+
+class _Measured:
+    """A file of which no more is asked than it has, whatever the lengths in it claim."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = file.seek(0, 2)
+        self.seek, self.tell = file.seek, file.tell
+        file.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(min(size, max(0, self._size - self._file.tell())))
+
+
+def kept(pairs: Iterable[tuple[object, object]]) -> Tags:
+    """Of the tags found, those that a .nac file keeps: text, within the limits."""
+    found: list[tuple[str, str]] = []
+    size = 0
+    for key, value in pairs:
+        name = _clean(key).strip().lower()
+        text = _clean(value)
+        if not name or not text or name in _OF_THE_FILE or name.startswith("itun"):
+            continue
+        cost = len(name.encode()) + len(text.encode())
+        if len(found) == MOST or size + cost > LONGEST:
+            log.warning("the tag %.40s is left out: %d tags of %d bytes are kept at most", name, MOST, LONGEST)
+            continue
+        size += cost
+        found.append((name, text))
+    return tuple(found)
+
+
+def info_list(body: bytes) -> Iterator[tuple[str, str]]:
+    """The tags in a WAV file's LIST chunk."""
+    position = 4 if body.startswith(b"INFO") else len(body)
+    while position + 8 <= len(body):
+        name, size = body[position : position + 4], int.from_bytes(body[position + 4 : position + 8], "little")
+        if name in INFO:
+            yield INFO[name], body[position + 8 : position + 8 + size].split(b"\0")[0].decode("utf-8", "replace")
+        position += 8 + size + size % 2
+
+
+def _clean(value: object) -> str:
+    return str(value).replace("\0", " ").encode("utf-8", "replace").decode()
+
+
+def _read(file: _Measured) -> Iterator[tuple[object, object]]:
+    head = file.read(64)
+    file.seek(0)
+    if head.startswith((b"fLaC", b"OggS")):
+        kind = "FLAC" if head.startswith(b"fLaC") else "OggOpus" if b"OpusHead" in head else "OggVorbis"
+        comments = _open("OggFLAC" if b"\x7fFLAC" in head else kind, file).tags
+        for key, values in comments.as_dict().items() if comments else ():
+            yield from ((key, value) for value in values)
+    elif head[4:8] == b"ftyp":
+        yield from _of_mp4(_open("MP4", file).tags or {})
+    elif head.startswith((b"RIFF", b"FORM")):
+        kind = "WAVE" if head.startswith(b"RIFF") else "AIFF"
+        yield from _of_id3(_open(kind, file, known_frames=_text_frames()).tags or {})
+    elif head.startswith(b"ID3") or head[:1] == b"\xff":
+        from mutagen.id3 import ID3NoHeaderError
+
+        with suppress(ID3NoHeaderError):
+            yield from _of_id3(_open("ID3", file, known_frames=_text_frames()))
+
+
+_MODULES = {"MP3": "mp3", "FLAC": "flac", "MP4": "mp4", "WAVE": "wave", "AIFF": "aiff", "ID3": "id3"}
+
+
+def _open(kind: str, file: _Measured | BinaryIO, **options: Any) -> Any:
+    """A file as mutagen's class for its kind."""
+    return getattr(import_module(f"mutagen.{_MODULES.get(kind, kind.lower())}"), kind)(file, **options)
+
+
+def _text_frames() -> dict[str, Any]:
+    """The frames of an ID3 tag that hold text, and that are not compressed: those could be gigantic."""
+    from mutagen import id3
+
+    def from_data(cls: Any, header: Any, flags: int, data: bytes) -> Any:
+        compressed = id3.Frame.FLAG24_COMPRESS if header.version >= (2, 4, 0) else id3.Frame.FLAG23_COMPRESS
+        if flags & compressed:
+            raise NotImplementedError  # which leaves the frame out
+        return super(cls, cls)._fromData(header, flags, data)
+
+    wanted = (id3.TextFrame, id3.COMM, id3.USLT)
+    return {
+        # In version 2.2 there is no compression, and a frame's own class tells what it is in 2.4.
+        **{name: frame for name, frame in id3.Frames_2_2.items() if issubclass(frame, wanted)},
+        **{
+            name: type(name, (frame,), {"_fromData": classmethod(from_data)})
+            for name, frame in id3.Frames.items()
+            if issubclass(frame, wanted)
+        },
+    }
+
+
+def _of_id3(tags: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for frame in tags.values():
+        name = frame.FrameID
+        key = frame.desc if name == "TXXX" else _FROM_ID3.get(name, name)
+        if name == "USLT":
+            yield key, frame.text
+        elif name != "COMM" or not frame.desc.startswith("iTun"):
+            yield from ((key, text) for text in (frame.genres if name == "TCON" else frame.text))
+
+
+def _of_mp4(tags: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for name, values in tags.items():
+        key = name[len(_FREE) :] if name.startswith(_FREE) else _MP4.get(name)
+        for value in values if key and isinstance(values, list) else ():
+            if isinstance(value, tuple):  # a number, and of how many
+                value = "/".join(str(number) for number in value if number)
+            yield key or "", bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def write_tags(file: BinaryIO, format: str, tags: Tags) -> None:
+    """Add tags to an audio file just written: wav, flac, ogg, opus or mp3. It must be readable and able to seek.
+
+    Raises AudioError, or OSError where the disk is full.
+    """
+    from mutagen import MutagenError
+
+    file.seek(0)
+    if file.read(4) == b"RF64":
+        log.warning("a WAV of 4 GB or more has no tags")
+        return
+    file.seek(0)
+    kinds = {"flac": "FLAC", "ogg": "OggVorbis", "opus": "OggOpus", "wav": "WAVE", "mp3": "MP3"}
+    try:
+        audio = _open(kinds[format], file)
+        if format in ("flac", "ogg", "opus"):
+            for key, values in _by_key(tags).items():
+                if re.fullmatch(r"[ -<>-}]+", key):
+                    audio[key] = values
+        else:
+            if audio.tags is None:
+                audio.add_tags()
+            for frame in _id3_frames(tags):
+                audio.tags.add(frame)
+        file.seek(0)
+        audio.save(file)
+    except MutagenError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise AudioError(f"its tags cannot be written: {error}") from None
+
+
+def _by_key(tags: Tags) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for key, value in tags:
+        values.setdefault(key, []).append(value)
+    return values
+
+
+def _id3_frames(tags: Tags) -> Iterator[Any]:
+    id3: Any = import_module("mutagen.id3")
+    for key, values in _by_key(tags).items():
+        name = _ID3.get(key, "TXXX")
+        if key == "comment":
+            yield id3.COMM(encoding=3, lang="XXX", desc="", text=values)
+        elif key == "lyrics":
+            yield id3.USLT(encoding=3, lang="XXX", desc="", text="\n".join(values))
+        elif name == "TXXX" or (name in ("TDRC", "TDOR") and not all(map(_DATE.fullmatch, values))):
+            yield id3.TXXX(encoding=3, desc=key, text=values)
+        else:
+            yield id3.Frames[name](encoding=3, text=values)
