@@ -10,7 +10,7 @@ import sys
 import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
-from math import ceil, floor
+from math import ceil, floor, prod
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,17 @@ def test_what_the_unpadded_decoder_loses_follows_from_its_layers() -> None:
                 lost += 6 * dilation * scale
                 start += 3 * dilation * scale
         assert dac._LOST[frame] == (lost + 6, start + 3)
+
+
+def test_the_usual_windows_follow_from_the_encoders_layers() -> None:
+    for sample_rate, rates in ((16000, (2, 4, 5, 8)), (24000, (2, 4, 5, 8)), (44100, (2, 4, 8, 8))):
+        found = []
+        for seconds in (1, 5):
+            steps = ceil(seconds * sample_rate / prod(rates)) * prod(rates) - 6
+            for rate in rates:
+                steps = (steps - 6 * (1 + 3 + 9) - 2 * rate) // rate + 1
+            found.append(steps - 2)
+        assert dac._USUAL_WINDOWS[sample_rate] == tuple(found)
 
 
 # Lyra
@@ -288,6 +299,17 @@ def test_missing_sound_and_silence_are_refused() -> None:
         writer.finish(2000 * bool(chunks))
         with pytest.raises(NacError, match=told):
             converted(out.getvalue(), "dac")
+
+
+def test_a_dac_file_whose_model_cannot_be_told(folder: Path) -> None:
+    header = recording("dac_44khz", 1, samples=30).header
+    made = as_nac(Recording(header, [np.zeros((3, 1), np.uint16)]))
+    file, _ = converted(made, "dac")
+    with pytest.raises(
+        NacError, match="fits dac_44khz and dac_16khz and dac_44khz_16kbps and dac_24khz by its 1 fr"
+    ):
+        converted(file)
+    assert converted(file, model="dac_24khz")[1].model == "dac_24khz"
 
 
 def test_a_damaged_nac_file_gives_nothing(folder: Path) -> None:
@@ -595,6 +617,18 @@ def test_windows_can_be_cut(folder: Path) -> None:
         part, _ = nac.read("part.nac", load=lambda name: codecs["dac_16khz"])
         wanted, _ = nac.read(whole, start=1.6, duration=0.1, load=lambda name: codecs["dac_16khz"])
     assert np.array_equal(part, wanted)
+
+
+def test_cut_windows_are_a_dac_file(folder: Path) -> None:
+    whole = write("song.nac", converted((DATA / "windows-16khz.dac").read_bytes())[0])
+    nac.cut(whole, "part.nac", start=1.6, duration=0.1)
+    result = nac.convert("part.nac", "part.dac")
+    assert "first 0.263 s are not wanted" in " ".join(result.notes)
+    assert nac.convert("part.dac", "again.nac").model == "dac_16khz"
+    (left, right) = CODES["windows-16khz.dac/codes"]
+    kept = streams(Path("again.nac").read_bytes())
+    assert np.array_equal(kept[0], left[:, 4 * 34 : 6 * 34])
+    assert np.array_equal(kept[1], right[:, 4 * 34 : 6 * 34])
 
 
 def test_windows_lie_where_they_were() -> None:

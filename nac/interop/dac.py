@@ -13,6 +13,7 @@ import io
 import pickle
 import re
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import ceil, floor, log10
 from typing import Any, BinaryIO
 
@@ -47,6 +48,8 @@ _MODELS = sorted(
 _VERSION = "1.0.0"
 _LOST = {320: (5534, 2763), 512: (8342, 4171)}
 """Samples that the decoder without padding gives less, by the samples of a frame: in all, and at the start."""
+_USUAL_WINDOWS = {16000: (34, 234), 24000: (59, 359), 44100: (72, 416)}
+"""Frames that the encoder without padding makes of 1 s and of 5 s, the windows it takes unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def read(file: BinaryIO, model: str | None = None) -> Recording:
     )
     header = replace(header, gain=10 ** ((LOUDNESS - meta.loudness) / 20))
     if not meta.padded:
-        start = round(_LOST[spec.frame_samples][1] * meta.sample_rate / spec.sample_rate)
+        start = _start(spec, meta.sample_rate)
         header = replace(header, segment=_segment(spec, meta.window), start=start)
     held = _held(header, codes.shape[2])
     if held < meta.samples - ceil(meta.sample_rate / spec.sample_rate):
@@ -96,10 +99,8 @@ def check(header: Header) -> None:
 
 def write(recording: Recording, file: BinaryIO) -> list[str]:
     """Gives what the file could not say."""
+    recording = _needed_windows(recording) if recording.header.segment else from_first_frame(recording)
     header = recording.header
-    if header.segment is None:
-        recording = from_first_frame(recording)
-        header = recording.header
     lost = ["the model"]
     if header.gain == 1:  # else it is known by how much it was brought to the usual loudness
         lost.append(f"its loudness, which .nac does not know (it will play at {LOUDNESS:g} LUFS)")
@@ -117,6 +118,28 @@ def write(recording: Recording, file: BinaryIO) -> list[str]:
     }
     file.write(_npy(artifacts))
     return [*recording.notes, *lost]
+
+
+def _needed_windows(recording: Recording) -> Recording:
+    """Without windows that only a cut kept; beginning where the first one's decoding does."""
+    header = recording.header
+    assert header.segment
+    frames, stride = header.segment
+    ratio = Fraction(header.original_sample_rate, header.sample_rate)
+    lead = header.start - _start(header.spec, header.original_sample_rate)
+    if lead < 0:
+        raise NacError("begins before the first samples that a .dac file's windows give")
+    first = floor(lead / ratio / stride)
+    lead -= ceil(first * stride * ratio)
+    samples = recording.samples + lead
+    part = slice(first * frames, (first + ceil(samples / ratio / stride)) * frames)
+    header = replace(header, start=lead, samples=recording.samples)
+    return from_first_frame(replace(recording, header=header, codes=[codes[:, part] for codes in recording.codes]))
+
+
+def _start(spec: CodecSpec, sample_rate: int) -> int:
+    """Where the first window's decoding begins, in samples of the original rate."""
+    return round(_LOST[spec.frame_samples][1] * sample_rate / spec.sample_rate)
 
 
 def _npy(value: object) -> bytes:
@@ -175,7 +198,10 @@ def _codes(codes: NDArray[Any], meta: _Meta) -> CodeArray:
 
 
 def _spec(name: str | None, codebooks: int, frames: int, meta: _Meta) -> CodecSpec:
-    """The model: the one named, or of those that fit the length and the number of codebooks the smallest."""
+    """The model: the one named, or that fits the length, the windows and the number of codebooks.
+
+    Of two for the same rate the smaller is taken.
+    """
     if name is not None:
         spec = next((spec for spec in _MODELS if spec.name == name), None)
         if spec is None:
@@ -184,9 +210,13 @@ def _spec(name: str | None, codebooks: int, frames: int, meta: _Meta) -> CodecSp
             raise NacError(f"has {codebooks} codebooks; {name} has {len(spec.codebooks)}")
         return spec
     fitting = [spec for spec in _MODELS if codebooks <= len(spec.codebooks) and _fits(spec, frames, meta)]
-    if not fitting:
-        raise NacError(f"fits no DAC model by its {frames} frames and {meta.samples} samples: name one with -m")
-    return fitting[0]
+    whole = [spec for spec in fitting if codebooks == len(spec.codebooks)]
+    usual = [spec for spec in fitting if meta.window in _USUAL_WINDOWS[spec.sample_rate]]
+    for choice in (whole, usual, fitting):
+        if len({spec.sample_rate for spec in choice}) == 1:
+            return choice[0]
+    names = " and ".join(spec.name for spec in fitting) or "no DAC model"
+    raise NacError(f"fits {names} by its {frames} frames and {meta.samples} samples: name the model with -m")
 
 
 def _fits(spec: CodecSpec, frames: int, meta: _Meta) -> bool:
