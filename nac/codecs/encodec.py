@@ -107,8 +107,7 @@ class Up:
         bias = weights.take(f"{name}.conv.bias", outer)
         self._norm = None if causal else Norm(weights, name, outer)
         self._stride = stride
-        # The causal one takes the last step of the piece before, the other gives all that the kernel reaches.
-        self._conv = Transposed(weight, bias, pad=(1, 0)) if causal else Transposed(weight, bias, short=-stride)
+        self._conv = Transposed(weight, bias)
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
         length = x.shape[1] * self._stride

@@ -32,6 +32,7 @@ from nac.codecs.layers import (
     each,
     residual_units,
     snake,
+    tile_of,
     to_audio,
     up,
 )
@@ -124,8 +125,11 @@ class Noise:
         self._stream = stream
 
     def __call__(self, x: Tensor, position: int) -> Tensor:
-        drawn = noise(position, x.shape[1], self._stream, x.device)
-        return x.addcmul_(x @ self._matrix, drawn[:, None])
+        drawn = noise(position, x.shape[1], self._stream, x.device)[:, None]
+        tile = x.shape[1] if x.is_cuda else tile_of(x.shape[2])
+        for part, some in zip(torch.split(x, tile, 1), torch.split(drawn, tile), strict=True):
+            part.addcmul_(part @ self._matrix, some)
+        return x
 
 
 class Block(NamedTuple):
