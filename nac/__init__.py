@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from nac.codecs.base import Codec, CodecSpec, Codes
     from nac.codecs.tensors import load
     from nac.cutting import cut
+    from nac.dataset import Dataset
     from nac.files import compress, decompress, read
     from nac.interop.convert import convert
     from nac.joining import cat
     from nac.nacfile import Info, NacFile, info, read_codes
     from nac.nacfile import NacFile as open
     from nac.output import Result
+    from nac.patterns import delay, flatten, undelay, unflatten
     from nac.peeling import peel
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "CodecSpec",
     "Codes",
     "DamageError",
+    "Dataset",
     "FormatError",
     "Info",
     "ModelError",
@@ -46,12 +49,16 @@ __all__ = [
     "convert",
     "cut",
     "decompress",
+    "delay",
+    "flatten",
     "info",
     "load",
     "open",
     "peel",
     "read",
     "read_codes",
+    "undelay",
+    "unflatten",
     "write_codes",
 ]
 
@@ -63,6 +70,11 @@ _HOMES = {
     "cat": "nac.joining",
     "compress": "nac.files",
     "cut": "nac.cutting",
+    "Dataset": "nac.dataset",
+    "delay": "nac.patterns",
+    "flatten": "nac.patterns",
+    "undelay": "nac.patterns",
+    "unflatten": "nac.patterns",
     "decompress": "nac.files",
     "read": "nac.files",
     "convert": "nac.interop.convert",

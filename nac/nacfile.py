@@ -153,18 +153,27 @@ class NacFile:
         codes, and where frames were lost, the value is -1.
         """
         check_stretch(start, duration)
+        header, spec = self.header, self.header.spec
+        low = spec.frame_at(round((start + self._offset) * header.sample_rate))
+        high = None
+        if duration is not None and duration < self.seconds:
+            high = spec.frames(round((start + duration + self._offset) * header.sample_rate))
+        return self.frame_codes(low, high, codebooks=codebooks)
+
+    def frame_codes(
+        self, low: int, high: int | None = None, *, codebooks: int | None = None
+    ) -> list[list[CodeArray]]:
+        """The same for the frames from number ``low`` up to ``high``, of those there are; numbers as in chunks."""
         if codebooks is not None:
             self.header.spec.check_codebooks(codebooks)
-        header, spec, index = self.header, self.header.spec, self._reader.index
-        end_frame = self._end_frame()
-        low = spec.frame_at(round((start + self._offset) * header.sample_rate))
-        high = end_frame
-        if duration is not None and duration < self.seconds:
-            last = round((start + duration + self._offset) * header.sample_rate)
-            high = min(end_frame, spec.frames(last))
-        if high == end_frame and self._reader.damage is not None:
-            raise self._reader.damage
-        low, high = min(low, end_frame), max(high, min(low, end_frame))
+        header, index = self.header, self._reader.index
+        # Only what reaches beyond its first frame needs the last chunk's end.
+        if high is None or not len(index) or high > index[len(index) - 1].first_frame:
+            end_frame = self._end_frame()
+            high = end_frame if high is None else min(high, end_frame)
+            if high == end_frame and self._reader.damage is not None:
+                raise self._reader.damage
+        low = min(low, high)
         counts = [min(count, codebooks or count) for count in header.stream_codebooks]
         out = [
             [np.full((high - low) * book.codes_per_frame, SILENT, np.int32) for book in header.codebooks[:count]]
@@ -175,6 +184,15 @@ class NacFile:
                 break
             self._copy(self.chunk(number), out, low, high)
         return out
+
+    @property
+    def frames(self) -> range:
+        """The numbers of the frames that hold the recording."""
+        header, spec = self.header, self.header.spec
+        end = -(-(header.start + self.samples) * header.sample_rate // header.original_sample_rate)
+        return range(
+            spec.frame_at(header.start * header.sample_rate // header.original_sample_rate), spec.frames(end)
+        )
 
     @property
     def _offset(self) -> float:
@@ -189,7 +207,9 @@ class NacFile:
 
     def _copy(self, chunk: Chunk, out: list[list[CodeArray]], low: int, high: int) -> None:
         """Put a chunk's part of the frames ``low`` to ``high`` where it belongs."""
-        first, last = max(low, chunk.first_frame), min(high, chunk.first_frame + chunk.frames)
+        first, last = max(low, chunk.first_frame), min(high, chunk.next_frame)
+        if first >= last:  # what is wanted begins where frames are missing
+            return
         for stream, arrays in enumerate(out):
             for array, codes, book in zip(
                 arrays, chunk.codes(self.header, stream, len(arrays)), self.header.codebooks, strict=False

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from nac.container.chunk import Chunk
+from nac.container.fields import Fields
 from nac.container.header import Header
 from nac.container.index import End, Entry, Index, find_end
 from nac.container.records import CHUNK, END, Record, Source
@@ -156,7 +157,7 @@ class Reader:
             pass
         index = Index()
         if record.type == CHUNK:
-            first = Entry(record.start, self._parse(record).first_frame)
+            first = Entry(record.start, Fields(record.body, "chunk").varint())
             index = Index.from_bytes(first, end.index)
         self._take_samples(end)
         return index

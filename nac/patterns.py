@@ -1,0 +1,93 @@
+"""Codes as the rows of tokens that language models of audio are trained on, and back.
+
+Each takes and gives numpy arrays or torch tensors of integers: one array [codebooks, frames], or where a frame has
+another number of codes in each codebook (SNAC) a list with an array [frames * codes_per_frame] for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+A = TypeVar("A", "np.ndarray[Any, Any]", "Tensor")
+
+
+def flatten(codes: A | Sequence[A]) -> A:
+    """All codes in one row [n]: in the order of time, and of those that begin together the coarser first.
+
+    With one code a frame in each codebook, that is frame by frame; with SNAC's 1, 2 and 4, each frame is a tree
+    taken depth first, as in Orpheus: 0, 1a, 2a, 2b, 1b, 2c, 2d.
+    """
+    books = list(cast("Sequence[A]", codes))
+    frames = min(len(book) for book in books)
+    units = [len(book) // frames if frames else 1 for book in books]
+    if any(len(book) != frames * unit for book, unit in zip(books, units, strict=True)):
+        raise ValueError(f"codebooks of {[len(book) for book in books]} codes are no whole frames")
+    joined = _concatenate([book.reshape(frames, unit) for book, unit in zip(books, units, strict=True)])
+    return cast(A, joined[:, _order(units)].reshape(-1))
+
+
+def unflatten(tokens: A, codes_per_frame: Sequence[int]) -> list[A]:
+    """The inverse of :func:`flatten`: an array [frames * codes_per_frame] for each codebook.
+
+    ``codes_per_frame``: (1, 1, 1, 1) for four codebooks of EnCodec or DAC, (1, 2, 4) for SNAC at 24 kHz.
+    """
+    order = _order(codes_per_frame)
+    if len(tokens) % len(order):
+        raise ValueError(f"{len(tokens)} tokens are no whole frames of {len(order)}")
+    joined = tokens.reshape(-1, len(order))[:, np.argsort(order).tolist()]
+    ends = np.cumsum(codes_per_frame).tolist()
+    return [joined[:, end - unit : end].reshape(-1) for end, unit in zip(ends, codes_per_frame, strict=True)]
+
+
+def delay(codes: A, fill: int) -> A:
+    """Codebook *k* moved *k* steps later, so that one step predicts all: [K, T] to [K, T + K - 1].
+
+    The pattern of MusicGen (Copet et al. 2023, arXiv:2306.05284, section 2.2); ``fill`` stands where a codebook
+    has no code.
+    """
+    last = len(codes) - 1
+    return cast(A, _stack([_pad(row, k, last - k, fill) for k, row in enumerate(codes)]))
+
+
+def undelay(codes: A) -> A:
+    """The inverse of :func:`delay`: [K, T + K - 1] to [K, T]."""
+    steps = codes.shape[1] - len(codes) + 1
+    if steps < 0:
+        raise ValueError(f"{codes.shape[1]} steps are too few for {len(codes)} codebooks")
+    return cast(A, _stack([row[k : k + steps] for k, row in enumerate(codes)]))
+
+
+def _order(units: Sequence[int]) -> list[int]:
+    """Of a frame's codes, codebook by codebook, which comes when."""
+    places = [(place / unit, book) for book, unit in enumerate(units) for place in range(unit)]
+    return sorted(range(len(places)), key=places.__getitem__)
+
+
+def _pad(row: Any, before: int, after: int, fill: int) -> Any:
+    if isinstance(row, np.ndarray):
+        return np.pad(row, (before, after), constant_values=fill)
+    from torch.nn.functional import pad
+
+    return pad(row, (before, after), value=fill)
+
+
+def _concatenate(arrays: list[Any]) -> Any:
+    if isinstance(arrays[0], np.ndarray):
+        return np.concatenate(arrays, axis=1)
+    import torch
+
+    return torch.cat(arrays, dim=1)
+
+
+def _stack(rows: list[Any]) -> Any:
+    if isinstance(rows[0], np.ndarray):
+        return np.stack(rows)
+    import torch
+
+    return torch.stack(rows)
