@@ -21,7 +21,7 @@ from nac.container.header import Header
 from nac.container.reader import Reader
 from nac.container.writer import Writer
 from nac.errors import AudioError, NacError
-from nac.nacfile import opened, sample_range
+from nac.nacfile import check_growth, opened, sample_range
 from nac.output import PathOrFile, Result, created, name_of, size_of, sync
 from nac.resample import Samples
 
@@ -250,6 +250,8 @@ def _trimmed(
     left = None if high is None else _at_rate(high - low, header, rate)
     # Up to the end of the recording the file is read to its own end, so that this is checked too.
     stop = None if left is None or high == reader.samples else first + left
+    if stop is None and left is not None and reader.seekable:
+        check_growth(2 * left * header.channels, reader.size)
     blocks = decode_blocks(reader, codec, sample_rate=rate, start=first, stop=stop, codebooks=counts)
     if left is not None:
         for block in blocks:

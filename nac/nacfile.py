@@ -67,6 +67,20 @@ def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[
     return low, high
 
 
+def check_growth(grown: int, size: int) -> None:
+    """Raise NacError where so few bytes of a file, ``size``, would become so many: nothing but silence does.
+
+    Without that, a hundred bytes could fill any disk.
+    """
+    if grown > max(_ALWAYS, _GROWTH * size):
+        raise NacError(
+            f"{size} bytes would become {grown / 1e9:.3g} GB, nearly all silent; a duration gives a part of it"
+        )
+
+
+_ALWAYS, _GROWTH = 1 << 26, 200_000  # bytes; the lowest bitrate of any model makes 4,000 of one
+
+
 @dataclass(frozen=True)
 class Info:
     """What a .nac file holds; the fields of `nac info --json`.
@@ -175,6 +189,9 @@ class NacFile:
                 raise self._reader.damage
         low = min(low, high)
         counts = [min(count, codebooks or count) for count in header.stream_codebooks]
+        codes = sum(book.codes_per_frame for count in counts for book in header.codebooks[:count])
+        if high == end_frame:
+            check_growth(4 * (high - low) * codes, self._reader.size)
         out = [
             [np.full((high - low) * book.codes_per_frame, SILENT, np.int32) for book in header.codebooks[:count]]
             for count in counts

@@ -22,7 +22,11 @@ from nac.container.chunk import Chunk, chunk_frames
 from nac.container.header import UNKNOWN_WEIGHTS, Header
 from nac.container.reader import Reader
 from nac.errors import ModelError
+from nac.nacfile import check_growth
 from nac.resample import Resampler, Samples
+
+PART = 1 << 21
+"""Samples of all channels, at the higher of two rates, that are decoded at a time: more than most chunks have."""
 
 
 def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mono: bool) -> Header:
@@ -231,6 +235,7 @@ class Track:
         self._codec, self._start = codec, start
         self._decoder: Decoder[Any] | None = None
         self._ready: list[Samples] = []
+        self._from = 0  # the first frame that the decoder takes
         self.end = codec.spec.start(start)  # sample number after the last one ready
 
     def push(self, codes: Codes[Array], first: int) -> None:
@@ -240,7 +245,8 @@ class Track:
             self._silence(spec.start(first))
             start = max(self._start, first)
             self._decoder = self._codec.decoder(origin=first, start=start)
-            codes = _skip(codes, self._codec.preroll(start, first) - first, spec)
+            self._from = self._codec.preroll(start, first)
+        codes = _between(codes, spec, max(0, self._from - first), None)
         own, scale = self._codec.array, codes.scale
         arrays = tuple(own(array, np.int64) for array in codes.arrays)
         self._add(self._decoder.push(Codes(arrays, None if scale is None else own(scale, np.float32))))
@@ -274,14 +280,6 @@ class Track:
         if end > self.end:
             self._ready.append(np.zeros((end - self.end, self._codec.spec.channels), np.float32))
             self.end = end
-
-
-def _skip(codes: Codes[Array], frames: int, spec: CodecSpec) -> Codes[Array]:
-    """The codes from frame ``frames`` on, with their scales."""
-    scale = codes.scale
-    if scale is not None and spec.segment is not None:
-        scale = scale[:, frames // spec.segment.frames :]
-    return Codes(_frames(codes, spec, frames), scale)
 
 
 def check_model(header: Header, spec: CodecSpec, *, force: bool = False) -> None:
@@ -320,7 +318,8 @@ def decode_blocks(
         first = max(0, first - spec.segment.frames)
     position = resampler.first_output
     skip = spec.start(first)
-    for block in chain(_joined(reader, codec, first, codebooks), [None]):
+    growth = -(-sample_rate // spec.sample_rate)
+    for block in chain(_joined(reader, codec, first, codebooks, PART // growth), [None]):
         if block is not None:
             drop = min(max(0, low - skip), len(block))
             skip += len(block)
@@ -329,37 +328,40 @@ def decode_blocks(
             out = resampler.flush()
         a, b = max(0, start - position), len(out) if stop is None else max(0, stop - position)
         position += len(out)
+        if stop is None:
+            check_growth(2 * position * reader.header.channels, reader.size)
         if len(out[a:b]):
             yield out[a:b]
         if stop is not None and position >= stop:
             return
 
 
-def _joined(reader: Reader, codec: Codec[Any], first: int, codebooks: tuple[int, ...] | None) -> Iterator[Samples]:
-    """The channels [n, channels] at the codec's rate, from frame ``first`` on."""
+def _joined(
+    reader: Reader, codec: Codec[Any], first: int, codebooks: tuple[int, ...] | None, most: int
+) -> Iterator[Samples]:
+    """The channels [n, channels] at the codec's rate, from frame ``first`` on, some ``most`` samples at a time."""
     spec, header = codec.spec, reader.header
     tracks = [Track(codec, first) for _ in header.stream_codebooks]
     turns = Turns(spec, first)
-    at, next_frame = spec.start(first), None
-    for chunk in _chunks(reader, min(codec.preroll(first), max(0, first - 1))):
-        lost = next_frame is not None and chunk.first_frame > next_frame
-        for i, track in enumerate(tracks):
-            if lost:
-                track.rest(chunk.first_frame)
-            codes = _codes(chunk, header, i, codebooks)
+    at = spec.start(first)
+    chunks = _chunks(reader, min(codec.preroll(first), max(0, first - 1)))
+    unit = spec.segment.frames if spec.segment else 1
+    size = max(1, most // (spec.frame_samples * unit * len(tracks) * spec.channels)) * unit
+    part = None
+    for part in _parts(chunks, header, first, size, codebooks):
+        for track, codes in zip(tracks, part.codes, strict=True):
             if codes is None:
-                track.rest(chunk.first_frame + chunk.frames)
+                track.rest(part.first_frame + part.frames)
             else:
-                track.push(codes, chunk.first_frame)
-        turns.push(chunk, lost=lost)
-        next_frame = chunk.first_frame + chunk.frames
+                track.push(codes, part.first_frame)
+        turns.push(part)
         ready = min(track.end for track in tracks)
         if ready > at:
             yield _channels([track.take(ready - at) for track in tracks], header, turns, ready - at)
             at = ready
     for track in tracks:
         track.flush()
-    if next_frame is not None and (ready := min(track.end for track in tracks)) > at:
+    if part is not None and (ready := min(track.end for track in tracks)) > at:
         yield _channels([track.take(ready - at) for track in tracks], header, turns, ready - at)
 
 
@@ -369,16 +371,56 @@ def _chunks(reader: Reader, frame: int) -> Iterator[Chunk]:
     return (chunk for chunk in chunks if chunk.first_frame + chunk.frames > frame)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A chunk, or as much of a long one as is decoded at a time; ``lost``: silence where there is none.
+
+    ``codes``: of each stream, None where it is silent.
+    """
+
+    first_frame: int
+    frames: int
+    codes: list[Codes[Array] | None]
+    angle: int = 0
+    lost: bool = False
+
+
+def _parts(
+    chunks: Iterable[Chunk], header: Header, first: int, size: int, codebooks: tuple[int, ...] | None
+) -> Iterator[Part]:
+    """Chunks, and what is lost between them, in parts of at most ``size`` frames: so none takes much memory."""
+    spec, next_frame = header.spec, None
+    first -= first % (spec.segment.frames if spec.segment else 1)
+    for chunk in chunks:
+        if next_frame is not None:
+            for start in range(max(next_frame, first), chunk.first_frame, size):
+                frames = min(size, chunk.first_frame - start)
+                yield Part(start, frames, [None] * len(header.stream_codebooks), lost=True)
+        codes = [_codes(chunk, header, stream, codebooks) for stream in range(len(header.stream_codebooks))]
+        for start in range(0, chunk.frames, size):
+            frames = min(size, chunk.frames - start)
+            stop = None if start + frames == chunk.frames else start + frames
+            cut = [None if c is None else _between(c, spec, start, stop) for c in codes]
+            yield Part(chunk.first_frame + start, frames, cut, chunk.angle)
+        next_frame = chunk.first_frame + chunk.frames
+
+
+def _between(codes: Codes[Array], spec: CodecSpec, start: int, stop: int | None) -> Codes[Array]:
+    """The codes of some frames, with the scales of the segments that begin there."""
+    scale = codes.scale
+    if scale is not None and spec.segment is not None:
+        unit = spec.segment.frames
+        scale = scale[:, start // unit : None if stop is None else stop // unit]
+    return Codes(_frames(codes, spec, start, stop), scale)
+
+
 def _codes(chunk: Chunk, header: Header, stream: int, codebooks: tuple[int, ...] | None) -> Codes[Array] | None:
     most = None if codebooks is None else codebooks[stream]
     arrays = chunk.codes(header, stream, most)
     if not arrays:
         return None
     scales = chunk.scales[stream] if header.has_scale else ()
-    return Codes(
-        tuple(array.astype(np.int64)[None] for array in arrays),
-        np.array([scales], np.float32) if scales else None,
-    )
+    return Codes(tuple(array[None] for array in arrays), np.array([scales], np.float32) if scales else None)
 
 
 class Turns:
@@ -389,14 +431,13 @@ class Turns:
         self._at = spec.start(first)
         self._previous: int | None = None
 
-    def push(self, chunk: Chunk, *, lost: bool) -> None:
+    def push(self, part: Part) -> None:
         spec = self._spec
-        low, high = spec.start(chunk.first_frame), spec.start(chunk.first_frame + chunk.frames)
-        previous = None if lost else self._previous
-        steps = stereo.angles(previous, chunk.angle, high - low, spec.sample_rate // 50)
-        missing = max(0, low - self._at - len(self._ready))  # lost frames, which are silent
+        low, high = spec.start(part.first_frame), spec.start(part.first_frame + part.frames)
+        steps = stereo.angles(self._previous, part.angle, high - low, spec.sample_rate // 50)
+        missing = max(0, low - self._at - len(self._ready))
         self._ready = np.concatenate([self._ready, np.zeros(missing, np.float32), steps[max(0, self._at - low) :]])
-        self._previous = chunk.angle
+        self._previous = None if part.lost else part.angle
 
     def take(self, samples: int) -> Samples:
         taken, self._ready = self._ready[:samples], self._ready[samples:]

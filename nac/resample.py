@@ -13,9 +13,12 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
+from nac.errors import AudioError
+
 Samples = npt.NDArray[np.float32]
 """Samples [n, channels], nominally within -1 to 1."""
 
+_MOST = 1 << 24  # samples of all channels in a second, of which some are held in memory
 _CONTEXT = 256  # samples at the lower rate; the filter of soxr's VHQ reaches less than 128
 
 
@@ -47,6 +50,10 @@ class Resampler:
         """Take the next samples; give those that are now certain."""
         if self._in == self._out:
             return block
+        if max(self._in, self._out) * block.shape[1] > _MOST:
+            raise AudioError(
+                f"{block.shape[1]} channels at {max(self._in, self._out)} Hz are too much to resample"
+            )
         self._held = block if self._held is None else np.concatenate([self._held, block])
         given = [block[:0]]
         while self._held_from + len(self._held) >= (self._second + 1) * self._in + self._context:

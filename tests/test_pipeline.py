@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,10 @@ from hypothesis import strategies as st
 from toy_codec import HOP, ToyCodec
 
 import nac
-from nac import models
+from nac import models, nacfile, pipeline
 from nac.codecs.base import CodecSpec
-from nac.container import Reader
+from nac.container import Chunk, Header, Reader, Writer
+from nac.errors import AudioError, NacError
 
 RATES = [8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000]
 
@@ -377,3 +381,96 @@ class Pipe(io.RawIOBase):
 
     def getvalue(self) -> bytes:
         return bytes(self._written)
+
+
+@pytest.mark.parametrize("multiple", [1, 4])
+def test_decoding_in_small_parts_gives_the_same(toy, monkeypatch: pytest.MonkeyPatch, multiple: int) -> None:
+    toy(frame_multiple=multiple)
+    sound = noise(500_000, 2)
+    sound[:160_000, 1] = 0
+    sound[320_000:, 0] = 0
+    data = encode(sound, 16000)
+    reader = Reader(io.BytesIO(data))
+    out = io.BytesIO()
+    writer = Writer(out, reader.header)
+    for number in (0, 1, 3):  # the third is lost
+        writer.write(reader.chunk(number))
+    writer.finish(500_000)
+    for file in data, out.getvalue():
+        monkeypatch.setattr(pipeline, "PART", 1 << 21)
+        whole, rate = decode(file)
+        monkeypatch.setattr(pipeline, "PART", 30_000)
+        assert np.array_equal(decode(file)[0], whole)
+        for start in 9.98, 21.5:
+            some, _ = decode(file, start=start, duration=9)
+            assert np.array_equal(some, whole[round(start * rate) :][: 9 * rate])
+
+
+def bomb(frames: int, *, channels: int = 1, samples: int | None = None, rate: int = 16000) -> bytes:
+    """A small file whose last chunk lies so many frames from its first."""
+    spec = ToyCodec().spec
+    header = Header(
+        model="toy",
+        fingerprint=spec.fingerprint,
+        sample_rate=16000,
+        frame_samples=40,
+        codebooks=spec.codebooks,
+        network_channels=1,
+        stereo_pair=channels == 2,
+        stream_codebooks=(1,) * channels,
+        original_sample_rate=rate,
+        channels=channels,
+        samples=samples,
+    )
+    out = io.BytesIO()
+    writer = Writer(out, header)
+    for first in (0, frames):
+        writer.write(Chunk.pack(header, first, 1, [[np.zeros(40, int)]] + [None] * (channels - 1)))
+    writer.finish(40 * rate // 16000 if samples is None else samples)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(1, 16000), (2, 48000), (255, 16000)])
+@pytest.mark.parametrize("samples", [None, 4000, 16000 * 86400 * 7])
+def test_a_few_bytes_do_not_become_a_week(
+    toy, monkeypatch: pytest.MonkeyPatch, channels: int, rate: int, samples: int | None
+) -> None:
+    toy()
+    monkeypatch.setattr(nacfile, "_ALWAYS", 1 << 22)  # for speed
+    data = bomb(1 << 39, channels=channels, rate=rate, samples=samples)
+    assert len(data) < 800
+    for file in io.BytesIO(data), Pipe(data):
+        began = time.monotonic()
+        tracemalloc.start()
+        with pytest.raises(NacError, match="nearly all silent"):
+            nac.decompress(file, Pipe())
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 200 << 20
+        assert time.monotonic() - began < 10
+    part, _ = nac.read(io.BytesIO(data), duration=0.001)
+    assert part.shape == (rate // 1000, channels)
+
+
+def test_a_few_bytes_do_not_become_a_week_of_codes(tmp_path: Path) -> None:
+    path = tmp_path / "x.nac"
+    path.write_bytes(bomb(1 << 39, samples=4000))
+    with pytest.raises(NacError, match="nearly all silent"):
+        nac.read_codes(path)
+    assert len(nac.read_codes(path, duration=0.0025)[0][0]) == 40
+
+
+def test_rates_and_channels_that_take_gigabytes_are_refused(toy) -> None:
+    toy()
+    with pytest.raises(AudioError, match="255 channels at 16777216 Hz"):
+        nac.read(io.BytesIO(bomb(1, channels=255, rate=1 << 24)))
+    wav = bytearray(io_wav(np.zeros((3, 255), np.int16)))
+    wav[24:28] = struct.pack("<I", 1 << 24)
+    with pytest.raises(AudioError, match="255 channels at 16777216 Hz"):
+        nac.compress(io.BytesIO(wav), Pipe(), model="toy")
+
+
+def io_wav(samples: np.ndarray) -> bytes:
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, 16000, format="WAV")
+    return wav.getvalue()

@@ -57,9 +57,10 @@ class Index:
         offset, frame_number = first
         index.append(first)
         while fields.position < len(steps):
-            offset, frame_number = offset + fields.varint(), frame_number + fields.varint()
-            if offset >> 63 or frame_number >> 63:
-                raise FormatError("index: a chunk is out of reach")
+            step, frames = fields.varint(), fields.varint()
+            offset, frame_number = offset + step, frame_number + frames
+            if not step or not frames or offset >> 63 or frame_number >> 63:
+                raise FormatError("index: a chunk is out of order or out of reach")
             index.append(Entry(offset, frame_number))
         return index
 

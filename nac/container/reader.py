@@ -39,8 +39,8 @@ class Reader:
 
     @property
     def size(self) -> int:
-        """Bytes of a seekable file, from where it stood when given."""
-        return self._source.size()
+        """Bytes of a seekable file, from where it stood when given; of another, those read so far."""
+        return self._source.size() if self.seekable else self._source.position
 
     @property
     def samples(self) -> int | None:
@@ -98,6 +98,8 @@ class Reader:
         record = self._record(self.header.spec.start(entry.first_frame) / self.header.sample_rate)
         if record.type != CHUNK or (chunk := self._parse(record)).first_frame != entry.first_frame:
             raise DamageError(f"the index does not agree with the chunk at byte {entry.offset}")
+        if number + 1 < len(self.index) and record.end > self.index[number + 1].offset:
+            raise DamageError(f"the index has a chunk within the chunk at byte {entry.offset}")
         return chunk
 
     def _walk(self) -> Iterator[tuple[Entry, Chunk, Lost | None]]:
