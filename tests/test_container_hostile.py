@@ -6,15 +6,18 @@ import time
 import tracemalloc
 from dataclasses import replace
 
-from container_files import SPEECH, UNKNOWN, CountingFile, Pipe, headers
+import pytest
+from container_files import SPEECH, UNKNOWN, CountingFile, Pipe, headers, speech
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nac.container import Chunk, Reader, Recovery, verify
+from nac.check import save
+from nac.container import Chunk, Entry, Index, Reader, Recovery, verify
 from nac.container.fields import varint
 from nac.container.header import SIGNATURE
+from nac.container.index import End
 from nac.container.records import CHUNK, END, checksum, frame
-from nac.errors import FormatError
+from nac.errors import DamageError, FormatError
 
 
 def quiet(file, read):
@@ -81,6 +84,30 @@ def test_a_small_file_that_claims_a_week_allocates_nothing():
         data = week.to_bytes() + claim
         assert len(data) < 100
         read_in_every_way(data)
+
+
+def test_a_length_that_no_frame_number_reaches_is_refused():
+    header = replace(SPEECH, frame_samples=1, samples=(1 << 48) - 1)
+    data = header.to_bytes() + frame(CHUNK, speech(chunks=1)[1][0].to_bytes(UNKNOWN))
+    with pytest.raises(FormatError, match="cannot be kept"):
+        save(Recovery(io.BytesIO(data)), io.BytesIO())
+
+
+def test_an_index_that_stands_still_or_goes_into_a_chunk_is_refused():
+    data, _ = speech(chunks=3)
+    index = Reader(io.BytesIO(data)).index
+
+    def reader(*entries):
+        wrong = Index()
+        for entry in entries:
+            wrong.append(entry)
+        end = len(data) - data[-8]
+        return Reader(io.BytesIO(data[:end] + End(57600, wrong.to_bytes()).to_bytes()))
+
+    assert len(reader(index[0], *[index[1]] * 1000).index) == 3  # not taken; the chunks were gone through
+    into = reader(index[0], index[1], Entry(index[1].offset + 5, 40))
+    with pytest.raises(DamageError, match="within the chunk"):
+        into.chunk(1)
 
 
 def test_a_file_of_beginnings_of_chunks_is_searched_in_bounded_time():

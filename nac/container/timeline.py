@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nac.container.chunk import Chunk
 from nac.container.header import Header
-from nac.errors import DamageError
+from nac.errors import DamageError, FormatError
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,19 @@ class Timeline:
 
 
 def silent_end(header: Header, samples: int) -> Chunk:
-    """A silent end for a recording whose last chunks are lost, so that it keeps its length."""
+    """A silent end for a recording whose last chunks are lost, so that it keeps its length.
+
+    Raises FormatError where no chunk can be at that place.
+    """
     spec = header.spec
     end = spec.frames(-(-(header.start + samples) * header.sample_rate // header.original_sample_rate))
     first = end - 1
     if header.segment is not None:
         first = first // header.segment.frames * header.segment.frames
     silent: tuple[tuple[bytes, ...], ...] = ((),) * len(header.stream_codebooks)
-    return Chunk(first, end - first, silent, scales=((),) * len(silent) if header.has_scale else ())
+    chunk = Chunk(first, end - first, silent, scales=((),) * len(silent) if header.has_scale else ())
+    try:
+        chunk.to_bytes(header)
+    except ValueError as error:
+        raise FormatError(f"a length of {samples} samples cannot be kept: {error}") from None
+    return chunk

@@ -8,13 +8,17 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from nac import peeling
+import numpy as np
+import soundfile
+
+from nac import cutting, peeling
 from nac.check import save
 from nac.container import Chunk, Reader, Recovery, Writer, header, records, verify
 from nac.container.fields import Fields
 from nac.errors import FormatError, NacError
 from nac.interop.convert import FORMATS, convert
 from nac.nacfile import NacFile
+from nac.wav import WavInput, WavUnsupported, missing_bytes
 
 ROOT = Path(__file__).parents[2]
 
@@ -193,6 +197,29 @@ def to_foreign(data: bytes) -> None:
             _refusing(lambda name=name: convert(io.BytesIO(data), io.BytesIO(), format=name))
 
 
+def cut(data: bytes) -> None:
+    """A part of any file; what comes of it is a whole file."""
+    for start, duration in ((0.0, 0.02), (0.03, None)):
+        out = io.BytesIO()
+        with _unchecked():
+            try:
+                cutting.cut(Pipe(data), out, start=start, duration=duration)
+            except NacError:
+                continue
+            verify(io.BytesIO(out.getvalue()))
+
+
+def wav(data: bytes) -> None:
+    """A WAV from a pipe, and its length as a file."""
+    missing_bytes(io.BytesIO(data))
+    try:
+        file = WavInput(io.BytesIO(data))
+        while len(block := file.read()):
+            assert block.shape[1] == file.channels
+    except (WavUnsupported, NacError):
+        pass
+
+
 def _refusing(action: Callable[[], object]) -> None:
     with suppress(NacError):
         action()
@@ -230,6 +257,15 @@ def _head_seeds() -> list[bytes]:
     return [head.to_bytes()[10:-4] for head in _headers()]
 
 
+def _waves() -> list[bytes]:
+    made = []
+    for form, subtype in (("WAV", "PCM_16"), ("WAVEX", "PCM_24"), ("RF64", "PCM_U8"), ("WAV", "FLOAT")):
+        file = io.BytesIO()
+        soundfile.write(file, np.zeros((20, 2)), 8000, format=form, subtype=subtype)
+        made.append(file.getvalue())
+    return made
+
+
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = {
     "head": (head, _head_seeds),
     "chunk": (chunk, _chunk_seeds),
@@ -240,5 +276,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "codes": (codes, vectors),
     "foreign": (foreign, foreign_files),
     "to_foreign": (to_foreign, _converted),
+    "cut": (cut, lambda: vectors() + _converted()),
+    "wav": (wav, _waves),
 }
 """What is fuzzed, and what to begin with."""
