@@ -15,12 +15,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import TypeVar
+from typing_extensions import ParamSpec, TypeVar
 
 from nac import workers
 from nac.errors import ModelError
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = npt.NDArray[Any]
+P = ParamSpec("P")
 R = TypeVar("R")
 A = TypeVar("A", default="Tensor")
 """What a codec computes with: tensors or numpy arrays."""
@@ -242,14 +242,18 @@ class Codec(ABC, Generic[A]):
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
 
+    def within(self, job: Callable[P, R]) -> Callable[P, R]:
+        """The same, done within :meth:`inference` by whatever thread."""
+
+        def done(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self.inference():
+                return job(*args, **kwargs)
+
+        return done
+
     def run(self, jobs: Sequence[Callable[[], R]]) -> list[R]:
         """Do pieces of work that do not depend on each other."""
-
-        def within(job: Callable[[], R]) -> R:
-            with self.inference():
-                return job()
-
-        whole = [partial(within, job) for job in jobs]
+        whole = [self.within(job) for job in jobs]
         return [job() for job in whole] if self.on_gpu else workers.each(whole)
 
     @property

@@ -10,21 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from nac.codecs import rvq
 from nac.codecs.base import Codec, CodecSpec, Codes, Segment
-from nac.codecs.layers import Conv, ToAudio, Transposed, Weights, each
+from nac.codecs.layers import Conv, ToAudio, Transposed, Weights
+from nac.workers import Together, in_turn
 
 STRIDES = (2, 4, 5, 8)  # in the encoder's order
 FILTERS = 32  # channels at the sample rate, doubled at each stride
 LATENT = 128
 BLOCK = 32  # frames that the 24 kHz model computes at a time, as measured
 GROUP = 8  # segments that the 48 kHz model computes at a time
+MOST_ROWS = 16  # signals whose LSTM is computed as one
 
 
 @dataclass
@@ -156,48 +160,95 @@ class Lstm:
             for part in ("bias_ih", "bias_hh"):
                 self._parameters.append(weights.take(f"{name}.lstm.{part}_l{layer}", 4 * size))
         self._cells = [self._cell(*self._parameters[:4]), self._cell(*self._parameters[4:])]
+        self._together = Together(self._batch, MOST_ROWS)
 
-    def _cell(self, *parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _cell(self, *parameters: Tensor) -> tuple[Tensor, Rows, Tensor]:
         """The weights of a layer [C, 4 C] and its bias.
 
         Gates come as input, forget, cell, output; here the cell's is last, so that one call does all sigmoids.
         """
         order = (0, 1, 3, 2)
         into, again, bias, more = (torch.cat([p.chunk(4)[gate] for gate in order]) for p in parameters)
-        return into.t().contiguous(), again.t().contiguous(), bias + more
+        return into.t().contiguous(), Rows(again), bias + more
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        steps = x.transpose(0, 1).contiguous()
-        zeros = steps.new_zeros(2, steps.shape[1], self._size)
-        hidden, memory = (zeros, zeros) if stream.first else stream.memory[self].unbind()
+        zeros = x.new_zeros(2, 2, x.shape[0], self._size)
+        state = zeros if stream.first else stream.memory[self]  # hidden and memory, layers, B, C
         if x.is_cuda:
             with torch.backends.cudnn.flags(allow_tf32=False):  # codes must not depend on the device
-                steps, hidden, memory = torch.lstm(
-                    steps, (hidden, memory), self._parameters, True, 2, 0.0, False, False, False
+                out, *after = torch.lstm(
+                    x.transpose(0, 1), tuple(state), self._parameters, True, 2, 0.0, False, False, False
                 )
+            out, state = out.transpose(0, 1), torch.stack(after)
         else:
-            states = []
-            for cell, *state in zip(self._cells, hidden, memory, strict=True):
-                steps, *state = self._layer(steps, cell, *state)
-                states.append(state)
-            hidden, memory = (torch.stack(part) for part in zip(*states, strict=True))
-        stream.memory[self] = torch.stack([hidden, memory])
-        return x + steps.transpose(0, 1)
+            out, state = self._together((x, state))
+        stream.memory[self] = state
+        return x + out
+
+    def _batch(self, items: list[Piece]) -> list[Piece]:
+        """Pieces [B, T, C] of several signals with their states: those of one length are done as one."""
+        results: dict[int, Piece] = {}
+        for length in {x.shape[1] for x, _ in items}:
+            alike = [i for i, (x, _) in enumerate(items) if x.shape[1] == length]
+            x, state = torch.cat([items[i][0] for i in alike]), torch.cat([items[i][1] for i in alike], 2)
+            rows = zip(torch.split(x, MOST_ROWS), torch.split(state, MOST_ROWS, 2), strict=True)
+            outs, states = zip(*(self._layers(*part) for part in rows), strict=True)
+            sizes = [items[i][0].shape[0] for i in alike]
+            parts = zip(
+                torch.split(torch.cat(outs), sizes), torch.split(torch.cat(states, 2), sizes, 2), strict=True
+            )
+            results.update(zip(alike, parts, strict=True))
+        return [results[i] for i in range(len(items))]
+
+    def _layers(self, x: Tensor, state: Tensor) -> Piece:
+        after = []
+        for cell, hidden, memory in zip(self._cells, *state, strict=True):
+            x, *last = self._layer(x, cell, hidden, memory)
+            after.append(torch.stack(last))
+        return x, torch.stack(after, 1)
 
     def _layer(
-        self, x: Tensor, cell: tuple[Tensor, Tensor, Tensor], hidden: Tensor, memory: Tensor
+        self, x: Tensor, cell: tuple[Tensor, Rows, Tensor], hidden: Tensor, memory: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer over [T, B, C], step by step from a state [B, C], and the state after it."""
+        """One layer over [B, T, C], step by step from a state [B, C], and the state after it."""
         into, again, bias = cell
-        gates = torch.addmm(bias, x.flatten(0, 1), into).view(*x.shape[:2], -1)
-        out = torch.empty_like(x)
+        gates = torch.stack([torch.addmm(bias, row, into) for row in x], 1)
+        out = x.new_empty(x.shape[1], x.shape[0], self._size)
         for gate, step in zip(gates.unbind(), out.unbind(), strict=True):
-            gate.addmm_(hidden, again)
+            gate += again(hidden)
             gate[:, : 3 * self._size].sigmoid_()
             enter, keep, leave, new = gate.chunk(4, 1)
             memory = torch.addcmul(memory * keep, enter, new.tanh_())
             hidden = torch.mul(memory.tanh(), leave, out=step)
-        return out, hidden, memory
+        return out.transpose(0, 1), hidden, memory
+
+
+Piece = tuple[Tensor, Tensor]
+
+
+class Rows:
+    """Rows [B, i] times the transpose of a matrix [o, i], where no row's result depends on how many there are.
+
+    oneDNN's products with weights that it has packed are of that kind from two rows on, and read the weights once
+    for all; where they are not to be had, or turn out otherwise, row is multiplied by row.
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        self._columns = matrix.t().contiguous()
+        self._packed: Tensor | None = None
+        if not matrix.is_cuda and torch._C._has_mkldnn:
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), MOST_ROWS)
+            trial = torch.linspace(-1, 1, MOST_ROWS * matrix.shape[1]).reshape(MOST_ROWS, -1).sin()
+            whole = self(trial)
+            if not all(torch.equal(self(trial[:rows]), whole[:rows]) for rows in range(1, MOST_ROWS)):
+                self._packed = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self._packed is None:
+            return torch.cat([row @ self._columns for row in torch.split(x, 1)])
+        several = x if x.shape[0] > 1 else x.expand(2, -1)
+        product = torch.ops.mkldnn._linear_pointwise(several, self._packed, None, "none", [], "")
+        return cast(Tensor, product)[: x.shape[0]]
 
 
 @dataclass(frozen=True)
@@ -207,9 +258,6 @@ class Network:
     front: Sequence[Layer]
     lstm: Lstm
     back: Sequence[Layer]
-
-    def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        return run(self.back, self.lstm(run(self.front, x, stream), stream), stream)
 
 
 def run(layers: Sequence[Layer], x: Tensor, stream: Stream) -> Tensor:
@@ -280,18 +328,49 @@ class _Causal:
 
     def __init__(self, codec: Encodec24) -> None:
         self.codec = codec
-        self._streams: list[Stream] = []
+        self._streams: list[list[Stream]] = []
 
-    def run(self, network: Callable[[Tensor, Stream], Tensor], x: Tensor, *, last: bool = False) -> Tensor:
-        """The next block [B, T, C]: at once on a GPU, item by item on a CPU, as :func:`nac.codecs.layers.each`."""
+    def run(
+        self,
+        network: Network,
+        blocks: Sequence[Tensor],
+        finish: Callable[[Tensor], Tensor],
+        *,
+        ended: bool = False,
+    ) -> list[Tensor]:
+        """The next blocks [B, T, C] through the network and what ``finish`` makes of them, side by side.
+
+        At once on a GPU; on a CPU item by item but for the LSTM. If the signal has ``ended``, the last is its end.
+        """
+        if not blocks:
+            return []
         if not self._streams:
-            self._streams = [Stream() for _ in range(1 if x.is_cuda else x.shape[0])]
-        results = []
-        for stream, part in zip(self._streams, x.chunk(len(self._streams)), strict=True):
-            stream.last = last
-            results.append(network(part, stream))
-            stream.first = False
-        return torch.cat(results)
+            rows = 1 if self.codec.on_gpu else blocks[0].shape[0]
+            self._streams = [[Stream() for _ in range(count)] for count in (rows, 1, rows)]
+
+        def stage(layers: Sequence[Layer], streams: list[Stream], last: Callable[[Tensor], Tensor]) -> Stage:
+            def step(item: tuple[Tensor, bool]) -> tuple[Tensor, bool]:
+                results = []
+                for part, stream in zip(item[0].chunk(len(streams)), streams, strict=True):
+                    stream.last = item[1]
+                    results.append(last(run(layers, part, stream)))
+                    stream.first = False
+                return torch.cat(results), item[1]
+
+            return self.codec.within(step)
+
+        parts = (network.front, [network.lstm], network.back)
+        finishes = (same, same, finish)
+        stages = [stage(*each) for each in zip(parts, self._streams, finishes, strict=True)]
+        items = [(block, ended and block is blocks[-1]) for block in blocks]
+        return [x for x, _ in in_turn(stages, items)]
+
+
+Stage = Callable[[tuple[Tensor, bool]], tuple[Tensor, bool]]
+
+
+def same(x: Tensor) -> Tensor:
+    return x
 
 
 class Encoder24(_Causal):
@@ -302,31 +381,30 @@ class Encoder24(_Causal):
         self._quantisers = codec.quantisers[:codebooks]
         self._rest = torch.zeros(1, codec.spec.channels, 0, device=codec.device)
 
-    @torch.inference_mode()
     def push(self, audio: Tensor) -> Codes:
         self.codec._check_audio(audio)
-        audio = audio.to(self.codec.device, torch.float32)
-        self._rest = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio.clone()
+        audio = self.codec.array(audio, np.float32)
+        audio = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio
         step = BLOCK * self.codec.spec.frame_samples
-        parts = []
-        while self._rest.shape[-1] >= step:
-            parts.append(self._encode(self._rest[..., :step]))
-            self._rest = self._rest[..., step:]
-        self._rest = self._rest.clone()
-        return self._join(parts)
+        whole = audio.shape[-1] // step * step
+        self._rest = audio[..., whole:].clone()
+        return self._encode(torch.split(audio[..., :whole], step, -1) if whole else ())
 
-    @torch.inference_mode()
     def flush(self) -> Codes:
         rest, self._rest = self._rest, self._rest[..., :0]
-        return self._join([self._encode(rest, last=True)] if rest.shape[-1] else [])
+        return self._encode([rest] if rest.shape[-1] else (), ended=True)
 
-    def _encode(self, audio: Tensor, *, last: bool = False) -> Codes:
-        latents = self.run(self.codec.encode_network, audio.transpose(1, 2), last=last)
-        return Codes(each(lambda x: rvq.encode(self._quantisers, x), latents))
+    def _encode(self, blocks: Sequence[Tensor], *, ended: bool = False) -> Codes:
+        """Codes of blocks [B, C, n]."""
+        inputs = [block.transpose(1, 2) for block in blocks]
+        layers = self.run(self.codec.encode_network, inputs, self._quantise, ended=ended)
+        none = torch.zeros(
+            self._rest.shape[0], len(self._quantisers), 0, dtype=torch.int64, device=self._rest.device
+        )
+        return Codes(torch.cat([none, *layers], -1).unbind(1))
 
-    def _join(self, parts: list[Codes]) -> Codes:
-        none = torch.zeros(self._rest.shape[0], 0, dtype=torch.int64, device=self._rest.device)
-        return Codes.join(parts or [Codes((none,) * len(self._quantisers))])
+    def _quantise(self, latents: Tensor) -> Tensor:
+        return torch.stack(rvq.encode(self._quantisers, latents), 1)
 
 
 class Decoder24(_Causal):
@@ -335,35 +413,26 @@ class Decoder24(_Causal):
     def __init__(self, codec: Encodec24, skip: int) -> None:
         super().__init__(codec)
         self._skip = skip * codec.spec.frame_samples
-        self._rest: Codes | None = None
+        self._rest: Tensor | None = None  # codes [B, codebooks, T] that do not fill a block yet
         self._batch = 1
 
-    @torch.inference_mode()
     def push(self, codes: Codes) -> Tensor:
-        codes = Codes(tuple(array.to(self.codec.device, torch.int64) for array in codes.arrays))
-        self._batch = codes.arrays[0].shape[0]
-        codes = Codes.join([self._rest, codes]) if self._rest else codes
-        frames = codes.arrays[0].shape[-1]
-        whole = frames - frames % BLOCK
-        parts = [self._decode(codes, start, start + BLOCK) for start in range(0, whole, BLOCK)]
-        self._rest = Codes(tuple(array[:, whole:].clone() for array in codes.arrays))
-        return self._join(parts)
+        arrays = torch.stack([self.codec.array(array, np.int64) for array in codes.arrays], 1)
+        self._batch = arrays.shape[0]
+        arrays = torch.cat([self._rest, arrays], -1) if self._rest is not None else arrays
+        whole = arrays.shape[-1] // BLOCK * BLOCK
+        self._rest = arrays[..., whole:].clone()
+        return self._decode(torch.split(arrays[..., :whole], BLOCK, -1) if whole else ())
 
-    @torch.inference_mode()
     def flush(self) -> Tensor:
         rest, self._rest = self._rest, None
-        if rest is None or not (frames := rest.arrays[0].shape[-1]):
-            return self._join([])
-        return self._join([self._decode(rest, 0, frames, last=True)])
+        return self._decode([rest] if rest is not None and rest.shape[-1] else (), ended=True)
 
-    def _decode(self, codes: Codes, start: int, stop: int, *, last: bool = False) -> Tensor:
-        arrays = [array[:, start:stop] for array in codes.arrays]
-        vectors = rvq.decode(self.codec.quantisers, arrays)
-        return self.run(self.codec.decode_network, vectors, last=last).transpose(1, 2)
-
-    def _join(self, parts: list[Tensor]) -> Tensor:
-        none = torch.zeros(self._batch, self.codec.spec.channels, 0, device=self.codec.device)
-        audio = torch.cat(parts, -1) if parts else none
+    def _decode(self, blocks: Sequence[Tensor], *, ended: bool = False) -> Tensor:
+        vectors = [self.codec.within(rvq.decode)(self.codec.quantisers, block.unbind(1)) for block in blocks]
+        parts = self.run(self.codec.decode_network, vectors, same, ended=ended)
+        none = torch.zeros(self._batch, 0, self.codec.spec.channels, device=self.codec.device)
+        audio = torch.cat([none, *parts], 1).transpose(1, 2)
         skipped = min(self._skip, audio.shape[-1])
         self._skip -= skipped
         return audio[..., skipped:]
@@ -397,8 +466,8 @@ class Encodec48(_Encodec):
         fading = inner * self.spec.frame_samples < self.overlap
         return max((segment - fading) * self.segment.frames, origin)
 
-    def encode_segments(self, audio: Tensor, codebooks: int, row: int) -> Codes:
-        """Segments of equal length [B, S, C, n] of one group, of which the first is its number ``row``."""
+    def encode_segments(self, audio: Tensor, codebooks: int) -> Codes:
+        """Segments of equal length [B, S, C, n] ."""
         batch = audio.shape[0]
         audio = audio.flatten(0, 1)
         scale = audio.mean(1).square().mean(-1).sqrt() + 1e-8
@@ -410,11 +479,11 @@ class Encodec48(_Encodec):
         def back(x: Tensor) -> tuple[Tensor, ...]:
             return rvq.encode(quantisers, run(network.back, x, Stream(last=True)))
 
-        (x,) = each(front, (audio / scale[:, None, None]).transpose(1, 2))
-        codes = each(back, self._remember(network.lstm, x, batch, row))
+        (x,) = self._each(front, (audio / scale[:, None, None]).transpose(1, 2))
+        codes = self._each(back, self._remember(network.lstm, x))
         return Codes(tuple(array.reshape(batch, -1) for array in codes), scale.reshape(batch, -1))
 
-    def decode_segments(self, codes: Codes, segments: int, row: int) -> Tensor:
+    def decode_segments(self, codes: Codes, segments: int) -> Tensor:
         """The inverse: [B, S, C, n]."""
         assert codes.scale is not None
         batch, network = codes.scale.shape[0], self.decode_network
@@ -425,16 +494,20 @@ class Encodec48(_Encodec):
         def back(x: Tensor) -> tuple[Tensor]:
             return (run(network.back, x, Stream(last=True)),)
 
-        (x,) = each(front, *(array.reshape(batch * segments, -1) for array in codes.arrays))
-        (audio,) = each(back, self._remember(network.lstm, x, batch, row))
+        (x,) = self._each(front, *(array.reshape(batch * segments, -1) for array in codes.arrays))
+        (audio,) = self._each(back, self._remember(network.lstm, x))
         return audio.transpose(1, 2).reshape(batch, segments, *audio.shape[:0:-1]) * codes.scale[..., None, None]
 
-    def _remember(self, lstm: Lstm, x: Tensor, batch: int, row: int) -> Tensor:
-        if x.is_cuda:
-            return lstm(x, Stream(last=True))
-        count = x.shape[0] // batch
-        rows = [functional.pad(item, (0, 0, 0, 0, row, GROUP - row - count)) for item in x.chunk(batch)]
-        return torch.cat([lstm(item, Stream(last=True))[row : row + count] for item in rows])
+    def _each(self, function: Callable[..., tuple[Tensor, ...]], *batch: Tensor) -> tuple[Tensor, ...]:
+        """A function of batches [B, ...]: at once on a GPU, item by item and side by side on a CPU."""
+        if self.on_gpu:
+            return self.within(function)(*batch)
+        items = zip(*(torch.split(tensor, 1) for tensor in batch), strict=True)
+        results = self.run([partial(function, *item) for item in items])
+        return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
+
+    def _remember(self, lstm: Lstm, x: Tensor) -> Tensor:
+        return self.within(lstm)(x, Stream(last=True))
 
 
 class Encoder48:
@@ -445,10 +518,9 @@ class Encoder48:
         self._segment = origin // codec.segment.frames
         self._rest = torch.zeros(1, codec.spec.channels, 0, device=codec.device)
 
-    @torch.inference_mode()
     def push(self, audio: Tensor) -> Codes:
         self._codec._check_audio(audio)
-        audio = audio.to(self._codec.device, torch.float32)
+        audio = self._codec.array(audio, np.float32)
         self._rest = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio.clone()
         parts = []
         while self._whole >= (count := GROUP - self._segment % GROUP):
@@ -456,7 +528,6 @@ class Encoder48:
         self._rest = self._rest.clone()
         return self._join(parts)
 
-    @torch.inference_mode()
     def flush(self) -> Codes:
         parts = [self._encode(self._whole)] if self._whole else []
         while self._rest.shape[-1]:
@@ -472,7 +543,7 @@ class Encoder48:
         length = min(self._codec.samples, self._rest.shape[-1])
         stride = self._codec.segment.stride
         segments = self._rest.unfold(-1, length, stride)[:, :, :count].transpose(1, 2)
-        codes = self._codec.encode_segments(segments, self._codebooks, self._segment % GROUP)
+        codes = self._codec.encode_segments(segments, self._codebooks)
         self._rest = self._rest[..., count * stride :]
         self._segment += count
         return codes
@@ -497,7 +568,6 @@ class Decoder48:
         self._fading: Tensor | None = None  # what reaches from the last segment into the next
         self._weight: Tensor | None = None
 
-    @torch.inference_mode()
     def push(self, codes: Codes) -> Tensor:
         assert codes.scale is not None
         device = self._codec.device
@@ -509,7 +579,6 @@ class Decoder48:
             parts += self._decode(count, self._codec.segment.frames)
         return self._join(parts)
 
-    @torch.inference_mode()
     def flush(self) -> Tensor:
         parts = self._decode(self._followed, self._codec.segment.frames) if self._followed else []
         while self._rest and (frames := self._rest.arrays[0].shape[-1]):
@@ -531,7 +600,7 @@ class Decoder48:
         taken = Codes(tuple(a[:, : count * frames] for a in self._rest.arrays), self._rest.scale[:, :count])
         left = tuple(a[:, count * frames :].clone() for a in self._rest.arrays)
         self._rest = Codes(left, self._rest.scale[:, count:].clone())
-        audio = self._codec.decode_segments(taken, count, self._segment % GROUP)
+        audio = self._codec.decode_segments(taken, count)
         self._segment += count
         return [self._fade(segment) for segment in audio.unbind(1)]
 
