@@ -4,12 +4,15 @@ import io
 import struct
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from container_files import SPEECH, UNKNOWN, Pipe, speech
 
+from nac import check
 from nac.container import Chunk, Index, Lost, Reader, Recovery, Writer, verify
 from nac.container.index import End
 from nac.container.records import CHUNK, END, frame
+from nac.container.timeline import clock
 from nac.errors import DamageError, FormatError
 
 DAMAGED = [
@@ -147,3 +150,29 @@ def test_a_wrong_index_is_noticed_where_it_leads():
         reader.chunk(2)
     with pytest.raises(DamageError, match="index"):
         list(reader.chunks())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_holes_cost_the_chunks_they_are_in_and_are_told_by_time(seed):
+    """Five minutes in chunks of ten seconds, of which random stretches of 512 bytes are zeros or noise."""
+    rng = np.random.default_rng(seed)
+    header = replace(UNKNOWN, stream_codebooks=(46,))
+    data, chunks = speech(chunks=30, frames=500, header=header)
+    offsets = [entry.offset for entry in map(Reader(io.BytesIO(data)).index.__getitem__, range(30))]
+    damaged, hit = bytearray(data), set()
+    for _ in range(rng.integers(1, 6)):
+        at = int(rng.integers(offsets[0], len(data) - 1000))
+        damaged[at : at + 512] = bytes(512) if seed % 2 else rng.bytes(512)
+        hit |= {sum(offset <= byte for offset in offsets) - 1 for byte in (at, at + 511)}
+    assert not check.check(io.BytesIO(damaged)).ok
+    found = list(Recovery(io.BytesIO(damaged)))
+    assert [part for part in found if isinstance(part, Chunk)] == [c for i, c in enumerate(chunks) if i not in hit]
+    # Neighbours that are lost are one stretch.
+    starts = sorted(i for i in hit if i - 1 not in hit)
+    ends = sorted(i + 1 for i in hit if i + 1 not in hit)
+    told = [str(part).split(" (")[0] for part in found if isinstance(part, Lost)]
+    assert told == [f"{clock(10 * a)}-{clock(10 * b)} lost" for a, b in zip(starts, ends, strict=True)]
+    out = io.BytesIO()
+    saved, lost = check.save(Recovery(io.BytesIO(damaged)), out)
+    assert (saved, len(lost)) == (30 - len(hit), len(starts))
+    assert verify(io.BytesIO(out.getvalue())).chunks == saved + (29 in hit)

@@ -253,3 +253,15 @@ def test_cache_folder(
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setattr(sys, "platform", platform)
     assert cache.folder() == Path(expected.format(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["nac_24khz", "soundstream_16khz", "dac_16khz", "encodec_24khz"])
+def test_a_folder_without_weights_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no weights")
+    with pytest.raises(ModelError, match=f"^{tmp_path} holds no "):
+        models.load(name, weights=tmp_path)
+
+
+def test_a_folder_with_the_weights_of_the_model_in_the_package(tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(models.path("nac_24khz").read_bytes())
+    assert models.load("nac_24khz", weights=tmp_path).spec == models.load("nac_24khz").spec

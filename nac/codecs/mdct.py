@@ -371,7 +371,12 @@ class MdctCodec(WindowedCodec[Array]):
 
 
 def read(spec: CodecSpec, path: Path) -> dict[str, Any]:
-    """The tensors of a safetensors file. Raises ModelError where it is none."""
+    """The tensors of a safetensors file, or of the first in a folder. Raises ModelError where it is none."""
+    if path.is_dir():
+        files = sorted(path.glob("*.safetensors"))
+        if not files:
+            raise ModelError(f"{path} holds no weights of {spec.name} (*.safetensors)")
+        path = files[0]
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -381,6 +381,8 @@ FILES = (
 def load(folder: Path, device: torch.device) -> SoundStream:
     """The codec of the three TFLite files in ``folder``. Raises ModelError, which names what is not right."""
     parameters = {}
+    if missing := [file for file, *_ in FILES if not (folder / file).is_file()]:
+        raise ModelError(f"{folder} holds no weights of SoundStream: {', '.join(missing)} missing")
     for file, subgraph, expected in FILES:
         parameters.update(_read(folder / file, subgraph, expected))
     return SoundStream(parameters, device)
