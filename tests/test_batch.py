@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from toy_command import ROOT, nac, wav
 
-from nac import models, output
+from nac import audio, files, models, output
 from nac.errors import ModelError, NacError
 from nac.output import SUFFIX, Spent, whole_file
 
@@ -141,8 +143,6 @@ def test_what_is_wrong_for_every_file_is_said_once(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_error_nobody_thought_of_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nac import files
-
     compress, errors = (
         files.compress,
         [ZeroDivisionError("x"), MemoryError(), RuntimeError("CUDA out of memory. Tr")],
@@ -287,3 +287,27 @@ def test_many_writers_in_one_folder_do_not_sweep_each_other(tmp_path: Path) -> N
     processes = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(3)]
     assert [process.communicate()[1] for process in processes] == [b""] * 3
     assert len(tree(tmp_path)) == 180
+
+
+def test_the_bytes_do_not_depend_on_blocks_threads_or_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the network in the package; the toy codec's are in test_cli.py and test_pipeline.py."""
+    monkeypatch.undo()
+    folder = ROOT / "examples" / "audio"
+    monkeypatch.chdir(folder)
+    made: dict[str, set[bytes]] = {"speech": set(), "guitar": set()}
+    for name, data in made.items():
+        for block in (1 << 15, 4_321):
+            monkeypatch.setattr(audio, "BLOCK", block)
+            out = io.BytesIO()
+            files.compress(Path(f"{name}.flac"), out, model="nac_24khz", kbps=3)
+            data.add(out.getvalue())
+    with tempfile.TemporaryDirectory() as out_folder:
+        for threads, workers in (("1", "1"), ("2", "2")):
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads}
+            environment["OPENBLAS_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = threads
+            words = ["compress", "speech.flac", "guitar.flac", "-m", "nac_24khz", "-k", "3", "-q", "-f"]
+            command = [sys.executable, "-m", "nac", *words, "-j", workers, "-o", out_folder]
+            subprocess.run(command, env=environment, check=True)
+            for name, data in made.items():
+                data.add((Path(out_folder) / f"{name}.nac").read_bytes())
+    assert {name: len(data) for name, data in made.items()} == {"speech": 1, "guitar": 1}
