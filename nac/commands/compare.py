@@ -104,8 +104,12 @@ def compare(
     if not duration > 0:
         raise click.UsageError("--duration has to be more than 0")
     paths = list(_recordings(inputs, recursive))
+    if not paths:
+        raise click.UsageError("there are no recordings in there")
     if out is None and not (as_json or as_csv):
         out = PAGE
+    if out is not None and out.resolve() in {one.resolve() for one in paths}:
+        raise click.UsageError(f"{out} would be written over by the page")
     from nac import models as table
     from nac.metrics import chosen
     from nac.output import refuse_existing
