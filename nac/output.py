@@ -178,7 +178,13 @@ class Outgoing(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        self._file.write(data)
+        left = memoryview(data)
+        while left:
+            written = self._file.write(left)
+            if written is None and isinstance(self._file, io.RawIOBase):
+                raise BlockingIOError("the output takes no more bytes now, and nac does not wait for it")
+            # Unbuffered files take a part at times; objects that are not quite files often return nothing.
+            left = left[len(left) if written is None else written :]
         self._written += len(data)
         return len(data)
 

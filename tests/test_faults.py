@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import pty
 import random
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from container_files import Pipe
 from toy_command import nac, run, wav
 
 import nac as library
@@ -263,3 +270,64 @@ def test_a_reader_that_is_slow_makes_nothing_pile_up() -> None:
         process.kill()
         process.communicate(timeout=60)
     assert 100_000 < sent < 4_000_000  # of 20 MB: the chunks being made and written, and the pipes
+
+
+def test_a_live_stream_is_decoded_as_it_comes_and_up_to_where_it_is_cut() -> None:
+    wav("song.wav", samples=600_000)
+    nac("compress", "song.wav", "--codebooks", "2", "-q")
+    nac("decompress", "song.nac", "-o", "back.wav", "-q")
+    packed, sound = Path("song.nac").read_bytes(), Path("back.wav").read_bytes()[44:]
+    with run("decompress", "-", "-o", "-", stdin=subprocess.PIPE) as process:
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        # 37.5 s in four chunks, of which three are whole.
+        feeder = threading.Thread(target=lambda: (process.stdin.write(packed[:-200_000]), process.stdin.flush()))
+        feeder.start()
+        live = process.stdout.read(44 + 900_000)  # while the input is still open
+        feeder.join()
+        process.stdin.close()
+        rest, stderr = process.stdout.read(), process.stderr.read()
+        assert process.wait() == 1
+        watchdog.cancel()
+    assert b"cut short" in stderr
+    decoded = (live + rest)[44:]
+    assert len(live) == 44 + 900_000
+    assert sound.startswith(decoded)
+
+
+def test_an_output_without_a_buffer_that_takes_a_part_at_a_time() -> None:
+    source = wav("song.wav")
+    for name, job in (
+        ("song.nac", lambda out: library.compress(source, out, model="toy")),
+        ("back.wav", lambda out: library.decompress("song.nac", out)),
+        ("back.flac", lambda out: library.decompress("song.nac", out, format="flac")),
+        ("peeled.nac", lambda out: library.peel("song.nac", out, codebooks=1)),
+    ):
+        job(Path(name))
+        pipe = Pipe(most=5000)
+        job(pipe)
+        assert bytes(pipe.data) == Path(name).read_bytes()
+
+
+def test_the_bar_tells_of_files_audio_speed_and_time_left() -> None:
+    for number in range(3):
+        wav(f"in/{number}.wav", samples=100_000 * (1 + number))
+    Path("in/2.wav").write_bytes(Path("in/2.wav").read_bytes()[:1000])
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    with run("compress", "-r", "in", "-o", "out", stderr=theirs) as process:
+        os.close(theirs)
+        told = b""
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(ours, 1000):
+                told += part
+    os.close(ours)
+    assert process.returncode == 1
+    lines = told.replace(b"\r", b"\n").split(b"\n")
+    assert [line for line in lines if line.startswith(b"nac: ")] == [
+        b"nac: in/2.wav: cut off: 599044 bytes are missing that its header announces "
+        b"(`ffmpeg -i IN OUT.wav` saves the rest)"
+    ]
+    assert b"2 done, 0 skipped, 1 failed" in lines
+    bar = rb" *\d+%\|.*\| [0-3]/3 files, 0:\d\d\.\d of audio, [\d.e+]+x real time \[00:\d\d<[\d:?]+\]"
+    assert any(re.search(bar, line) for line in lines), [line for line in lines if b"%" in line]

@@ -54,4 +54,4 @@ def run(*words: str, **options: object) -> subprocess.Popen[bytes]:
         "commands.entry()"
     )
     command = [sys.executable, "-c", code, str(ROOT), str(ROOT / "tests"), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options})
