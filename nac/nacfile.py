@@ -181,6 +181,7 @@ class NacFile:
         if codebooks is not None:
             self.header.spec.check_codebooks(codebooks)
         header, index = self.header, self._reader.index
+        end_frame = None
         # Only what reaches beyond its first frame needs the last chunk's end.
         if high is None or not len(index) or high > index[len(index) - 1].first_frame:
             end_frame = self._end_frame()
