@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner, Result
 from narrow_codecs import narrow_codecs
 from torch import Tensor
 from toy_codec import ToyCodec
 
 import nac
-from nac import models
+from nac import commands, models
 from nac.codecs import specs
 from nac.codecs.base import Codec
 from nac.codecs.specs import DECODE_PLANS
@@ -278,3 +279,24 @@ def test_parts_of_a_chunk() -> None:
     assert chunk.part(header, 10, 16) is chunk.part(header) is chunk
     assert chunk.part(header, 16) is chunk.part(header, 0, 10) is None
     assert chunk.part(header, 12, 14) == Chunk.pack(header, 12, 2, [[first[0][2:4], first[1][4:8]], None])
+
+
+def test_the_commands(codec: FarSighted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = compressed(codec, noise(3, 16000, 1), 16000)
+    Path("x.nac").write_bytes(data)
+
+    def run(*words: str, stdin: bytes | None = None, code: int = 0) -> Result:
+        result = CliRunner().invoke(commands.main, list(words), input=stdin)
+        assert result.exit_code == code, result.output
+        return result
+
+    assert "x.nac -> a.nac: 0:01.5" in run("cut", "x.nac", "--duration", "0:01.5", "-o", "a.nac").stderr
+    piped = run("cut", "-", "--start", "1.5", "-o", "-", "-q", stdin=data).stdout_bytes
+    assert "a.nac + - -> whole.nac: 0:03.0" in run("cat", "a.nac", "-", "-o", "whole.nac", stdin=piped).stderr
+    assert np.array_equal(decoded(Path("whole.nac").read_bytes(), codec), decoded(data, codec))
+    assert "--start or --duration" in run("cut", "x.nac", "-o", "y.nac", code=2).stderr
+    assert "once" in run("cat", "-", "-", "-o", "y.nac", code=2).stderr
+    assert "exists" in run("cat", "x.nac", "x.nac", "-o", "a.nac", code=1).stderr
+    assert "after the end" in run("cut", "x.nac", "--start", "4", "-o", "y.nac", code=1).stderr
+    assert not Path("y.nac").exists()
