@@ -86,6 +86,21 @@ def test_decoding_from_anywhere(codecs: dict[str, Codec], name: str, where: floa
     assert torch.equal(part, codec.decode(codes)[..., spec.start(start) :])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_any_number_of_threads(codecs: dict[str, Codec], name: str) -> None:
+    codec, before = codecs[name], torch.get_num_threads()
+    audio, results = sound(codec.spec.channels, samples_of(name, 0.4)), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            codes = codec.encode(audio)
+            results.append((codes, codec.decode(codes)))
+    finally:
+        torch.set_num_threads(before)
+    assert_equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
 def test_segments_of_149_frames_and_1(codecs: dict[str, Codec]) -> None:
     """The only signals at 48 kHz whose segments cannot be told from the number of frames alone."""
     codec = codecs["encodec_48khz"]

@@ -19,7 +19,10 @@ from nac.codecs.layers import (
     Chain,
     Layer,
     Padded,
+    Plain,
     SnakeConv,
+    Span,
+    Stages,
     Tanh,
     Weights,
     context,
@@ -69,19 +72,21 @@ def _encoder(weights: Weights, shape: Shape) -> Chain:
     return Chain([*layers, SnakeConv(snake(weights, f"encoder.block.{end}", width), last)])
 
 
-def _decoder(weights: Weights, shape: Shape) -> Chain:
+def _decoder(weights: Weights, shape: Shape) -> Stages:
     width = shape.decoder
-    layers: list[Layer] = [Padded(conv(weights, "decoder.model.0", shape.latent, width, 7))]
+    stages = [Plain(Chain([Padded(conv(weights, "decoder.model.0", shape.latent, width, 7))]))]
     for block, stride in enumerate(reversed(shape.strides), 1):
         name = f"decoder.model.{block}.block"
         # No output padding: an odd stride loses the last step, and what follows sees zeros there.
         wide = up(weights, f"{name}.1", width, width // 2, stride, short=stride % 2)
+        first = SnakeConv(snake(weights, f"{name}.0", width), wide)
         width //= 2
-        layers.append(SnakeConv(snake(weights, f"{name}.0", 2 * width), wide))
-        layers += residual_units(weights, name, 2, width, by_channel=False)
+        stages.append(Plain(Chain([first, *residual_units(weights, name, 2, width, by_channel=False)]), stride))
     end = len(shape.strides) + 1
     last = to_audio(weights, f"decoder.model.{end + 1}", width, 7)
-    return Chain([*layers, SnakeConv(snake(weights, f"decoder.model.{end}", width), last), Tanh()])
+    return Stages(
+        [*stages, Plain(Chain([SnakeConv(snake(weights, f"decoder.model.{end}", width), last), Tanh()]))]
+    )
 
 
 class Dac(WindowedCodec):
@@ -109,7 +114,13 @@ class Dac(WindowedCodec):
         return each(lambda x: rvq.encode(quantisers, self._encoder(x)), audio.transpose(1, 2))
 
     def decode_frames(self, arrays: tuple[Tensor, ...], first: int) -> Tensor:
-        (audio,) = each(lambda *codes: (self._decoder(rvq.decode(self._quantisers, codes)),), *arrays)
+        return self.decode_window(arrays, first, range(first, first + arrays[0].shape[-1]))
+
+    def decode_window(self, arrays: tuple[Tensor, ...], first: int, wanted: range) -> Tensor:
+        size = self.spec.frame_samples
+        span = Span(wanted.start * size, wanted.stop * size - 1)
+        (audio,) = each(lambda *codes: (self._decoder(rvq.decode(self._quantisers, codes), first, span),), *arrays)
         # At 16 and 24 kHz the network ends 8 samples early; nothing says what they should be.
-        missing = arrays[0].shape[-1] * self.spec.frame_samples - audio.shape[1]
-        return functional.pad(audio.transpose(1, 2), (0, missing))
+        before = (wanted.start - first) * size
+        missing = arrays[0].shape[-1] * size - before - audio.shape[1]
+        return functional.pad(audio.transpose(1, 2), (before, missing))

@@ -50,7 +50,8 @@ class Layer(Protocol):
 
 def elu(x: Tensor) -> Tensor:
     """ELU with exp(x) - 1 for negative x: its error of 6e-8 does no harm, and it takes half the time of expm1."""
-    return x.clamp_max(0).exp_().sub_(1).add_(x.clamp_min(0))
+    below = x.clamp_max(0).exp_().sub_(1)
+    return torch.maximum(x, below, out=below)
 
 
 def reflect(x: Tensor, left: int, right: int) -> Tensor:

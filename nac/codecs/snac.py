@@ -21,8 +21,11 @@ from nac.codecs.layers import (
     Chain,
     Layer,
     Padded,
+    Plain,
     SnakeConv,
     Span,
+    Stage,
+    Stages,
     Tanh,
     Weights,
     context,
@@ -138,45 +141,29 @@ class Block(NamedTuple):
     up: SnakeConv
     noise: Noise
     units: Chain
+    stride: int
 
     def __call__(self, x: Tensor, position: int) -> Tensor:
-        """``position``: number of the first step of the output."""
         return self.units(self.noise(self.up(x), position))
 
     def needs(self, span: Span) -> Span:
         return self.up.needs(self.units.needs(span))
 
 
-class Body:
-    """The decoder after its attention: steps of latent vectors to samples."""
-
-    def __init__(self, weights: Weights, shape: Shape, first: int) -> None:
-        self._strides, width = shape.strides[::-1], shape.decoder
-        self._blocks = []
-        for block, stride in enumerate(self._strides):
-            name = f"decoder.model.{first + block}.block"
-            wide = SnakeConv(
-                snake(weights, f"{name}.0", width), up(weights, f"{name}.1", width, width // 2, stride)
-            )
-            width //= 2
-            units = Chain(residual_units(weights, name, 3, width, by_channel=True))
-            self._blocks.append(Block(wide, Noise(weights, f"{name}.2", width, block), units))
-        end = first + len(self._strides)
-        last = to_audio(weights, f"decoder.model.{end + 1}", width, 7)
-        self._end = Chain([SnakeConv(snake(weights, f"decoder.model.{end}", width), last), Tanh()])
-
-    def __call__(self, x: Tensor, position: int) -> Tensor:
-        """``position``: number of the first latent step."""
-        for block, stride in zip(self._blocks, self._strides, strict=True):
-            position *= stride
-            x = block(x, position)
-        return self._end(x)
-
-    def needs(self, span: Span) -> Span:
-        span = self._end.needs(span)
-        for block in reversed(self._blocks):
-            span = block.needs(span)
-        return span
+def _body(weights: Weights, shape: Shape, first: int) -> Stages:
+    """The decoder after its attention: latent vectors to samples. ``first``: number of its first layer."""
+    width, stages = shape.decoder, list[Stage]()
+    for block, stride in enumerate(reversed(shape.strides)):
+        name = f"decoder.model.{first + block}.block"
+        wide = SnakeConv(snake(weights, f"{name}.0", width), up(weights, f"{name}.1", width, width // 2, stride))
+        width //= 2
+        units = Chain(residual_units(weights, name, 3, width, by_channel=True))
+        stages.append(Block(wide, Noise(weights, f"{name}.2", width, block), units, stride))
+    end = first + len(shape.strides)
+    last = to_audio(weights, f"decoder.model.{end + 1}", width, 7)
+    return Stages(
+        [*stages, Plain(Chain([SnakeConv(snake(weights, f"decoder.model.{end}", width), last), Tanh()]))]
+    )
 
 
 def _encoder(weights: Weights, shape: Shape) -> Chain:
@@ -195,7 +182,7 @@ def _encoder(weights: Weights, shape: Shape) -> Chain:
     return Chain([*layers, Padded(depthwise(weights, f"encoder.block.{end}", width, 7))])
 
 
-def _decoder(weights: Weights, shape: Shape) -> tuple[Chain, Body]:
+def _decoder(weights: Weights, shape: Shape) -> tuple[Chain, Stages]:
     """The decoder up to its attention, and the rest, where the work is."""
     head: list[Layer] = [
         Padded(depthwise(weights, "decoder.model.0", shape.latent, 7)),
@@ -203,7 +190,7 @@ def _decoder(weights: Weights, shape: Shape) -> tuple[Chain, Body]:
     ]
     if shape.attention:
         head.append(Attention(weights, "decoder.model.2", shape.decoder, shape.attention))
-    return Chain(head), Body(weights, shape, len(head))
+    return Chain(head), _body(weights, shape, len(head))
 
 
 class Snac(WindowedCodec):
@@ -231,7 +218,6 @@ class Snac(WindowedCodec):
         weights.finish()
         self.encode_plan = self._plan(self._encoder.needs, spec.frame_samples, self._steps, shape.window)
         self.decode_plan = self._plan(self._decoder_needs, self._steps, spec.frame_samples, shape.window)
-        self._body_context = context(self._body.needs, in_units=self._steps, out_units=spec.frame_samples)
 
     def _decoder_needs(self, span: Span) -> Span:
         return self._head.needs(self._body.needs(span))
@@ -251,16 +237,15 @@ class Snac(WindowedCodec):
         return self.decode_window(arrays, first, range(first, first + frames))
 
     def decode_window(self, arrays: tuple[Tensor, ...], first: int, wanted: range) -> Tensor:
-        # The attention sees far, what follows it does not: it is given no more than it needs.
-        frames = arrays[0].shape[-1] // self.spec.codebooks[0].codes_per_frame
-        left, right = self._body_context
-        low = max(wanted.start - left - first, 0)
-        high = min(wanted.stop + right - first, frames)
+        size = self.spec.frame_samples
+        span = Span(wanted.start * size, wanted.stop * size - 1)
 
         def decode(*codes: Tensor) -> tuple[Tensor]:
             x = self._head(rvq.decode(self._quantisers, codes))
-            return (self._body(x[:, low * self._steps : high * self._steps], (first + low) * self._steps),)
+            return (self._body(x, first * self._steps, span),)
 
         (audio,) = each(decode, *arrays)
-        rest = (low * self.spec.frame_samples, (frames - high) * self.spec.frame_samples)
-        return functional.pad(audio.transpose(1, 2), rest)
+        frames = arrays[0].shape[-1] // self.spec.codebooks[0].codes_per_frame
+        return functional.pad(
+            audio.transpose(1, 2), ((wanted.start - first) * size, (first + frames - wanted.stop) * size)
+        )
