@@ -468,19 +468,18 @@ class Encodec48(_Encodec):
         return max((segment - fading) * self.segment.frames, origin)
 
     def encode_segments(self, audio: Tensor, codebooks: int) -> Codes:
-        """Segments of equal length [B, S, C, n] ."""
+        """Segments of equal length [B, S, C, n]."""
         batch = audio.shape[0]
-        audio = audio.flatten(0, 1)
-        scale = audio.mean(1).square().mean(-1).sqrt() + 1e-8
         network, quantisers = self.encode_network, self.quantisers[:codebooks]
 
-        def front(x: Tensor) -> tuple[Tensor]:
-            return (run(network.front, x, Stream(last=True)),)
+        def front(x: Tensor) -> tuple[Tensor, Tensor]:
+            scale = x.mean(1).square().mean(-1).sqrt() + 1e-8
+            return run(network.front, (x / scale[:, None, None]).transpose(1, 2), Stream(last=True)), scale
 
         def back(x: Tensor) -> tuple[Tensor, ...]:
             return rvq.encode(quantisers, run(network.back, x, Stream(last=True)))
 
-        (x,) = self._each(front, (audio / scale[:, None, None]).transpose(1, 2))
+        x, scale = self._each(front, audio.flatten(0, 1))
         codes = self._each(back, self._remember(network.lstm, x))
         return Codes(tuple(array.reshape(batch, -1) for array in codes), scale.reshape(batch, -1))
 
