@@ -15,15 +15,15 @@ import atheris
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 with atheris.instrument_imports(include=["nac"]):
-    from targets import TARGETS
+    from targets import TARGETS, seeds
 
 LIMITS = ["-timeout=1", "-rss_limit_mb=512", "-max_len=4096"]
 
 
 def main() -> None:
-    target, seeds = TARGETS[sys.argv[1]]
+    target, _ = TARGETS[sys.argv[1]]
     with tempfile.TemporaryDirectory(prefix="nac-fuzz-") as folder:
-        for number, seed in enumerate(seeds()):
+        for number, seed in enumerate(seeds(sys.argv[1])):
             (Path(folder) / str(number)).write_bytes(seed)
         atheris.Setup([sys.argv[0], *LIMITS, *sys.argv[2:], folder], target)
         atheris.Fuzz()

@@ -279,4 +279,15 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "cut": (cut, lambda: vectors() + _converted()),
     "wav": (wav, _waves),
 }
-"""What is fuzzed, and what to begin with."""
+"""What is fuzzed, and what is known to be good."""
+
+
+@cache
+def seeds(name: str) -> list[bytes]:
+    """What to begin with: good inputs, and those in corpus/, which take other ways through the code.
+
+    Fuzzing has found these; each is a line, in hexadecimal.
+    """
+    found = Path(__file__).parent / "corpus" / f"{name}.txt"
+    lines = found.read_text().split() if found.exists() else []
+    return TARGETS[name][1]() + [bytes.fromhex(line) for line in lines]
