@@ -26,8 +26,8 @@ class Recovery:
     """Goes through a seekable file once, giving each whole chunk and, between them, what is lost.
 
     To write what is left, use the header without its ``samples`` and, at the end, ``samples`` from here. Raises
-    FormatError or DamageError if the header cannot be read, without which the rest means nothing; FormatError, at any
-    chunk, where a whole one says what this version does not know.
+    FormatError or DamageError if the header cannot be read, without which the rest means nothing; FormatError
+    while iterating where a whole chunk says what this version does not know.
     """
 
     def __init__(self, file: BinaryIO) -> None:
