@@ -25,6 +25,7 @@ from nac.tags import Tags, kept, read_tags, write_tags
 from nac.wav import WavInput, WavOutput, WavUnsupported, cut_off, missing_bytes, to_int16
 
 BLOCK = 1 << 15  # samples per channel read at a time
+HEAD = 12  # bytes that tell what may be audio
 
 
 @dataclass(frozen=True)
@@ -197,9 +198,13 @@ def is_audio(path: Path) -> bool:
     """Whether a file is audio, or may hold some, told by its first bytes."""
     try:
         with path.open("rb") as file:
-            head = file.read(12)
+            return may_be_audio(file.read(HEAD))
     except OSError:
         return True  # to be tried, and reported
+
+
+def may_be_audio(head: bytes) -> bool:
+    """Whether a file that begins with these ``HEAD`` bytes is audio, or may hold some."""
     mp3 = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE0 == 0xE0 and head[1] & 6 in (2, 4)
     return mp3 or head.startswith(_SIGNATURES) or head[4:8] == b"ftyp"
 

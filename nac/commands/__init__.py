@@ -22,8 +22,8 @@ from nac.commands.decompress import decompress
 from nac.commands.info import info
 from nac.commands.models import models
 from nac.commands.peel import peel
-from nac.commands.running import reason
 from nac.commands.verify import verify
+from nac.errors import reason
 from nac.version import __version__
 
 

@@ -15,8 +15,8 @@ from click.shell_completion import CompletionItem
 
 from nac import report
 from nac.commands.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, path
-from nac.commands.running import loader, or_exit, reason
-from nac.errors import NacError
+from nac.commands.running import loader, or_exit
+from nac.errors import NacError, reason
 
 if TYPE_CHECKING:
     from nac.compare.comparison import Compared, Score

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from nac import batch
+from nac.commands.fleet import engine_options, hand_over, only_local
 from nac.commands.options import (
     COUNT,
     DEVICE,
@@ -49,10 +50,11 @@ from nac.errors import ModelError
 @JOBS
 @WEIGHTS
 @REVISION
+@engine_options
 @JSON
 @QUIET
 def compress(
-    inputs: tuple[Path, ...],
+    inputs: tuple[str, ...],
     out: str | None,
     model: str,
     kbps: float | None,
@@ -75,6 +77,19 @@ def compress(
     _check_model(model, kbps, codebooks, weights)
     if verify and out == "-":
         raise click.UsageError("--verify reads the output back, which standard output cannot be")
+    settings: dict[str, Any] = {
+        "model": model,
+        "kbps": kbps,
+        "codebooks": codebooks,
+        "mono": mono,
+        "verify": verify or options["remove_source"],
+    }
+    named = None if model == "auto" else model
+    if options["engine"] == "ray":
+        where = {"device": device, "weights": weights and weights.absolute(), "revision": revision}
+        hand_over("compress", inputs, out, ".nac", settings, where, model=named, **options)
+        return
+    options = only_local(options)
     jobs, others = plan(inputs, out, ".nac", options.pop("recursive"), is_audio)
 
     def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
@@ -83,17 +98,13 @@ def compress(
         return files.compress(
             source(job.input),
             target(job.output),
-            model=model,
-            kbps=kbps,
-            codebooks=codebooks,
-            mono=mono,
             force=options["force"],
-            verify=verify or options["remove_source"],
             load=load,
             progress=progress,
+            **settings,
         )
 
-    load = loader(device, weights, revision, progress=not options["quiet"], download=True, only=model != "auto")
+    load = loader(device, weights, revision, progress=not options["quiet"], download=True, only=named is not None)
     run(jobs, others, work, **options)
 
 

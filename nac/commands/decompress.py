@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from nac import batch
+from nac.commands.fleet import engine_options, hand_over, only_local
 from nac.commands.options import (
     COUNT,
     DEVICE,
@@ -48,10 +49,11 @@ from nac.commands.running import loader, plan, run, source, target
 @WEIGHTS
 @REVISION
 @click.option("--force-model", is_flag=True, help="Decode with weights other than those a file was made with.")
+@engine_options
 @JSON
 @QUIET
 def decompress(
-    inputs: tuple[Path, ...],
+    inputs: tuple[str, ...],
     out: str | None,
     form: str | None,
     start: float,
@@ -76,6 +78,22 @@ def decompress(
         raise click.UsageError(
             "--remove-source is for whole files: not with --start, --duration, -k or --codebooks"
         )
+    settings: dict[str, Any] = {
+        "start": start,
+        "duration": duration,
+        "format": form,
+        "kbps": kbps,
+        "codebooks": codebooks,
+        "force_model": force_model,
+        "verify": options["remove_source"],
+    }
+    # What a file needs was not asked for by name, so nothing is downloaded.
+    where = {"device": device, "weights": weights, "revision": revision, "download": False}
+    if options["engine"] == "ray":
+        where["weights"] = weights and weights.absolute()
+        hand_over("decompress", inputs, out, f".{form or 'wav'}", settings, where, model=None, **options)
+        return
+    options = only_local(options)
     jobs, others = plan(inputs, out, f".{form or 'wav'}", options.pop("recursive"), is_nac)
 
     def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
@@ -84,18 +102,11 @@ def decompress(
         return files.decompress(
             source(job.input),
             target(job.output),
-            start=start,
-            duration=duration,
-            format=form,
-            kbps=kbps,
-            codebooks=codebooks,
             force=options["force"],
-            force_model=force_model,
-            verify=options["remove_source"],
             load=load,
             progress=progress,
+            **settings,
         )
 
-    # What a file needs was not asked for by name, so nothing is downloaded.
     load = loader(device, weights, revision, progress=not options["quiet"], download=False)
     run(jobs, others, work, **options)

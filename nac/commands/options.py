@@ -64,7 +64,8 @@ def path(**options: Any) -> click.Path:
     return click.Path(path_type=Path, **options)
 
 
-INPUTS = click.argument("inputs", nargs=-1, required=True, type=path(allow_dash=True))
+# As text, because an input can be a URL.
+INPUTS = click.argument("inputs", nargs=-1, required=True, type=click.Path(allow_dash=True))
 FILES = click.argument("files", nargs=-1, required=True, type=path(allow_dash=True))
 # As text, because a slash at the end says that a folder is meant.
 OUT = click.option(

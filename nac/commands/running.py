@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from typing import Any
 import click
 
 from nac import batch, report
-from nac.errors import NacError
+from nac.errors import NacError, reason
 from nac.output import Spent, sweep
 
 
@@ -42,20 +41,6 @@ class Stop(click.ClickException):
         report.error("", self.message)
 
 
-def reason(error: Exception) -> str:
-    """What went wrong, in one line."""
-    if isinstance(error, OSError):
-        return str(error.strerror or error)
-    if isinstance(error, NacError):
-        return str(error)
-    text = next(iter(str(error).splitlines()), "")
-    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
-        return "not enough memory for it"
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(place.filename).name}:{place.lineno}"
-    return f"an error in nac, please report it: {type(error).__name__}: {text} ({where})"
-
-
 def each(items: Iterable[Any], action: Callable[[Any], None], as_json: bool) -> None:
     """Do something with every item; exit with 1 at the end if any failed."""
     failed = False
@@ -74,13 +59,18 @@ def each(items: Iterable[Any], action: Callable[[Any], None], as_json: bool) -> 
 
 
 def plan(
-    inputs: tuple[Path, ...], out: str | Path | None, suffix: str, recursive: bool, wanted: Callable[[Path], bool]
+    inputs: tuple[str | Path, ...],
+    out: str | Path | None,
+    suffix: str,
+    recursive: bool,
+    wanted: Callable[[Path], bool],
 ) -> tuple[list[batch.Job], list[Path]]:
     """As :func:`nac.batch.plan`. ``out``: as it was typed, since a slash at its end says that it is a folder."""
     slash = isinstance(out, str) and out.endswith(("/", os.sep))
     path = None if out is None else Path(out)
     try:
-        return batch.plan(inputs, path, suffix=suffix, recursive=recursive, wanted=wanted, into_folder=slash)
+        paths = map(Path, inputs)
+        return batch.plan(paths, path, suffix=suffix, recursive=recursive, wanted=wanted, into_folder=slash)
     except batch.UsageError as error:
         raise click.UsageError(str(error)) from None
 

@@ -1,0 +1,102 @@
+"""What a fleet's processes do with one file after the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nac import models
+from nac.codecs.base import Codec
+from nac.errors import NacError, reason
+from nac.fleet.jobs import Action, Job, Outcome, wanted
+from nac.fleet.manifest import Row
+from nac.nacfile import info
+from nac.output import sweep
+from nac.places import place
+from nac.version import __version__
+
+
+class Worker:
+    """An actor of Ray: a process that loads a model once, and is given names of files."""
+
+    def __init__(self, action: Action, scratch: str) -> None:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does, before PyTorch is loaded
+        # A folder for temporary files that the next worker in this one's place empties, should this one be killed.
+        folder = Path(tempfile.gettempdir(), scratch)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        tempfile.tempdir = str(folder)
+        self._action = action
+        self._source, self._target = place(action.source), place(action.target)
+        self._lock, self._loaded = threading.Lock(), dict[str, Codec[Any]]()
+
+    def ready(self) -> tuple[str, ...]:
+        """What has to be the same for all workers: nac's version, and the weights. Raises NacError."""
+        model = self._action.model
+        return (__version__, *([self._load(model).spec.fingerprint] if model else sorted(models.present())))
+
+    def leave(self) -> None:
+        """Clean up."""
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+
+    def do(self, job: Job) -> Outcome:
+        """Do one file; what is wrong with it is in the row."""
+        row = Row(job.input, job.output)
+        try:
+            if not wanted(self._action, self._source, job.input):
+                return Outcome("other", row)
+            if not self._action.force and self._target.size(job.output) is not None:
+                return Outcome("skipped", self._found(row))
+            if job.suspect:
+                sweep.cache_clear()  # so that what the last worker left is swept up
+            return Outcome("done", self._done(row))
+        except Exception as error:  # whatever is the matter with a file, the others go on
+            return Outcome("failed", replace(row, error=reason(error)))
+
+    def _done(self, row: Row) -> Row:
+        from nac import files
+
+        function = getattr(files, self._action.name)
+        force = self._action.force
+        with self._source.fetched(row.input) as path, self._target.written(row.output) as out:
+            result = function(path, out, force=force, load=self._load, **self._action.options)
+        return replace(
+            row,
+            model=result.model,
+            fingerprint=self._load(result.model).spec.fingerprint,
+            kbps=result.kbps,
+            seconds=result.seconds,
+            bytes_in=result.bytes_in,
+            bytes_out=result.bytes_out,
+            wall_seconds=result.wall_seconds,
+        )
+
+    def _found(self, row: Row) -> Row:
+        """The row of an output that is there already, as after a run that was killed before it told of it."""
+        compressed = self._action.name == "compress"
+        try:
+            with self._target.open(row.output) if compressed else self._source.open(row.input) as file:
+                header = info(file)
+        except NacError as error:
+            whose = f"{row.output} is there already, and is not whole: " if compressed else ""
+            raise NacError(f"{whose}{error}") from None
+        return replace(
+            row,
+            model=header.model,
+            fingerprint=header.fingerprint,
+            kbps=header.kbps,
+            seconds=header.seconds,
+            bytes_in=self._source.size(row.input),
+            bytes_out=self._target.size(row.output),
+        )
+
+    def _load(self, name: str) -> Codec[Any]:
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = models.load(name, **self._action.load)
+            return self._loaded[name]
