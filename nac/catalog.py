@@ -132,7 +132,7 @@ MODELS: Mapping[str, Model] = {
                         File(
                             "nac_24khz.safetensors",
                             11_634_204,
-                            "ca1b030a98cb3cfa8d0403f89dfd68ab23547b6eccabcd0116d9c28cdd3897c3",
+                            "8952a34b639debaa694d73ba90d5c2c3676b5693dd0386a92d1c6c31b4ff697c",
                         ),
                     ),
                 ),

@@ -13,19 +13,29 @@ from matplotlib import pyplot
 
 
 def columns(path: Path) -> dict[str, list[float]]:
-    """A CSV file of numbers by column; nothing is NaN."""
+    """A CSV file of numbers by column."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
+    return {name: [float(row[name]) for row in rows] for name in rows[0]}
 
 
 def main(work: Path, target: Path) -> None:
     held = columns(work / "held.csv")
-    figure, axes = pyplot.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
-    for axis, name in zip(axes, ("mel", "compressed", "waveform"), strict=True):
+    second_phase = work / "adversarial.csv"
+    names = [name for name in ("mel", "loud", "compressed", "waveform") if f"{name}2" in held]
+    panels = len(names) + second_phase.exists()
+    figure, axes = pyplot.subplots(1, panels, figsize=(3.7 * panels, 3.2), layout="constrained")
+    for axis, name in zip(axes, names, strict=False):
         for count in (2, 4, 8, 16):
             axis.plot(held["step"], held[f"{name}{count}"], label=f"{0.75 * count:g} kbit/s")
         axis.set_title(f"{name}, held-out")
+    if second_phase.exists():
+        losses = columns(second_phase)
+        for name in ("hinge", "matching", "discriminator"):
+            axes[-1].plot(losses["step"], losses[name], label=name)
+        axes[-1].set_title("second phase, training")
+        axes[-1].legend()
+    for axis in axes:
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
     axes[0].legend()
