@@ -159,14 +159,14 @@ class Weights:
         self._misshapen: list[str] = []
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """The tensor of that name, float32 on the device."""
+        """The tensor of that name, float32 on the device: a copy, so that the file it came from can be closed."""
         self._taken.add(name)
         if name not in self._tensors:
             self._missing.append(name)
         elif (found := tuple(self._tensors[name].shape)) != shape:
             self._misshapen.append(f"{name} {list(found)} instead of {list(shape)}")
         else:
-            return self._tensors[name].to(self.device, torch.float32)
+            return self._tensors[name].to(self.device, torch.float32, copy=True)
         return torch.zeros(shape, device=self.device)
 
     def finish(self) -> None:
