@@ -19,6 +19,7 @@ import numpy as np
 from nac.codecs.base import Codebook, Segment
 from nac.container import Chunk, Header, SampleFormat, Writer
 from nac.container.fields import varint
+from nac.container.layers import Coding
 from nac.container.records import CHUNK, checksum, frame
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -69,6 +70,8 @@ class Part:
     absent: tuple[int, ...] = ()
     angle: int = 0
     segments: int = 0
+    coding: Coding = "packed"
+    period: int = 0
 
     def codes(self, header: Header) -> list[list[list[int]]]:
         """Codes [stream][codebook][n], none for an absent stream."""
@@ -77,11 +80,18 @@ class Part:
             count *= stream not in self.absent
             streams.append(
                 [
-                    _sequence(self.frames * book.codes_per_frame, book.bits, (self.first_frame, stream, number))
+                    self._layer(self.frames * book.codes_per_frame, book.bits, (self.first_frame, stream, number))
                     for number, book in enumerate(header.codebooks[:count])
                 ]
             )
         return streams
+
+    def _layer(self, count: int, bits: int, seed: tuple[int, ...]) -> list[int]:
+        """Codes that look random; with a ``period`` they repeat, but for every eleventh, in all but codebook 1."""
+        codes = _sequence(count, bits, seed)
+        if not self.period or seed[-1] == 1:
+            return codes
+        return [codes[i if i % 11 == 7 else i % self.period] for i in range(count)]
 
     def scales(self, header: Header) -> list[list[float]]:
         """Scales [stream][segment], exact in float32."""
@@ -112,7 +122,10 @@ def build(header: Header, parts: list[Part], samples: int | None = None) -> tupl
         codes, scales = part.codes(header), part.scales(header)
         arrays = [[np.array(layer) for layer in stream] or None for stream in codes]
         given = [np.float32(row) if row else None for row in scales] if header.has_scale else None
-        writer.write(Chunk.pack(header, part.first_frame, part.frames, arrays, angle=part.angle, scales=given))
+        chunk = Chunk.pack(
+            header, part.first_frame, part.frames, arrays, angle=part.angle, scales=given, coding=part.coding
+        )
+        writer.write(chunk)
         chunks.append(
             {
                 "first_frame": part.first_frame,
@@ -164,6 +177,29 @@ def good_files() -> dict[str, tuple[bytes, dict[str, Any]]]:
         "empty": build(replace(MONO, samples=0), []),
         "empty-unknown": build(unknown, [], samples=0),
         "lost-frames": build(MONO, [Part(0, 3), Part(7, 3)]),
+        **range_coded(),
+    }
+
+
+def range_coded() -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """Files with range coded layers, most with a packed one between them."""
+    long = [Part(0, 100, period=9, coding="range"), Part(100, 60, period=1, coding="range")]
+    widths = replace(MONO, codebooks=tuple(Codebook(bits) for bits in range(1, 17)), stream_codebooks=(16,))
+    six = replace(MONO, channels=6, stream_codebooks=(3, 3, 3, 1, 2, 2))
+    lyra = replace(MONO, fingerprint="e86727a4bc29fbd2", codebooks=(Codebook(4),) * 46, stream_codebooks=(5,))
+    return {
+        "range": build(MONO, long),
+        "range-pair": build(PAIR, [replace(part, angle=32) for part in long]),
+        "range-absent": build(
+            six, [Part(0, 90, absent=(1,), period=4, coding="auto"), Part(90, 5, coding="auto")]
+        ),
+        "range-snac": build(SNAC, [Part(0, 40, period=3, coding="auto")]),
+        "range-widths": build(widths, [Part(0, 80, period=5, coding="range")]),
+        "range-segments": build(SEGMENTED, [Part(0, 60, segments=15, period=2, coding="auto")]),
+        "range-random": build(MONO, [Part(0, 50, coding="range")]),
+        "range-tables": build(
+            lyra, [Part(0, 60, period=50, coding="range"), Part(60, 40, period=1, coding="range")]
+        ),
     }
 
 
@@ -236,6 +272,30 @@ def bad_chunks() -> dict[str, tuple[bytes, list[int]]]:
         "padding": (changed(10, b"\xff"), []),
         "chunk-too-short": (changed(10, b""), []),
         "chunk-too-long": (changed(10, b"\0\0"), []),
+        **bad_ranges(),
+    }
+
+
+def bad_ranges() -> dict[str, tuple[bytes, list[int]]]:
+    """Files with an error in what chunks with range coded layers begin with."""
+    file = build(MONO, [Part(0, 5), Part(5, 5)])[0]
+    first, end = len(MONO.to_bytes()), len(file) - file[-8]
+
+    def instead(frames: int, tables: bytes, savings: bytes, rest: bytes) -> tuple[bytes, list[int]]:
+        """The file with another chunk in place of its first one."""
+        body = varint(0) + varint(frames) + b"\1" + tables + savings + rest
+        return file[:first] + frame(CHUNK, body) + file[(first + end) // 2 :], []
+
+    none, layers = bytes(4), bytes(6)
+    return {
+        "range-nothing": instead(5, none, b"\0", bytes(8)),
+        "range-last-zero": instead(5, none, b"\2\1\0", layers),
+        "range-many-savings": instead(5, none, b"\4\1\0\0\1", layers),
+        "range-saved-more": instead(5, none, b"\1\3", layers),
+        "range-too-short": instead(5, none, b"\1\1", layers[:5]),
+        "range-padding": instead(5, none, b"\1\1", layers + b"\xff"),
+        "range-no-tables": instead(5, b"none", b"\1\1", layers),
+        "range-too-many-codes": instead(1 << 14, none, b"\3" + 3 * varint(1 << 13), b""),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from nac.bitrate import total_kbps
 from nac.container.chunk import Chunk
 from nac.container.header import SIGNATURE, VERSION, Header
 from nac.container.reader import Reader
-from nac.errors import NacError
+from nac.errors import FormatError, NacError
 from nac.output import PathOrFile, name_of
 
 CodeArray = npt.NDArray[np.int32]
@@ -86,8 +86,10 @@ class Info:
     """What a .nac file holds; the fields of `nac info --json`.
 
     ``sample_rate`` (Hz), ``channels`` and ``samples`` (per channel) are those of the recording. ``codebooks``: the
-    count of each stream. ``kbps``: kbit/s of the codes; ``actual_kbps``: of the file. ``complete``: whether the
-    file has its end; ``samples`` and ``seconds`` of one that has not are those of the chunks it has.
+    count of each stream. ``kbps``: kbit/s of the codes, packed; ``actual_kbps``: of the file. ``coding``:
+    "range" if any codes are range coded, else "packed"; ``saved``: the part of the codes' bytes that this saves.
+    ``complete``: whether the file has its end; ``samples`` and ``seconds`` of one that has not are those of the
+    chunks it has.
     """
 
     path: str
@@ -105,6 +107,7 @@ class Info:
     bytes: int
     chunks: int
     coding: str
+    saved: float
     tags: dict[str, str]
     complete: bool
 
@@ -236,9 +239,19 @@ class NacFile:
                 part = codes[(first - chunk.first_frame) * unit : (last - chunk.first_frame) * unit]
                 array[(first - low) * unit : (last - low) * unit] = part
 
+    def _sizes(self) -> tuple[int, int]:
+        """Bytes of all codes, as they are and packed, in the chunks that are whole."""
+        coded = packed = 0
+        for number in range(len(self)):
+            with suppress(FormatError):
+                for now, before in self.chunk(number).sizes(self.header):
+                    coded, packed = coded + now, packed + before
+        return coded, packed
+
     def info(self) -> Info:
         """A summary."""
         header, size = self.header, self._reader.size
+        coded, packed = self._sizes()
         return Info(
             path=self.path,
             version=VERSION,
@@ -254,7 +267,8 @@ class NacFile:
             actual_kbps=round(size * 8 / 1000 / self.seconds, 3) if self.samples else 0.0,
             bytes=size,
             chunks=len(self),
-            coding="packed",
+            coding="range" if coded < packed else "packed",
+            saved=round(1 - coded / packed, 4) if packed else 0.0,
             tags=_joined(header.tags),
             complete=self.complete,
         )

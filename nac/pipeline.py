@@ -20,6 +20,7 @@ from nac.bitrate import is_stereo_pair
 from nac.codecs.base import Array, Codec, CodecSpec, Codes, Decoder, Encoder
 from nac.container.chunk import Chunk, chunk_frames
 from nac.container.header import UNKNOWN_WEIGHTS, Header
+from nac.container.layers import Coding
 from nac.container.reader import Reader
 from nac.errors import ModelError
 from nac.nacfile import check_growth
@@ -104,8 +105,11 @@ def _frames(codes: Codes[Array], spec: CodecSpec, start: int, stop: int | None =
     )
 
 
-def encode_chunks(source: Source, codec: Codec[Any], header: Header) -> Iterator[Chunk]:
-    """Chunks of a whole recording, each as soon as its codes are certain. Reads ``source.blocks`` to the end."""
+def encode_chunks(source: Source, codec: Codec[Any], header: Header, coding: Coding = "auto") -> Iterator[Chunk]:
+    """Chunks of a whole recording, each as soon as its codes are certain. Reads ``source.blocks`` to the end.
+
+    ``coding``: see :func:`nac.container.layers.encode`.
+    """
     spec, size = codec.spec, chunk_frames(codec.spec)
     lanes = [Lane(codec, count) for count in header.stream_codebooks]
     pieces: deque[tuple[int, list[bool]]] = deque()  # angle and present streams of the chunks not given yet
@@ -115,7 +119,7 @@ def encode_chunks(source: Source, codec: Codec[Any], header: Header) -> Iterator
         nonlocal first
         angle, present = pieces.popleft()
         codes = [lane.take(frames, last=last) if here else None for lane, here in zip(lanes, present, strict=True)]
-        chunk = _chunk(header, first, frames, angle, codes)
+        chunk = _chunk(header, first, frames, angle, codes, coding)
         first += frames
         return chunk
 
@@ -159,10 +163,12 @@ def _sounds(stream: Samples) -> bool:
     return float(np.abs(stream).max(initial=0)) >= stereo.SILENCE
 
 
-def _chunk(header: Header, first: int, frames: int, angle: int, codes: list[Codes[Array] | None]) -> Chunk:
+def _chunk(
+    header: Header, first: int, frames: int, angle: int, codes: list[Codes[Array] | None], coding: Coding
+) -> Chunk:
     arrays = [None if c is None else [a[0].astype(np.uint16) for a in c.arrays] for c in codes]
     scales = [None if c is None or c.scale is None else c.scale[0] for c in codes]
-    return Chunk.pack(header, first, frames, arrays, angle=angle, scales=scales)
+    return Chunk.pack(header, first, frames, arrays, angle=angle, scales=scales, coding=coding)
 
 
 def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[Piece]:

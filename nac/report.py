@@ -78,6 +78,7 @@ def info_text(info: Info) -> str:
     """A file's description, a line a field."""
     counts = " + ".join(map(str, info.codebooks))
     channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
+    coding = f"{info.saved:.1%} of that saved by range coding" if info.coding == "range" else "packed"
     missing = "" if info.complete else "  (the end of the file is missing or damaged: `nac verify` tells more)"
     rows = [
         (
@@ -85,7 +86,7 @@ def info_text(info: Info) -> str:
             f"{info.model}, weights {'not known' if info.fingerprint == UNKNOWN_WEIGHTS else info.fingerprint}",
         ),
         ("audio", f"{info.sample_rate} Hz, {channels}, {clock(info.seconds)} ({info.samples} samples){missing}"),
-        ("codes", f"{counts} codebooks, {info.coding}, {info.kbps:.3g} kbit/s"),
+        ("codes", f"{counts} codebooks, {info.kbps:.3g} kbit/s, {coding}"),
         (
             "file",
             f"{info.bytes} bytes in {info.chunks} chunks, {info.actual_kbps:.3g} kbit/s, version {info.version}",

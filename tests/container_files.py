@@ -127,15 +127,18 @@ def draw_chunk(draw, header, first_frame, frames):
     if header.segment and header.has_scale and any(header.stream_codebooks) and draw(st.booleans()):
         frames = segments * header.segment.frames
         segments += 1
+    # Of few codes some are range coded, of all codes none.
+    few = draw(st.sampled_from([1, 2, 1 << 16]))
     codes = [
-        [rng.integers(0, 1 << bits, frames * count) for bits, count in header.codebooks[:books]]
+        [rng.integers(0, min(few, 1 << bits), frames * count) for bits, count in header.codebooks[:books]]
         if stream == 0 or draw(st.booleans())
         else None
         for stream, books in enumerate(header.stream_codebooks)
     ]
     scales = [rng.random(segments, np.float32) for _ in codes] if header.has_scale else None
     angle = draw(st.integers(0, 255)) if header.stereo_pair else 0
-    return Chunk.pack(header, first_frame, frames, codes, angle=angle, scales=scales)
+    coding = draw(st.sampled_from(["packed", "packed", "auto", "range"]))
+    return Chunk.pack(header, first_frame, frames, codes, angle=angle, scales=scales, coding=coding)
 
 
 def written(header, chunks, samples, file=None):
@@ -156,6 +159,7 @@ def speech(chunks=3, frames=20, header=UNKNOWN):
             number * frames,
             frames,
             [[rng.integers(0, 16, frames) for _ in range(count)] for count in header.stream_codebooks],
+            coding="packed",
         )
         for number in range(chunks)
     ]

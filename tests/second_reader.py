@@ -4,17 +4,10 @@ import math
 import struct
 from itertools import pairwise
 
+from second_layers import Refused, codes_of, layers_of, refuse_unless
+
 RATES = [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000]
 KNOWN, TAGS, SEGMENTS, SCALES, UNIFORM, START, GAIN = (2**n for n in range(7))
-
-
-class Refused(Exception):
-    """This is not a whole .nac file of version 1."""
-
-
-def refuse_unless(condition, reason):
-    if not condition:
-        raise Refused(reason)
 
 
 def crc32c(data):
@@ -124,7 +117,7 @@ def read_chunk(body, header):
     first, frames, form = body.varint(), body.varint(), body.u8()
     refuse_unless(frames >= 1 and first + frames < 2**40, "bad frames")
     refuse_unless(frames * max(codes for _, codes in header["codebooks"]) <= 2**20, "too many codes")
-    refuse_unless(form & 15 == 0, f"coding {form & 15}, this reader knows 0")
+    refuse_unless(form & 15 < 2, f"coding {form & 15}, this reader knows 0 and 1")
     refuse_unless(form < 64, "unknown form")
     present = [s for s, count in enumerate(counts) if count]
     if form & 16:
@@ -133,6 +126,11 @@ def read_chunk(body, header):
         present = [s for s in present if mask >> s & 1]
     angle = body.u8() if header["stereo_pair"] else 0
     overhang = form >> 5 & 1
+    prior = body.take(4).hex() if form & 15 else "00000000"
+    saved = [[] for _ in counts]
+    for s in present if form & 15 else []:
+        saved[s] = [body.varint() for _ in range(body.varint())]
+        refuse_unless(len(saved[s]) <= counts[s] and saved[s][-1:] != [0], "bad savings")
     refuse_unless(not segment or first % segment[0] == 0, "not at a segment's start")
     refuse_unless(not overhang or (segment and frames % segment[0] == 0), "bad overhang")
     segments = math.ceil(frames / segment[0]) + overhang if segment else 1
@@ -140,16 +138,9 @@ def read_chunk(body, header):
     for s in present if header["has_scale"] else []:
         scales[s] = [body.f32() for _ in range(segments)]
         refuse_unless(all(map(math.isfinite, scales[s])), "bad scale")
-    codes, used = [[] for _ in counts], 0
-    row = int.from_bytes(body.data[body.at :], "little")
-    for k, (bits, per_frame) in enumerate(header["codebooks"]):
-        for s in present:
-            if counts[s] > k:
-                places = range(used, used + bits * frames * per_frame, bits)
-                codes[s].append([row >> place & (1 << bits) - 1 for place in places])
-                used = places.stop
-    body.take(math.ceil(used / 8))
-    refuse_unless(row >> used == 0, "padding")
+    layers, size = layers_of(body, header, frames, present, saved)
+    refuse_unless(not form & 15 or size, "nothing is range coded")
+    codes = [codes_of(layers[s], header["codebooks"], frames, prior) for s in range(len(counts))]
     body.finish()
     return {"first_frame": first, "frames": frames, "angle": angle, "scales": scales, "codes": codes}, overhang
 

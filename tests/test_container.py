@@ -80,7 +80,6 @@ def test_the_writer_refuses_what_does_not_fit():
     for change in (
         {"angle": 1},
         {"frames": 21},
-        {"coding": 1},
         {"scales": ((1.0,),)},
         {"layers": ((b"",),)},
         {"layers": ((), ())},

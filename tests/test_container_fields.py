@@ -113,7 +113,7 @@ def test_streams_carry_channels_in_order():
 
 def test_the_frame_of_a_file_is_small():
     codes = [[np.zeros(500, int)] * 2]
-    file = written(SPEECH, [Chunk.pack(SPEECH, 0, 500, codes)], 480000).getvalue()
+    file = written(SPEECH, [Chunk.pack(SPEECH, 0, 500, codes, coding="packed")], 480000).getvalue()
     assert len(SPEECH.to_bytes()) == 54
     assert len(file) - 500 * 2 * 4 // 8 == 54 + 11 + 11
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -44,6 +44,13 @@ from nac.errors import ModelError
 @RECURSIVE
 @FORCE
 @SKIP
+@click.option(
+    "--coding",
+    type=click.Choice(["auto", "packed", "range"]),
+    default="auto",
+    show_default=True,
+    help="How codes are stored: range coded where that is likely to be smaller, never, or wherever it is.",
+)
 @click.option("--verify", is_flag=True, help="Read each output back and check it before it counts.")
 @REMOVE
 @DEVICE
@@ -60,6 +67,7 @@ def compress(
     kbps: float | None,
     codebooks: int | None,
     mono: bool,
+    coding: Literal["auto", "packed", "range"],
     verify: bool,
     device: str,
     weights: Path | None,
@@ -82,6 +90,7 @@ def compress(
         "kbps": kbps,
         "codebooks": codebooks,
         "mono": mono,
+        "coding": coding,
         "verify": verify or options["remove_source"],
     }
     named = None if model == "auto" else model

@@ -11,13 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nac.codecs.base import CodecSpec
-from nac.container.bits import check_padding, join, pack, split, unpack
+from nac.codecs.base import Codebook, CodecSpec
+from nac.container import layers as coded_layers
+from nac.container.bits import check_padding, join, packed_bytes, split
 from nac.container.fields import Fields, varint
 from nac.container.header import Header
+from nac.container.layers import Coding
+from nac.container.priors import NONE, current, prior
 from nac.errors import FormatError
 
-PACKED = 0
+PACKED, RANGE = 0, 1
+MAX_CODED = 1 << 20
 MAX_CODES = 1 << 20
 MAX_FRAME_NUMBER = 1 << 40
 CHUNK_SECONDS = 10
@@ -35,10 +39,10 @@ class Chunk:
     """The frames from ``first_frame`` on, ``frames`` of them.
 
     ``layers[stream][codebook]``: the coded bytes of each codebook that the stream has, coarse to fine; no layers
-    for a stream that is silent here. ``coding``: how they are coded; 0 is packed. ``angle``: of a rotated pair, in
-    units of pi / 128. ``scales[stream][segment]``: empty where the codec has no scales or the stream is silent.
-    ``overhang``: the signal ends where two segments overlap, so that the last segment has one frame only, and the
-    one before it one less than a full one.
+    for a stream that is silent here. They are packed, or range coded and then shorter. ``prior``: the tables that
+    they are range coded with. ``angle``: of a rotated pair, in units of pi / 128. ``scales[stream][segment]``:
+    empty where the codec has no scales or the stream is silent. ``overhang``: the signal ends where two segments
+    overlap, so that the last segment has one frame only, and the one before it one less than a full one.
     """
 
     first_frame: int
@@ -46,8 +50,8 @@ class Chunk:
     layers: tuple[tuple[bytes, ...], ...]
     angle: int = 0
     scales: tuple[tuple[float, ...], ...] = ()
-    coding: int = PACKED
     overhang: bool = False
+    prior: str = NONE
 
     @classmethod
     def pack(
@@ -59,14 +63,16 @@ class Chunk:
         *,
         angle: int = 0,
         scales: Sequence[ArrayLike | None] | None = None,
+        coding: Coding = "auto",
     ) -> Chunk:
         """Make a chunk from codes.
 
         ``codes``: for each stream an integer array [frames * codes_per_frame] for each of its codebooks, or None
         where the stream is silent. ``scales``: where the codec has them, for each stream float32 [segments], or
-        None where it is silent; one more than the frames fill makes an ``overhang``. Raises ValueError if the
-        codes do not fit the header.
+        None where it is silent; one more than the frames fill makes an ``overhang``. ``coding``: see
+        :func:`nac.container.layers.encode`. Raises ValueError if the codes do not fit the header.
         """
+        tables = current(header.fingerprint)
         layers: list[tuple[bytes, ...]] = []
         for stream, (arrays, count) in enumerate(zip(codes, header.stream_codebooks, strict=True)):
             books = header.codebooks[:count]
@@ -76,13 +82,39 @@ class Chunk:
             sizes = [np.size(array) for array in arrays]
             if sizes != [frames * book.codes_per_frame for book in books]:
                 raise ValueError(f"stream {stream}: {frames} frames do not make codebooks of {sizes} codes")
-            layers.append(tuple(pack(array, book.bits) for array, book in zip(arrays, books, strict=True)))
+            # The first layer that is range coded pays for the name of the prior and for each stream's count.
+            cost = 4 + len(codes)
+            layers.append(coded_layers.encode(arrays, books, frames, tables, coding, cost))
         floats: tuple[tuple[float, ...], ...] = tuple(
             () if row is None or not layer else tuple(np.asarray(row, np.float32).tolist())
             for row, layer in zip(scales or [None] * len(layers), layers, strict=True)
         )
         overhang = header.segment is not None and max(map(len, floats)) > -(-frames // header.segment.frames)
-        return cls(first_frame, frames, tuple(layers), angle, floats, overhang=overhang)
+        chunk = cls(first_frame, frames, tuple(layers), angle, floats, overhang)
+        return replace(chunk, prior=tables.id) if tables and chunk.is_coded(header) else chunk
+
+    def sizes(self, header: Header) -> Iterator[tuple[int, int]]:
+        """Bytes of each layer, as it is and packed."""
+        for stream in self.layers:
+            for layer, book in zip(stream, header.codebooks, strict=False):
+                yield len(layer), packed_bytes(book.bits, self.frames * book.codes_per_frame)
+
+    def is_coded(self, header: Header) -> bool:
+        """Whether any layer is range coded."""
+        return any(saved for stream in self._saved(header) for saved in stream)
+
+    def _saved(self, header: Header) -> list[list[int]]:
+        """The bytes by which each stream's layers are shorter than packed, up to the last one that is."""
+        found = []
+        for stream in self.layers:
+            saved = [
+                max(0, coded_layers.saving(book, self.frames, len(layer)))
+                for layer, book in zip(stream, header.codebooks, strict=False)
+            ]
+            while saved and not saved[-1]:
+                saved.pop()
+            found.append(saved)
+        return found
 
     def present(self, stream: int) -> bool:
         """Whether the stream has codes here; else it is digital silence."""
@@ -95,10 +127,8 @@ class Chunk:
         """
         layers = self.layers[stream][:codebooks]
         books = header.codebooks[: len(layers)]
-        return [
-            unpack(layer, bits, self.frames * per_frame)
-            for layer, (bits, per_frame) in zip(layers, books, strict=True)
-        ]
+        tables = prior(self.prior) if self.is_coded(header) else None
+        return coded_layers.decode(layers, books, self.frames, tables)
 
     @property
     def next_frame(self) -> int:
@@ -128,36 +158,53 @@ class Chunk:
         if header.segment is not None and scales:
             unit = header.segment.frames
             scales = tuple(row[low // unit : -(-high // unit) + overhang] for row in scales)
-        part = Chunk.pack(header, first, end - first, [c or None for c in codes], angle=self.angle, scales=scales)
+        given = [arrays or None for arrays in codes]
+        coding: Coding = "auto" if self.is_coded(header) else "packed"
+        part = Chunk.pack(header, first, end - first, given, angle=self.angle, scales=scales, coding=coding)
         return replace(part, overhang=overhang)
 
     def to_bytes(self, header: Header) -> bytes:
         """The body of the chunk's record. Raises ValueError if the chunk does not fit the header."""
         present = tuple(stream for stream, layers in enumerate(self.layers) if layers)
-        head = _Head(self.first_frame, self.frames, self.coding, self.overhang, present, self.angle)
+        saved = self._saved(header)
+        coding = RANGE if any(map(any, saved)) else PACKED
+        head = _Head(self.first_frame, self.frames, coding, self.overhang, present, self.angle, self.prior, saved)
         try:
             head.check(header)
             self._check(header, head)
         except FormatError as error:
             raise ValueError(str(error)) from None
         floats = [scale for stream in self.scales for scale in stream]
-        layers = ((self.layers[stream][codebook], size) for codebook, stream, size in head.order(header))
-        return head.to_bytes(header) + struct.pack(f"<{len(floats)}f", *floats) + join(layers)
+        coded, packed = [], []
+        for codebook, stream, size in head.order(header):
+            layer = self.layers[stream][codebook]
+            if head.saved_by(stream, codebook):
+                coded.append(layer)
+            else:
+                packed.append((layer, size))
+        return b"".join([head.to_bytes(header), struct.pack(f"<{len(floats)}f", *floats), *coded, join(packed)])
 
     @classmethod
     def from_bytes(cls, header: Header, body: bytes) -> Chunk:
         """Read the body of a chunk's record. Raises FormatError if it breaks the format."""
         fields = Fields(body, "chunk")
         head = _Head.read(header, fields)
-        layers: list[list[bytes]] = [[] for _ in header.stream_codebooks]
         segments = head.segments(header) * header.has_scale
-        scales = tuple(fields.floats(segments * (stream in head.present)) for stream in range(len(layers)))
-        order = list(head.order(header))
-        rows = split(fields.rest(), (size for _, _, size in order))
-        for (_, stream, _), row in zip(order, rows, strict=True):
-            layers[stream].append(row)
-        coded = tuple(map(tuple, layers))
-        chunk = cls(head.first_frame, head.frames, coded, head.angle, scales, head.coding, head.overhang)
+        scales = tuple(fields.floats(segments * (s in head.present)) for s in range(len(header.stream_codebooks)))
+        layers: dict[tuple[int, int], bytes] = {}
+        packed = []
+        for codebook, stream, size in head.order(header):
+            if saved := head.saved_by(stream, codebook):
+                layers[stream, codebook] = fields.take(size // 8 - saved)
+            else:
+                packed.append((codebook, stream, size))
+        rows = split(fields.rest(), (size for _, _, size in packed))
+        layers |= {(stream, codebook): row for (codebook, stream, _), row in zip(packed, rows, strict=True)}
+        coded = tuple(
+            tuple(layers[stream, codebook] for codebook in range(count * (stream in head.present)))
+            for stream, count in enumerate(header.stream_codebooks)
+        )
+        chunk = cls(head.first_frame, head.frames, coded, head.angle, scales, head.overhang, head.prior)
         chunk._check(header, head)
         return chunk
 
@@ -169,8 +216,9 @@ class Chunk:
         for layers, count in zip(self.layers, header.stream_codebooks, strict=True):
             if layers and len(layers) != count:
                 raise FormatError(f"chunk: {len(layers)} layers of a stream with {count} codebooks")
-            for layer, (bits, per_frame) in zip(layers, header.codebooks, strict=False):
-                check_padding(layer, bits, self.frames * per_frame)
+            for layer, book in zip(layers, header.codebooks, strict=False):
+                if not coded_layers.is_coded(layer, book, self.frames):
+                    check_padding(layer, book.bits, self.frames * book.codes_per_frame)
         segments = head.segments(header) * header.has_scale
         needed = [segments * bool(layers) for layers in self.layers]
         found = [len(scales) for scales in self.scales] or [0] * len(needed)
@@ -189,6 +237,8 @@ class _Head(NamedTuple):
     overhang: bool
     present: tuple[int, ...]
     angle: int
+    prior: str
+    saved: list[list[int]]
 
     @classmethod
     def read(cls, header: Header, fields: Fields) -> _Head:
@@ -202,7 +252,16 @@ class _Head(NamedTuple):
                 raise FormatError("chunk: its mask has streams without codebooks")
             present = tuple(stream for stream in present if mask >> stream & 1)
         angle = fields.byte() if header.stereo_pair else 0
-        head = cls(first_frame, frames, form & _CODING, bool(form & _OVERHANG), present, angle)
+        coding, name = form & _CODING, NONE
+        saved: list[list[int]] = [[] for _ in header.stream_codebooks]
+        if coding == RANGE:
+            name = fields.take(4).hex()
+            for stream in present:
+                count = fields.varint()
+                if count > header.stream_codebooks[stream]:
+                    raise FormatError(f"chunk: {count} range coded layers of a stream with fewer codebooks")
+                saved[stream] = [fields.varint() for _ in range(count)]
+        head = cls(first_frame, frames, coding, bool(form & _OVERHANG), present, angle, name, saved)
         head.check(header)
         return head
 
@@ -213,11 +272,17 @@ class _Head(NamedTuple):
             bits = sum(1 << stream for stream in self.present)
             mask = bits.to_bytes((len(header.stream_codebooks) + 7) // 8, "little")
         head = varint(self.first_frame) + varint(self.frames) + bytes([form]) + mask
-        return head + bytes([self.angle]) * header.stereo_pair
+        head += bytes([self.angle]) * header.stereo_pair
+        if self.coding != RANGE:
+            return head
+        lists = b"".join(
+            b"".join(map(varint, [len(row), *row])) for row in map(self.saved.__getitem__, self.present)
+        )
+        return head + bytes.fromhex(self.prior) + lists
 
     def check(self, header: Header) -> None:
-        if self.coding != PACKED:
-            raise FormatError(f"chunk: coding {self.coding}; this program reads coding {PACKED}")
+        if self.coding not in (PACKED, RANGE):
+            raise FormatError(f"chunk: coding {self.coding}; this program reads coding {PACKED} and {RANGE}")
         if not 0 <= self.first_frame <= self.first_frame + self.frames < MAX_FRAME_NUMBER:
             raise FormatError(f"chunk: frame {self.first_frame} is beyond {MAX_FRAME_NUMBER}")
         most = self.frames * max(book.codes_per_frame for book in header.codebooks)
@@ -229,6 +294,33 @@ class _Head(NamedTuple):
             raise FormatError(f"chunk: frame {self.first_frame} does not begin a segment")
         if self.overhang and (header.segment is None or self.frames % header.segment.frames):
             raise FormatError(f"chunk: {self.frames} frames cannot have an overhang")
+
+        if self.coding == RANGE:
+            self._check_range(header)
+
+    def _check_range(self, header: Header) -> None:
+        codes = 0
+        for row in self.saved:
+            if row and not row[-1]:
+                raise FormatError("chunk: its range coded layers end with one that is not")
+            for saved, book in zip(row, header.codebooks, strict=False):
+                if saved:
+                    codes += self._check_layer(book, saved)
+        if not codes or codes > MAX_CODED:
+            raise FormatError(f"chunk: {codes} range coded codes; 1 to {MAX_CODED} are allowed")
+
+    def _check_layer(self, book: Codebook, saved: int) -> int:
+        """Codes of a range coded layer. Raises FormatError where it cannot be."""
+        if not coded_layers.can_be_coded(book, self.frames):
+            raise FormatError(f"chunk: {self.frames} frames of {book.bits} bits cannot be range coded")
+        if saved > coded_layers.saving(book, self.frames, 0):
+            raise FormatError(f"chunk: a layer {saved} bytes shorter than packed, which has fewer")
+        return self.frames * book.codes_per_frame
+
+    def saved_by(self, stream: int, codebook: int) -> int:
+        """Bytes by which a layer is shorter than packed: 0 if it is packed."""
+        row = self.saved[stream]
+        return row[codebook] if codebook < len(row) else 0
 
     def segments(self, header: Header) -> int:
         return -(-self.frames // header.segment.frames) + self.overhang if header.segment else 1
@@ -242,12 +334,25 @@ class _Head(NamedTuple):
 
 
 def plausible(header: Header, start: bytes, length: int) -> bool:
-    """Whether a chunk's body may begin with ``start`` and have ``length`` bytes; ``start``: 50 bytes or all."""
+    """Whether a chunk's body may begin with ``start`` and have ``length`` bytes.
+
+    ``start``: as many bytes as :func:`head_bytes` says, or all.
+    """
     fields = Fields(start, "chunk")
     try:
         head = _Head.read(header, fields)
     except FormatError:
         return False
     scales = head.segments(header) * len(head.present) * header.has_scale
-    layers = sum(bits for _, _, bits in head.order(header))
-    return fields.position + 4 * scales + (layers + 7) // 8 == length
+    coded = packed = 0
+    for codebook, stream, bits in head.order(header):
+        if saved := head.saved_by(stream, codebook):
+            coded += bits // 8 - saved
+        else:
+            packed += bits
+    return fields.position + 4 * scales + coded + (packed + 7) // 8 == length
+
+
+def head_bytes(header: Header) -> int:
+    """Bytes that decide :func:`plausible`: more than a chunk's fields before its scales and layers ever take."""
+    return 64 + 3 * sum(header.stream_codebooks) + 2 * len(header.stream_codebooks)

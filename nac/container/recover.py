@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from nac.container.chunk import Chunk, plausible
+from nac.container.chunk import Chunk, head_bytes, plausible
 from nac.container.fields import Fields
 from nac.container.header import Header
 from nac.container.index import End, find_end
@@ -19,7 +19,6 @@ _BLOCK = 1 << 20
 _BEGINNING = re.compile(
     rb"(?=C[\x80-\xff]{0,3}[\x00-\x7f][\x80-\xff]{0,5}[\x00-\x7f][\x80-\xff]{0,2}[\x00-\x7f][\x00-\x3f])"
 )
-_HEAD = 64  # bytes: more than a chunk's fields before its scales and layers ever take
 
 
 class Recovery:
@@ -105,12 +104,13 @@ class Recovery:
 
     def _scan(self, position: int, stop: int) -> Record | None:
         """The next chunk from ``position`` on: what looks like one, has its length and its checksum."""
+        head = head_bytes(self.header)
         while position < stop:
             self._source.seek(position)
-            block = self._source.read(_BLOCK + _HEAD)
+            block = self._source.read(_BLOCK + head)
             for match in _BEGINNING.finditer(block):
                 at = match.start()
-                length = self._chunk_length(block[at : at + _HEAD]) if at < _BLOCK else 0
+                length = self._chunk_length(block[at : at + head]) if at < _BLOCK else 0
                 if length and position + at + length <= stop:
                     self._patience -= length
                     if self._patience < 0:

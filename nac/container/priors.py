@@ -1,0 +1,63 @@
+"""What is known beforehand about the codes of a model: tables in the package, by the weights' fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load
+
+from nac.errors import FormatError
+
+FOLDER = Path(__file__).parent / "priors"
+CURRENT: dict[str, str] = {
+    "e86727a4bc29fbd2": "6baa5d82",
+    "914ab54c0797b4d6": "f1b42b76",
+}
+"""The prior that new files get, by the fingerprint of the model's weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Integer tables that give every code a weight in its surroundings; ``formats/nac-v1.md`` says how.
+
+    ``contexts`` [n, 2]: each a codebook so many coarser, and a frame so many later. ``embedding`` [K, A, D],
+    ``mix`` [K, n, D, R] and ``out`` [K, A, R] are for the first K codebooks, ``bias`` [L, A] for the first L.
+    ``trust`` [L]: how many codes must have been counted to weigh as much as the tables. ``promising`` [L]: whether
+    to expect that the codebook's layers become shorter.
+    """
+
+    id: str
+    contexts: NDArray[np.int8]
+    embedding: NDArray[np.int8]
+    mix: NDArray[np.int8]
+    out: NDArray[np.int8]
+    bias: NDArray[np.int16]
+    trust: NDArray[np.int16]
+    promising: NDArray[np.bool_]
+
+
+NONE = "00000000"
+
+
+def current(fingerprint: str) -> Prior | None:
+    """The prior to code new files with, if there is one for these weights."""
+    return prior(CURRENT[fingerprint]) if fingerprint in CURRENT else None
+
+
+@lru_cache(maxsize=4)
+def prior(name: str) -> Prior | None:
+    """The prior of that name (8 hexadecimal digits), or none. Raises FormatError where it is not at hand."""
+    if name == NONE:
+        return None
+    path = FOLDER / f"{name}.safetensors"
+    if not path.exists():
+        raise FormatError(f"coded with tables {name}, which this version of nac does not have; a later one may")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest()[:8] != name:
+        raise FormatError(f"the tables {name} that belong to nac are damaged: install it again")
+    return Prior(name, **load(data))
