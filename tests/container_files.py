@@ -137,8 +137,7 @@ def draw_chunk(draw, header, first_frame, frames):
     ]
     scales = [rng.random(segments, np.float32) for _ in codes] if header.has_scale else None
     angle = draw(st.integers(0, 255)) if header.stereo_pair else 0
-    coding = draw(st.sampled_from(["packed", "packed", "auto", "range"]))
-    return Chunk.pack(header, first_frame, frames, codes, angle=angle, scales=scales, coding=coding)
+    return Chunk.pack(header, first_frame, frames, codes, angle=angle, scales=scales)
 
 
 def written(header, chunks, samples, file=None):

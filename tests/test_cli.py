@@ -212,7 +212,7 @@ def test_info() -> None:
     found = json.loads(nac("info", "song.nac", "--json").stdout)
     assert list(found) == [
         *("path", "version", "model", "fingerprint", "sample_rate", "channels", "samples", "seconds", "streams"),
-        *("codebooks", "kbps", "actual_kbps", "bytes", "chunks", "coding", "tags", "complete"),
+        *("codebooks", "kbps", "actual_kbps", "bytes", "chunks", "coding", "saved", "tags", "complete"),
     ]
     assert (found["sample_rate"], found["channels"], found["samples"]) == (44100, 2, 20_000)
     assert found["bytes"] == Path("song.nac").stat().st_size
