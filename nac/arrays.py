@@ -30,6 +30,7 @@ from nac.codecs.specs import SPECS
 from nac.container import Chunk, Header, Reader, SampleFormat, Writer
 from nac.container.chunk import chunk_frames
 from nac.container.header import SIGNATURE
+from nac.container.layers import Coding
 from nac.errors import FormatError, NacError
 from nac.interop.recording import header_for
 from nac.nacfile import SILENT, stream_of
@@ -37,8 +38,8 @@ from nac.output import PathOrFile, Result, created, name_of
 
 Array = npt.NDArray[Any]
 FORMATS = ("nac", "npz", "npy", "safetensors")
-_CHUNK = ("first_frame", "frames", "angle", "overhang")
-"""The columns of the array ``chunks``."""
+_CHUNK = ("first_frame", "frames", "angle", "overhang", "coded")
+"""The columns of the array ``chunks``; ``coded``: some of its layers are range coded."""
 _MOST_MISSING = 1000  # frames to each one that is there
 
 
@@ -104,7 +105,7 @@ class FileCodes:
 
     def _chunks(self) -> Iterator[Chunk]:
         header, taken = self.header, [0] * len(self.codes)
-        for first, frames, angle, overhang in self.chunks.tolist():
+        for first, frames, angle, overhang, coded in self.chunks.tolist():
             codes: list[list[Array] | None] = []
             scales: list[Array | None] = []
             segments = -(-frames // header.segment.frames) + overhang if header.segment else 1
@@ -119,7 +120,8 @@ class FileCodes:
                 row = self.scales[stream][taken[stream] :][:segments] if present and header.has_scale else None
                 scales.append(row)
                 taken[stream] += segments * present
-            chunk = Chunk.pack(header, first, frames, codes, angle=angle, scales=scales)
+            coding: Coding = "auto" if coded else "packed"
+            chunk = Chunk.pack(header, first, frames, codes, angle=angle, scales=scales, coding=coding)
             yield replace(chunk, overhang=bool(overhang))
 
 
@@ -144,7 +146,9 @@ def _of_file(data: bytes, model: str | None) -> FileCodes:
         np.array([scale for chunk in chunks for scale in (chunk.scales or ((),) * len(codes))[stream]], np.float32)
         for stream in range(len(codes))
     ]
-    rows = [(chunk.first_frame, chunk.frames, chunk.angle, int(chunk.overhang)) for chunk in chunks]
+    rows = [
+        (chunk.first_frame, chunk.frames, chunk.angle, chunk.overhang, chunk.is_coded(header)) for chunk in chunks
+    ]
     assert reader.samples is not None
     return FileCodes(header, reader.samples, codes, scales, np.array(rows, np.int64).reshape(-1, len(_CHUNK)))
 
@@ -305,7 +309,9 @@ def _of_model(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
         raise NacError(f"{model} has a multiple of {spec.frame_multiple} frames, of {units} codes")
     header = header_for(spec, 1, channels=len(codes) * spec.channels, samples=frames * spec.frame_samples)
     header = replace(header, stream_codebooks=tuple(len(books) for books in codes))
-    rows = [(low, high - low, 0, 0) for low, high in pairwise(_borders(codes, units, frames, chunk_frames(spec)))]
+    rows = [
+        (low, high - low, 0, 0, 1) for low, high in pairwise(_borders(codes, units, frames, chunk_frames(spec)))
+    ]
     chunks = np.array(rows, np.int64).reshape(-1, len(_CHUNK))
     return FileCodes(header, frames * spec.frame_samples, codes, [], chunks)
 

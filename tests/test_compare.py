@@ -93,6 +93,7 @@ def test_the_excerpt_is_the_middle_or_what_is_asked_for(tmp_path: Path) -> None:
 def test_means_have_students_intervals() -> None:
     assert mean([math.nan]) is None
     assert mean([3.0, math.nan]).margin is None
+    assert mean([3.0, 4.0]).margin is None
     # Student's own data (1908): ten differences of hours of sleep, 1.58 with an interval of 0.70 to 2.46.
     found = mean([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
     assert (found.mean, found.margin, found.count) == (pytest.approx(1.58), pytest.approx(0.880, abs=5e-4), 10)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from click.testing import CliRunner, Result
+from container_files import SPEECH, written
 from narrow_codecs import narrow_codecs
 from torch import Tensor
 from toy_codec import ToyCodec
@@ -66,7 +67,7 @@ def noise(seconds: float, rate: int, channels: int, seed: int = 0) -> np.ndarray
     return samples.astype(np.int16)
 
 
-def compressed(codec: Codec, samples: np.ndarray, rate: int, codebooks: int = 2, coding: str = "auto") -> bytes:
+def compressed(codec: Codec, samples: np.ndarray, rate: int, codebooks: int = 2, coding: str = "packed") -> bytes:
     wav, out = io.BytesIO(), io.BytesIO()
     soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
     wav.seek(0)
@@ -137,6 +138,22 @@ def test_a_cut_has_the_samples_of_the_whole(codec: FarSighted, rate: int, channe
             assert np.array_equal(decoded(again, codec), inner)
             direct, _ = nac.read(io.BytesIO(part), start=0.4, duration=0.3)
             assert np.array_equal(direct, inner)
+
+
+def test_range_coded_chunks_are_cut_and_joined() -> None:
+    header = replace(SPEECH, samples=None, stream_codebooks=(8,))
+    random, chunks = np.random.default_rng(0), []
+    for first in range(0, 2000, 500):
+        rows = [random.integers(0, 3, 500) for _ in range(8)]
+        chunks.append(Chunk.pack(header, first, 500, [rows]))
+        assert chunks[-1].is_coded(header)
+    data = written(header, chunks, 40 * 48000).getvalue()
+    parts = [cut(data, duration=16), cut(data, start=16, duration=11.3), cut(data, start=27.3)]
+    assert len(parts[1]) < 0.6 * len(data)
+    with nac.open(io.BytesIO(data)) as whole, nac.open(io.BytesIO(cat(*parts))) as joined:
+        assert all(map(np.array_equal, whole.codes()[0], joined.codes()[0]))
+        with nac.open(io.BytesIO(parts[1])) as part:
+            assert all(map(np.array_equal, whole.frame_codes(800, 1300)[0], part.frame_codes(800, 1300)[0]))
 
 
 @pytest.mark.parametrize("name", ["encodec_48khz", "snac_32khz"])

@@ -13,9 +13,10 @@ _Z95 = 1.959964
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean of ``count`` values; with 95 % confidence the true one is within ``margin`` of it (None for one).
+    """A mean of ``count`` values; with 95 % confidence the true one is within ``margin`` of it.
 
-    The interval is Student's, which takes the recordings for a random sample of those that are meant.
+    The interval is Student's, which takes the recordings for a random sample of those that are meant. Of fewer
+    than three it would say nothing, and is None.
     """
 
     mean: float
@@ -29,8 +30,8 @@ def mean(values: Iterable[float]) -> Mean | None:
     if not known:
         return None
     centre = math.fsum(known) / len(known)
-    if len(known) == 1:
-        return Mean(centre, None, 1)
+    if len(known) < 3:
+        return Mean(centre, None, len(known))
     variance = math.fsum((value - centre) ** 2 for value in known) / (len(known) - 1)
     return Mean(centre, _t95(len(known) - 1) * math.sqrt(variance / len(known)), len(known))
 
