@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nac import stereo
 from nac.audio import Source
 from nac.bitrate import is_stereo_pair
 from nac.codecs.base import Array, Codec, CodecSpec, Codes, Decoder, Encoder
-from nac.container.chunk import Chunk, chunk_frames
+from nac.container.chunk import Chunk, Draft, chunk_frames
 from nac.container.header import UNKNOWN_WEIGHTS, Header
 from nac.container.layers import Coding
 from nac.container.reader import Reader
@@ -28,6 +29,9 @@ from nac.resample import Resampler, Samples
 
 PART = 1 << 21
 """Samples of all channels, at the higher of two rates, that are decoded at a time: more than most chunks have."""
+TOGETHER = 8
+MAX_TOGETHER = 1 << 18
+"""Chunks that are packed or unpacked at once, and the codes from which on no more join them."""
 
 
 def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mono: bool) -> Header:
@@ -106,22 +110,29 @@ def _frames(codes: Codes[Array], spec: CodecSpec, start: int, stop: int | None =
 
 
 def encode_chunks(source: Source, codec: Codec[Any], header: Header, coding: Coding = "auto") -> Iterator[Chunk]:
-    """Chunks of a whole recording, each as soon as its codes are certain. Reads ``source.blocks`` to the end.
+    """Chunks of a whole recording; of a live one each as soon as its codes are certain. Reads it to the end.
 
     ``coding``: see :func:`nac.container.layers.encode`.
     """
+    drafts = _drafts(source, codec, header)
+    while some := list(islice(drafts, 1 if source.live else TOGETHER)):
+        yield from Chunk.pack_all(header, some, coding=coding)
+
+
+def _drafts(source: Source, codec: Codec[Any], header: Header) -> Iterator[Draft]:
+    """Chunks before they are packed, each as soon as its codes are certain."""
     spec, size = codec.spec, chunk_frames(codec.spec)
     lanes = [Lane(codec, count) for count in header.stream_codebooks]
     pieces: deque[tuple[int, list[bool]]] = deque()  # angle and present streams of the chunks not given yet
     first, total = 0, 0
 
-    def give(frames: int, *, last: bool) -> Chunk:
+    def give(frames: int, *, last: bool) -> Draft:
         nonlocal first
         angle, present = pieces.popleft()
         codes = [lane.take(frames, last=last) if here else None for lane, here in zip(lanes, present, strict=True)]
-        chunk = _chunk(header, first, frames, angle, codes, coding)
+        draft = _draft(first, frames, angle, codes)
         first += frames
-        return chunk
+        return draft
 
     # A full chunk may still be the last of a segmented signal, whose end has a scale more: wait for the next.
     enough = size + (spec.segment is not None)
@@ -163,12 +174,10 @@ def _sounds(stream: Samples) -> bool:
     return float(np.abs(stream).max(initial=0)) >= stereo.SILENCE
 
 
-def _chunk(
-    header: Header, first: int, frames: int, angle: int, codes: list[Codes[Array] | None], coding: Coding
-) -> Chunk:
+def _draft(first: int, frames: int, angle: int, codes: list[Codes[Array] | None]) -> Draft:
     arrays = [None if c is None else [a[0].astype(np.uint16) for a in c.arrays] for c in codes]
     scales = [None if c is None or c.scale is None else c.scale[0] for c in codes]
-    return Chunk.pack(header, first, frames, arrays, angle=angle, scales=scales, coding=coding)
+    return Draft(first, frames, arrays, angle, scales)
 
 
 def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[Piece]:
@@ -354,7 +363,9 @@ def _joined(
     unit = spec.segment.frames if spec.segment else 1
     size = max(1, most // (spec.frame_samples * unit * len(tracks) * spec.channels)) * unit
     part = None
-    for part in _parts(chunks, header, first, size, codebooks):
+    together = TOGETHER if reader.seekable else 1
+    unpacked = _unpacked(chunks, header, codebooks or header.stream_codebooks, together)
+    for part in _parts(unpacked, header, first, size):
         for track, codes in zip(tracks, part.codes, strict=True):
             if codes is None:
                 track.rest(part.first_frame + part.frames)
@@ -391,18 +402,15 @@ class Part:
     lost: bool = False
 
 
-def _parts(
-    chunks: Iterable[Chunk], header: Header, first: int, size: int, codebooks: tuple[int, ...] | None
-) -> Iterator[Part]:
+def _parts(chunks: Iterable[Unpacked], header: Header, first: int, size: int) -> Iterator[Part]:
     """Chunks, and what is lost between them, in parts of at most ``size`` frames: so none takes much memory."""
     spec, next_frame = header.spec, None
     first -= first % (spec.segment.frames if spec.segment else 1)
-    for chunk in chunks:
+    for chunk, codes in chunks:
         if next_frame is not None:
             for start in range(max(next_frame, first), chunk.first_frame, size):
                 frames = min(size, chunk.first_frame - start)
                 yield Part(start, frames, [None] * len(header.stream_codebooks), lost=True)
-        codes = [_codes(chunk, header, stream, codebooks) for stream in range(len(header.stream_codebooks))]
         for start in range(0, chunk.frames, size):
             frames = min(size, chunk.frames - start)
             stop = None if start + frames == chunk.frames else start + frames
@@ -420,12 +428,38 @@ def _between(codes: Codes[Array], spec: CodecSpec, start: int, stop: int | None)
     return Codes(_frames(codes, spec, start, stop), scale)
 
 
-def _codes(chunk: Chunk, header: Header, stream: int, codebooks: tuple[int, ...] | None) -> Codes[Array] | None:
-    most = None if codebooks is None else codebooks[stream]
-    arrays = chunk.codes(header, stream, most)
+Unpacked = tuple[Chunk, list[Codes[Array] | None]]
+
+
+def _unpacked(
+    chunks: Iterable[Chunk], header: Header, codebooks: tuple[int, ...], together: int
+) -> Iterator[Unpacked]:
+    """Chunks with the codes of their streams, None where they are silent.
+
+    More and more at once, up to ``together``: a part of a file waits for little, a whole one takes little time.
+    """
+    left, count = iter(chunks), 1
+    while some := _some(left, header, count):
+        for chunk, streams in zip(some, Chunk.codes_all(header, some, codebooks), strict=True):
+            scales = chunk.scales if header.has_scale else ((),) * len(streams)
+            yield chunk, [_codes(arrays, row) for arrays, row in zip(streams, scales, strict=True)]
+        count = min(2 * count, together)
+
+
+def _some(chunks: Iterator[Chunk], header: Header, count: int) -> list[Chunk]:
+    """The next chunks, fewer where they are large."""
+    some, codes = list[Chunk](), 0
+    while len(some) < count and codes < MAX_TOGETHER and (chunk := next(chunks, None)):
+        some.append(chunk)
+        codes += (
+            chunk.frames * sum(map(len, chunk.layers)) * max(book.codes_per_frame for book in header.codebooks)
+        )
+    return some
+
+
+def _codes(arrays: list[NDArray[np.uint16]], scales: tuple[float, ...]) -> Codes[Array] | None:
     if not arrays:
         return None
-    scales = chunk.scales[stream] if header.has_scale else ()
     return Codes(tuple(array[None] for array in arrays), np.array([scales], np.float32) if scales else None)
 
 

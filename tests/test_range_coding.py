@@ -16,6 +16,7 @@ from nac import peel
 from nac.codecs.base import Codebook
 from nac.container import Chunk, Reader, verify
 from nac.container import layers as coded_layers
+from nac.container.chunk import Draft
 from nac.container.entropy import Lane, decode, encode
 from nac.container.priors import CURRENT, FOLDER, prior
 from nac.errors import FormatError
@@ -114,6 +115,26 @@ def lyra(chunks=3, frames=200):
         Chunk.pack(LYRA, n * frames, frames, [rng.integers(0, 3, (20, frames)) % rng.integers(1, 4, (20, 1))])
         for n in range(chunks)
     ]
+
+
+@pytest.mark.parametrize("header", [LYRA, replace(SPEECH, samples=None)], ids=["tables", "none"])
+def test_chunks_together_are_as_each_alone(header):
+    header = replace(header, channels=3, stream_codebooks=(5, 2, 4), stereo_pair=False)
+    bits, drafts, first = header.codebooks[0].bits, [], 0
+    for seed, frames in enumerate((300, 300, 40, 300, 1)):
+        codes = recording(frames, 5, bits, seed, 0.3)[0]
+        streams = [codes[:5], None if seed == 1 else codes[:2], codes[1:5]]
+        drafts.append(Draft(first, frames, streams, angle=0))
+        first += frames
+    alone = [Chunk.pack(header, d.first_frame, d.frames, d.codes) for d in drafts]
+    assert Chunk.pack_all(header, drafts) == alone
+    assert any(chunk.is_coded(header) for chunk in alone)
+    for draft, chunk, found in zip(
+        drafts, alone, Chunk.codes_all(header, alone, header.stream_codebooks), strict=True
+    ):
+        for stream, (meant, arrays) in enumerate(zip(draft.codes, found, strict=True)):
+            assert np.array_equal(np.array(arrays), np.array([] if meant is None else meant))
+            assert np.array_equal(np.array(arrays), np.array(chunk.codes(header, stream)))
 
 
 @pytest.mark.parametrize("codebooks", [1, 7, 19])

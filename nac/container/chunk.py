@@ -16,8 +16,8 @@ from nac.container import layers as coded_layers
 from nac.container.bits import check_padding, join, packed_bytes, split
 from nac.container.fields import Fields, varint
 from nac.container.header import Header
-from nac.container.layers import Coding
-from nac.container.priors import NONE, current, prior
+from nac.container.layers import Coding, Packed, Plain
+from nac.container.priors import NONE, Prior, current, prior
 from nac.errors import FormatError
 
 PACKED, RANGE = 0, 1
@@ -32,6 +32,17 @@ def chunk_frames(spec: CodecSpec) -> int:
     """Frames in a chunk of about ten seconds: whole segments or blocks."""
     unit = spec.segment.frames if spec.segment else spec.frame_multiple
     return max(1, round(CHUNK_SECONDS * spec.sample_rate / spec.frame_samples / unit)) * unit
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A chunk before its codes are packed; see :meth:`Chunk.pack`."""
+
+    first_frame: int
+    frames: int
+    codes: Sequence[Sequence[ArrayLike] | None]
+    angle: int = 0
+    scales: Sequence[ArrayLike | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,25 +83,45 @@ class Chunk:
         None where it is silent; one more than the frames fill makes an ``overhang``. ``coding``: see
         :func:`nac.container.layers.encode`. Raises ValueError if the codes do not fit the header.
         """
+        return cls.pack_all(header, [Draft(first_frame, frames, codes, angle, scales)], coding=coding)[0]
+
+    @classmethod
+    def pack_all(cls, header: Header, drafts: Sequence[Draft], *, coding: Coding = "auto") -> list[Chunk]:
+        """The same for several chunks, which takes less time than one by one."""
         tables = current(header.fingerprint)
-        layers: list[tuple[bytes, ...]] = []
-        for stream, (arrays, count) in enumerate(zip(codes, header.stream_codebooks, strict=True)):
-            books = header.codebooks[:count]
-            if arrays is None or not books:
-                layers.append(())
-                continue
-            sizes = [np.size(array) for array in arrays]
-            if sizes != [frames * book.codes_per_frame for book in books]:
-                raise ValueError(f"stream {stream}: {frames} frames do not make codebooks of {sizes} codes")
-            # The first layer that is range coded pays for the name of the prior and for each stream's count.
-            cost = 4 + len(codes)
-            layers.append(coded_layers.encode(arrays, books, frames, tables, coding, cost))
+        layers: list[list[tuple[bytes, ...]]] = [[() for _ in header.stream_codebooks] for _ in drafts]
+        plain: dict[int, dict[tuple[int, int], Plain]] = {}
+        for number, draft in enumerate(drafts):
+            for stream, (arrays, count) in enumerate(zip(draft.codes, header.stream_codebooks, strict=True)):
+                books = header.codebooks[:count]
+                if arrays is None or not books:
+                    continue
+                sizes = [np.size(array) for array in arrays]
+                if sizes != [draft.frames * book.codes_per_frame for book in books]:
+                    raise ValueError(
+                        f"stream {stream}: {draft.frames} frames do not make codebooks of {sizes} codes"
+                    )
+                # The first layer that is range coded pays for the name of the prior and for each stream's count.
+                entry = Plain(arrays, books, 4 + len(draft.codes))
+                plain.setdefault(draft.frames, {})[number, stream] = entry
+        for frames, alike in plain.items():
+            packed = coded_layers.encode(list(alike.values()), frames, tables, coding)
+            for (number, stream), found in zip(alike, packed, strict=True):
+                layers[number][stream] = found
+        return [
+            cls._finished(header, draft, tuple(own), tables) for draft, own in zip(drafts, layers, strict=True)
+        ]
+
+    @classmethod
+    def _finished(
+        cls, header: Header, draft: Draft, layers: tuple[tuple[bytes, ...], ...], tables: Prior | None
+    ) -> Chunk:
         floats: tuple[tuple[float, ...], ...] = tuple(
             () if row is None or not layer else tuple(np.asarray(row, np.float32).tolist())
-            for row, layer in zip(scales or [None] * len(layers), layers, strict=True)
+            for row, layer in zip(draft.scales or [None] * len(layers), layers, strict=True)
         )
-        overhang = header.segment is not None and max(map(len, floats)) > -(-frames // header.segment.frames)
-        chunk = cls(first_frame, frames, tuple(layers), angle, floats, overhang)
+        overhang = header.segment is not None and max(map(len, floats)) > -(-draft.frames // header.segment.frames)
+        chunk = cls(draft.first_frame, draft.frames, layers, draft.angle, floats, overhang)
         return replace(chunk, prior=tables.id) if tables and chunk.is_coded(header) else chunk
 
     def sizes(self, header: Header) -> Iterator[tuple[int, int]]:
@@ -125,10 +156,29 @@ class Chunk:
 
         At most ``codebooks`` of them where that is given; none where the stream is silent.
         """
-        layers = self.layers[stream][:codebooks]
-        books = header.codebooks[: len(layers)]
-        tables = prior(self.prior) if self.is_coded(header) else None
-        return coded_layers.decode(layers, books, self.frames, tables)
+        most = [0] * stream + [len(header.codebooks) if codebooks is None else codebooks]
+        return self.codes_all(header, [self], most)[0][stream]
+
+    @staticmethod
+    def codes_all(
+        header: Header, chunks: Sequence[Chunk], codebooks: Sequence[int]
+    ) -> list[list[list[NDArray[np.uint16]]]]:
+        """Codes of several chunks, [chunk][stream][codebook], which takes less time than one by one.
+
+        ``codebooks``: at most so many of each stream; streams beyond are left out.
+        """
+        found: list[list[list[NDArray[np.uint16]]]] = [[[] for _ in codebooks] for _ in chunks]
+        alike: dict[tuple[int, str], dict[tuple[int, int], Packed]] = {}
+        for number, chunk in enumerate(chunks):
+            name = chunk.prior if chunk.is_coded(header) else ""
+            for stream, (layers, most) in enumerate(zip(chunk.layers, codebooks, strict=False)):
+                entry = Packed(layers[:most], header.codebooks[: len(layers[:most])])
+                alike.setdefault((chunk.frames, name), {})[number, stream] = entry
+        for (frames, name), packed in alike.items():
+            codes = coded_layers.decode(list(packed.values()), frames, prior(name) if name else None)
+            for (number, stream), arrays in zip(packed, codes, strict=True):
+                found[number][stream] = arrays
+        return found
 
     @property
     def next_frame(self) -> int:

@@ -1,10 +1,10 @@
-"""The layers of one stream in a chunk: codes to bytes and back, packed or range coded, whichever is shorter."""
+"""The layers of streams in chunks: codes to bytes and back, packed or range coded, whichever is shorter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,64 +32,82 @@ def can_be_coded(codebook: Codebook, frames: int) -> bool:
     return codebook.bits <= MAX_BITS and frames * codebook.codes_per_frame <= MAX_LENGTH
 
 
-def encode(
-    codes: Sequence[ArrayLike],
-    books: Sequence[Codebook],
-    frames: int,
-    prior: Prior | None,
-    coding: Coding,
-    cost: int,
-) -> tuple[bytes, ...]:
-    """The bytes of a stream's layers, coarse to fine.
+class Packed(NamedTuple):
+    """A stream of a chunk, as bytes, with the codebooks that it has."""
+
+    layers: Sequence[bytes]
+    books: Sequence[Codebook]
+
+
+class Plain(NamedTuple):
+    """A stream of a chunk, as codes. ``cost``: bytes that the first range coded layer costs beside its own."""
+
+    codes: Sequence[ArrayLike]
+    books: Sequence[Codebook]
+    cost: int
+
+
+def encode(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: Coding) -> list[tuple[bytes, ...]]:
+    """The bytes of streams' layers, coarse to fine. All have so many ``frames`` and the same codebooks or fewer.
 
     ``coding``: "packed"; "range" to range code all that becomes shorter by it; "auto" the same, but without
-    trying where that is not likely. ``cost``: bytes that the first range coded layer costs beside its own. Whether
-    a layer is range coded depends on itself and on coarser ones only, so that dropping finer ones gives what
-    encoding without them gives.
+    trying where that is not likely. Whether a layer is range coded depends on itself and on coarser ones only, so
+    that dropping finer ones gives what encoding without them gives. Streams do not depend on each other: together
+    they only take less time.
     """
-    packed = [pack(array, book.bits) for array, book in zip(codes, books, strict=True)]
-    if coding == "packed":
-        return tuple(packed)
-    coded: dict[int, bytes] = {}
-    for first, group in _groups(books):
-        if can_be_coded(group[0], frames):
-            arrays = np.array([np.asarray(array, np.int64) for array in codes[first : first + len(group)]])
-            wanted = [
-                book
-                for book, row in enumerate(arrays)
-                if coding == "range" or _promising(prior, book) or _repeats(row, group[0].bits)
-            ]
-            if wanted:
-                layers = entropy.encode(arrays[None], group[0].bits, [Lane(book, 0) for book in wanted], prior)
-                coded |= {first + lane.codebook: layer for lane, layer in layers.items()}
-    for number, book in enumerate(books):
-        # A layer's entry takes at least a byte, and so does that of each layer passed over before it.
-        cost += 1
-        if number in coded:
-            saved = saving(book, frames, len(coded[number]))
-            if saved > cost - 1 + len(varint(max(saved, 0))):
-                packed[number], cost = coded[number], 0
-    return tuple(packed)
+    packed = [[pack(array, book.bits) for array, book in zip(*stream[:2], strict=True)] for stream in streams]
+    coded = {} if coding == "packed" else _coded(streams, frames, prior, coding)
+    for number, (stream, layers) in enumerate(zip(streams, packed, strict=True)):
+        cost = stream.cost
+        for book, shape in enumerate(stream.books):
+            # A layer's entry takes at least a byte, and so does that of each layer passed over before it.
+            cost += 1
+            layer = coded.get(Lane(book, number))
+            if layer is not None:
+                saved = saving(shape, frames, len(layer))
+                if saved > cost - 1 + len(varint(max(saved, 0))):
+                    layers[book], cost = layer, 0
+    return [tuple(layers) for layers in packed]
 
 
-def decode(
-    layers: Sequence[bytes], books: Sequence[Codebook], frames: int, prior: Prior | None
-) -> list[NDArray[np.uint16]]:
-    """The codes of a stream's layers, coarse to fine: the inverse of :func:`encode`."""
-    codes: list[NDArray[np.uint16]] = []
-    for first, group in _groups(books):
+def _coded(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: Coding) -> dict[Lane, bytes]:
+    """All layers worth a trial, range coded."""
+    coded: dict[Lane, bytes] = {}
+    for first, group in _groups(max((stream.books for stream in streams), key=len, default=())):
+        if not can_be_coded(group[0], frames):
+            continue
+        codes = np.zeros((len(streams), len(group), frames * group[0].codes_per_frame), np.int64)
+        lanes = []
+        for number, stream in enumerate(streams):
+            for book, array in enumerate(stream.codes[first : first + len(group)]):
+                row = np.asarray(array, np.int64)
+                codes[number, book] = row
+                if coding == "range" or _promising(prior, book) or _repeats(row, group[0].bits):
+                    lanes.append(Lane(book, number))
+        if lanes:
+            layers = entropy.encode(codes, group[0].bits, lanes, prior)
+            coded |= {Lane(first + lane.codebook, lane.stream): layer for lane, layer in layers.items()}
+    return coded
+
+
+def decode(streams: Sequence[Packed], frames: int, prior: Prior | None) -> list[list[NDArray[np.uint16]]]:
+    """The codes of streams' layers, coarse to fine: the inverse of :func:`encode`."""
+    found: list[list[NDArray[np.uint16]]] = [[] for _ in streams]
+    for first, group in _groups(max((stream.books for stream in streams), key=len, default=())):
         bits, count = group[0].bits, frames * group[0].codes_per_frame
-        rows = np.zeros((len(group), count), np.uint16)
+        codes = np.zeros((len(streams), len(group), count), np.uint16)
         coded = {}
-        for number, layer in enumerate(layers[first : first + len(group)]):
-            if is_coded(layer, group[0], frames):
-                coded[Lane(number, 0)] = layer
-            else:
-                rows[number] = unpack(layer, bits, count)
+        for number, stream in enumerate(streams):
+            for book, layer in enumerate(stream.layers[first : first + len(group)]):
+                if is_coded(layer, group[0], frames):
+                    coded[Lane(book, number)] = layer
+                else:
+                    codes[number, book] = unpack(layer, bits, count)
         if coded:
-            rows = entropy.decode(rows[None].astype(np.int64), bits, coded, prior)[0].astype(np.uint16)
-        codes.extend(rows)
-    return codes
+            codes = entropy.decode(codes.astype(np.int64), bits, coded, prior).astype(np.uint16)
+        for rows, layers, stream in zip(codes, found, streams, strict=True):
+            layers.extend(rows[: max(0, len(stream.layers) - first)])
+    return found
 
 
 def saving(book: Codebook, frames: int, size: int) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import nac
 from nac import models
-from nac.container.chunk import Chunk
+from nac.container.chunk import Chunk, Draft
 from nac.container.header import Header
 from nac.container.reader import Reader
 
@@ -59,14 +59,12 @@ def main() -> None:
             codes = [[chunk.codes(header, i) or None for i in range(len(chunk.layers))] for chunk in packed]
             count = sum(len(layer) for streams in codes for stream in streams for layer in stream or ())
             began = time.process_time()
-            coded = [
-                Chunk.pack(header, c.first_frame, c.frames, streams, angle=c.angle, coding="auto")
-                for c, streams in zip(packed, codes, strict=True)
+            drafts = [
+                Draft(c.first_frame, c.frames, streams, c.angle) for c, streams in zip(packed, codes, strict=True)
             ]
+            coded = Chunk.pack_all(header, drafts)
             middle = time.process_time()
-            for chunk in coded:
-                for stream in range(len(chunk.layers)):
-                    chunk.codes(header, stream)
+            Chunk.codes_all(header, coded, header.stream_codebooks)
             ended = time.process_time()
             plain = b"".join(layer for chunk in packed for stream in chunk.layers for layer in stream)
             sizes = [
