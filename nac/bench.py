@@ -205,6 +205,7 @@ def _operations(name: str, codec: Codec[Any], audio: Any, codes: Any) -> list[in
 
 def count_operations(run: Callable[[], Any]) -> int:
     """Multiplications and additions in the matrix products and convolutions that PyTorch is asked for."""
+    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -224,6 +225,11 @@ def count_operations(run: Callable[[], Any]) -> int:
             return result
 
     counter = Counter()  # type: ignore[no-untyped-call]
-    with counter:
-        run()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the counter sees what is done by its own thread only
+    try:
+        with counter:
+            run()
+    finally:
+        torch.set_num_threads(threads)
     return int(counter.count)

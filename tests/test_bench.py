@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nac import bench
+from nac.codecs import random_weights
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -26,6 +27,13 @@ def test_operations_are_counted() -> None:
         assert up == 2 * 3 * 10 * 5 * 4
         grouped = bench.count_operations(lambda: torch.nn.functional.conv1d(x, weight[:3, :1], groups=3))
         assert grouped == 2 * 3 * 7 * 4
+
+
+def test_operations_of_all_windows_are_counted() -> None:
+    codec = random_weights.codec("snac_24khz")
+    unit = codec.spec.frame_samples * codec.encode_plan.window  # type: ignore[attr-defined]
+    few, many = (bench.count_operations(lambda n=n: codec.encode(torch.zeros(1, 1, n * unit))) for n in (1, 4))
+    assert many > 3 * few
 
 
 def test_the_built_in_model_is_measured() -> None:
