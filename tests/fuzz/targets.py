@@ -15,6 +15,7 @@ from nac import cutting, peeling
 from nac.check import save
 from nac.container import Chunk, Reader, Recovery, Writer, header, records, verify
 from nac.container.fields import Fields
+from nac.container.priors import prior
 from nac.errors import FormatError, NacError
 from nac.interop.convert import FORMATS, convert
 from nac.nacfile import NacFile
@@ -55,11 +56,22 @@ def chunk(data: bytes) -> None:
     except FormatError:
         return
     assert Chunk.from_bytes(head, found.to_bytes(head)) == found
+    if not _has_tables(found):
+        return
     for stream, layers in enumerate(found.layers):
         codes = found.codes(head, stream)
         assert [len(array) for array in codes] == [
             found.frames * book.codes_per_frame for book in head.codebooks[: len(layers)]
         ]
+
+
+def _has_tables(chunk: Chunk) -> bool:
+    """Whether the tables that a chunk is coded with, if any, are here: else its codes are refused."""
+    try:
+        prior(chunk.prior)
+    except FormatError:
+        return False
+    return True
 
 
 @cache
@@ -85,7 +97,7 @@ def container(data: bytes) -> None:
     except FormatError:
         whole = False
     _in_any_order(reader, chunks, whole)
-    for chunk in chunks:
+    for chunk in filter(_has_tables, chunks):
         for stream in range(len(reader.header.stream_codebooks)):
             chunk.codes(reader.header, stream)
     try:
