@@ -42,8 +42,11 @@ def known(tmp_path: Path) -> Path:
     uniform = np.arange(2 * FRAMES, dtype=np.uint16) % 16
     with path.open("wb") as file:
         writer = Writer(file, header)
-        writer.write(Chunk.pack(header, 0, FRAMES, [[alternating, 0 * uniform], [alternating % 2]]))
-        writer.write(Chunk.pack(header, FRAMES, FRAMES, [[constant, uniform], None]))
+        for first, codes in (
+            (0, [[alternating, 0 * uniform], [alternating % 2]]),
+            (FRAMES, [[constant, uniform], None]),
+        ):
+            writer.write(Chunk.pack(header, first, FRAMES, codes, coding="packed"))
         writer.finish(2 * FRAMES * 160)
     return path
 
