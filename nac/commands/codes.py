@@ -10,7 +10,7 @@ import click
 
 from nac import batch
 from nac.commands.options import FORCE, JSON, QUIET, ModelName, path
-from nac.commands.running import plan, run, source, target
+from nac.commands.running import run_one, source, target
 
 
 @click.command()
@@ -39,5 +39,4 @@ def codes(file: Path, out: Path, form: str | None, model: str | None, **options:
         force = options["force"]
         return write_codes(source(job.input), target(job.output), format=form, model=model, force=force)
 
-    jobs, _ = plan((file,), out, f".{form or 'npz'}", False, lambda path: True)
-    run(jobs, [], work, skip_existing=False, workers=1, **options)
+    run_one(file, out, f".{form or 'npz'}", work, **options)

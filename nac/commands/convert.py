@@ -10,7 +10,7 @@ import click
 
 from nac import batch, report
 from nac.commands.options import FORCE, JSON, QUIET, ModelName, path
-from nac.commands.running import plan, run, source, target
+from nac.commands.running import run_one, source, target
 
 
 @click.command()
@@ -47,5 +47,4 @@ def convert(
             report.note(report.notes_text(result))
         return result
 
-    jobs, _ = plan((file,), out, f".{form or 'nac'}", False, lambda path: True)
-    run(jobs, [], work, skip_existing=False, workers=1, **options)
+    run_one(file, out, f".{form or 'nac'}", work, **options)

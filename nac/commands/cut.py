@@ -10,7 +10,7 @@ import click
 
 from nac import batch
 from nac.commands.options import DURATION, FORCE, JSON, QUIET, START, path
-from nac.commands.running import plan, run, source, target
+from nac.commands.running import run_one, source, target
 
 
 @click.command()
@@ -38,5 +38,4 @@ def cut(file: Path, out: Path, start: float, duration: float | None, **options: 
         force = options["force"]
         return cutting.cut(source(job.input), target(job.output), start=start, duration=duration, force=force)
 
-    jobs, _ = plan((file,), out, ".nac", False, lambda path: True)
-    run(jobs, [], work, skip_existing=False, workers=1, **options)
+    run_one(file, out, ".nac", work, **options)

@@ -10,7 +10,7 @@ import click
 
 from nac import batch
 from nac.commands.options import COUNT, FORCE, JSON, QUIET, RATE, one_of, path
-from nac.commands.running import plan, run, source, target
+from nac.commands.running import run_one, source, target
 
 
 @click.command()
@@ -38,5 +38,4 @@ def peel(file: Path, out: Path, kbps: float | None, codebooks: int | None, **opt
         force = options["force"]
         return peeling.peel(source(job.input), target(job.output), kbps=kbps, codebooks=codebooks, force=force)
 
-    jobs, _ = plan((file,), out, ".nac", False, lambda path: True)
-    run(jobs, [], work, skip_existing=False, workers=1, **options)
+    run_one(file, out, ".nac", work, **options)

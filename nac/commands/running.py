@@ -147,6 +147,18 @@ def target(path: Path) -> Any:
     return path
 
 
+def run_one(
+    file: Path,
+    out: Path,
+    suffix: str,
+    work: Callable[[batch.Job, Callable[[float, float | None], None]], Any],
+    **options: Any,
+) -> None:
+    """:func:`run` for a command that takes one file. ``suffix``: ending of the output's name in a folder."""
+    jobs, _ = plan((file,), out, suffix, False, lambda path: True)
+    run(jobs, [], work, skip_existing=False, workers=1, **options)
+
+
 def run(
     jobs: list[batch.Job],
     others: list[Path],
