@@ -122,10 +122,11 @@ def run(jobs: Iterable[Job], work: Callable[[Job], None], *, workers: int, cance
         return
     left = iter(jobs)
     with ThreadPoolExecutor(workers) as pool:
-        running: set[Future[None]] = {pool.submit(work, job) for job in islice(left, 2 * workers)}
         try:
+            running: set[Future[None]] = {pool.submit(work, job) for job in islice(left, 2 * workers)}
             while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                # Not for ever: a signal that the system gave to another thread does not wake this one.
+                done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
                 running |= {pool.submit(work, job) for job in islice(left, len(done))}
