@@ -138,9 +138,9 @@ def _of_file(data: bytes, model: str | None) -> FileCodes:
         [np.full((end - first) * book.codes_per_frame, SILENT, kind) for book in header.codebooks[:count]]
         for count in header.stream_codebooks
     ]
-    for chunk in chunks:
-        for stream, books in enumerate(codes):
-            for array, found, (_, unit) in zip(books, chunk.codes(header, stream), header.codebooks, strict=False):
+    for chunk, streams in Chunk.unpacked(header, chunks):
+        for books, there in zip(codes, streams, strict=True):
+            for array, found, (_, unit) in zip(books, there, header.codebooks, strict=False):
                 array[(chunk.first_frame - first) * unit : (chunk.next_frame - first) * unit] = found
     scales: list[Array] = [
         np.array([scale for chunk in chunks for scale in (chunk.scales or ((),) * len(codes))[stream]], np.float32)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nac.errors import NacError
-from nac.nacfile import SILENT, NacFile
+from nac.nacfile import SILENT, NacFile, check_growth
 
 Codes = Tensor | list[Tensor]
 
@@ -100,6 +100,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         path, held = self.where(index)
         try:
             with NacFile(path) as file:
+                check_growth(8 * len(held) * sum(unit for _, unit in self.spec.codebooks), os.stat(path).st_size)
                 arrays = file.frame_codes(held.start, held.stop, codebooks=self._codebooks)[self._stream]
         except NacError as error:
             raise NacError(f"{path}: {error}") from None

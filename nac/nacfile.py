@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nac.bitrate import total_kbps
-from nac.container.chunk import Chunk
+from nac.container.chunk import MAX_FRAME_NUMBER, Chunk
 from nac.container.header import SIGNATURE, VERSION, Header
 from nac.container.reader import Reader
 from nac.errors import FormatError, NacError
@@ -200,20 +200,25 @@ class NacFile:
             [np.full((high - low) * book.codes_per_frame, SILENT, np.int32) for book in header.codebooks[:count]]
             for count in counts
         ]
+        for chunk, codes_there in Chunk.unpacked(header, self._chunks(low, high), counts):
+            self._copy(chunk, codes_there, out, low, high)
+        return out
+
+    def _chunks(self, low: int, high: int) -> Iterator[Chunk]:
+        """Those with any of the frames ``low`` to ``high``, and perhaps one before them."""
+        index = self._reader.index
         for number in range(index.find(low), len(index)):
             if index[number].first_frame >= high:
-                break
-            self._copy(self.chunk(number), out, low, high)
-        return out
+                return
+            yield self.chunk(number)
 
     @property
     def frames(self) -> range:
         """The numbers of the frames that hold the recording."""
         header, spec = self.header, self.header.spec
         end = -(-(header.start + self.samples) * header.sample_rate // header.original_sample_rate)
-        return range(
-            spec.frame_at(header.start * header.sample_rate // header.original_sample_rate), spec.frames(end)
-        )
+        first = spec.frame_at(header.start * header.sample_rate // header.original_sample_rate)
+        return range(first, min(spec.frames(end), MAX_FRAME_NUMBER))
 
     @property
     def _offset(self) -> float:
@@ -226,17 +231,21 @@ class NacFile:
         last = self.chunk(len(self) - 1)
         return last.first_frame + last.frames
 
-    def _copy(self, chunk: Chunk, out: list[list[CodeArray]], low: int, high: int) -> None:
+    def _copy(
+        self,
+        chunk: Chunk,
+        codes: list[list[npt.NDArray[np.uint16]]],
+        out: list[list[CodeArray]],
+        low: int,
+        high: int,
+    ) -> None:
         """Put a chunk's part of the frames ``low`` to ``high`` where it belongs."""
         first, last = max(low, chunk.first_frame), min(high, chunk.next_frame)
         if first >= last:  # what is wanted begins where frames are missing
             return
-        for stream, arrays in enumerate(out):
-            for array, codes, book in zip(
-                arrays, chunk.codes(self.header, stream, len(arrays)), self.header.codebooks, strict=False
-            ):
-                unit = book.codes_per_frame
-                part = codes[(first - chunk.first_frame) * unit : (last - chunk.first_frame) * unit]
+        for arrays, found in zip(out, codes, strict=True):
+            for array, row, (_, unit) in zip(arrays, found, self.header.codebooks, strict=False):
+                part = row[(first - chunk.first_frame) * unit : (last - chunk.first_frame) * unit]
                 array[(first - low) * unit : (last - low) * unit] = part
 
     def _sizes(self) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from nac import stereo
 from nac.audio import Source
 from nac.bitrate import is_stereo_pair
 from nac.codecs.base import Array, Codec, CodecSpec, Codes, Decoder, Encoder
-from nac.container.chunk import Chunk, Draft, chunk_frames
+from nac.container.chunk import TOGETHER, Chunk, Draft, chunk_frames
 from nac.container.header import UNKNOWN_WEIGHTS, Header
 from nac.container.layers import Coding
 from nac.container.reader import Reader
@@ -29,9 +29,6 @@ from nac.resample import Resampler, Samples
 
 PART = 1 << 21
 """Samples of all channels, at the higher of two rates, that are decoded at a time: more than most chunks have."""
-TOGETHER = 8
-MAX_TOGETHER = 1 << 18
-"""Chunks that are packed or unpacked at once, and the codes from which on no more join them."""
 
 
 def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mono: bool) -> Header:
@@ -434,27 +431,10 @@ Unpacked = tuple[Chunk, list[Codes[Array] | None]]
 def _unpacked(
     chunks: Iterable[Chunk], header: Header, codebooks: tuple[int, ...], together: int
 ) -> Iterator[Unpacked]:
-    """Chunks with the codes of their streams, None where they are silent.
-
-    More and more at once, up to ``together``: a part of a file waits for little, a whole one takes little time.
-    """
-    left, count = iter(chunks), 1
-    while some := _some(left, header, count):
-        for chunk, streams in zip(some, Chunk.codes_all(header, some, codebooks), strict=True):
-            scales = chunk.scales if header.has_scale else ((),) * len(streams)
-            yield chunk, [_codes(arrays, row) for arrays, row in zip(streams, scales, strict=True)]
-        count = min(2 * count, together)
-
-
-def _some(chunks: Iterator[Chunk], header: Header, count: int) -> list[Chunk]:
-    """The next chunks, fewer where they are large."""
-    some, codes = list[Chunk](), 0
-    while len(some) < count and codes < MAX_TOGETHER and (chunk := next(chunks, None)):
-        some.append(chunk)
-        codes += (
-            chunk.frames * sum(map(len, chunk.layers)) * max(book.codes_per_frame for book in header.codebooks)
-        )
-    return some
+    """Chunks with the codes of their streams, None where they are silent."""
+    for chunk, streams in Chunk.unpacked(header, chunks, codebooks, together):
+        scales = chunk.scales if header.has_scale else ((),) * len(streams)
+        yield chunk, [_codes(arrays, row) for arrays, row in zip(streams, scales, strict=True)]
 
 
 def _codes(arrays: list[NDArray[np.uint16]], scales: tuple[float, ...]) -> Codes[Array] | None:

@@ -17,6 +17,7 @@ from nac.errors import NacError
 from nac.nacfile import NacFile
 
 POINTS = 300  # of the curve over time, at most
+MOST = 1 << 22  # entries of all codebooks of all streams, of each at least 1024
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ def usage(opened: NacFile) -> Usage:
     if not len(opened):
         raise NacError("holds no codes to draw")
     header = opened.header
+    if (
+        sum(max(1024, 1 << bits) for count in header.stream_codebooks for bits, _ in header.codebooks[:count])
+        > MOST
+    ):
+        raise NacError(f"{sum(header.stream_codebooks)} codebooks are too many to draw")
     layers = [
         Layer(stream, number, book.bits, np.zeros(1 << book.bits, np.int64))
         for stream, count in enumerate(header.stream_codebooks)
@@ -101,9 +107,7 @@ def usage(opened: NacFile) -> Usage:
 def _chunks(file: NacFile, layers: Sequence[Layer]) -> Iterator[tuple[Chunk, list[npt.NDArray[np.uint16]]]]:
     """Each chunk with the codes of every layer, none where its stream is silent."""
     empty = np.zeros(0, np.uint16)
-    for number in range(len(file)):
-        chunk = file.chunk(number)
-        codes = [chunk.codes(file.header, stream) for stream in range(len(file.header.stream_codebooks))]
+    for chunk, codes in Chunk.unpacked(file.header, map(file.chunk, range(len(file)))):
         yield chunk, [codes[one.stream][one.codebook] if codes[one.stream] else empty for one in layers]
 
 

@@ -30,12 +30,14 @@ def layers_of(body, header, frames, present, saved):
             if header["stream_codebooks"][s] > k:
                 less, count = [*saved[s], *[0] * 255][k], frames * per_frame
                 if less:
-                    refuse_unless(bits <= 12 and count <= 2**13 and less <= bits * count // 8, "bad saving")
+                    refuse_unless(
+                        bits <= 12 and count <= 2**13 and less <= bits * count // 8 - count // 32, "bad saving"
+                    )
                     coded += count
                     layers[s][k] = body.take(bits * count // 8 - less)
                 else:
                     row.append((s, k, bits, count))
-    refuse_unless(coded <= 2**20, "too many codes")
+    refuse_unless(coded <= 2**23, "too many codes")
     packed, used = int.from_bytes(body.data[body.at :], "little"), 0
     for s, k, bits, count in row:
         layers[s][k] = [packed >> place & (1 << bits) - 1 for place in range(used, used + bits * count, bits)]

@@ -6,12 +6,14 @@ import time
 import tracemalloc
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from container_files import SPEECH, UNKNOWN, CountingFile, Pipe, headers, speech
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nac.check import save
+from nac.codecs.base import Codebook
 from nac.container import Chunk, Entry, Index, Reader, Recovery, verify
 from nac.container.fields import varint
 from nac.container.header import SIGNATURE
@@ -122,3 +124,61 @@ def test_a_file_of_beginnings_of_chunks_is_searched_in_bounded_time():
     parts = list(Recovery(file))
     assert not [part for part in parts if isinstance(part, Chunk)]
     assert file.count < 100 * size
+
+
+WIDE = replace(UNKNOWN, channels=255, stream_codebooks=(255,) * 255, codebooks=(Codebook(12),) * 255)
+"""As many streams and codebooks as there can be."""
+
+
+def of_nothing(header, frames):
+    """A chunk's body that says that all its layers are range coded, in no bytes."""
+    saved = [varint(book.bits * frames * book.codes_per_frame // 8) for book in header.codebooks]
+    rows = [varint(count) + b"".join(saved[:count]) for count in header.stream_codebooks]
+    return varint(0) + varint(frames) + b"\1" + bytes(4) + b"".join(rows)
+
+
+@pytest.mark.parametrize("frames", [32, 4096])
+def test_many_codes_of_no_bytes_are_refused(frames):
+    header = replace(UNKNOWN, channels=200, stream_codebooks=(1,) * 200, codebooks=(Codebook(8),))
+    with pytest.raises(FormatError, match="bytes shorter than packed; at most"):
+        Chunk.from_bytes(header, of_nothing(header, frames))
+
+
+def test_range_coding_constant_codes_keeps_a_byte_for_32_of_them():
+    codes = [[np.full(500, 3)] * 2]
+    chunk = Chunk.pack(UNKNOWN, 0, 500, codes, coding="range")
+    assert [len(layer) for layer in chunk.layers[0]] == [500 // 32] * 2
+    again = Chunk.from_bytes(UNKNOWN, chunk.to_bytes(UNKNOWN))
+    assert all(np.array_equal(array, codes[0][0]) for array in again.codes(UNKNOWN, 0))
+
+
+def test_many_short_layers_are_decoded_in_little_memory():
+    """Each has room for what it learns, however few codes it has: many at once took gigabytes."""
+    header = replace(WIDE, stream_codebooks=(40,) * 255)
+    chunk = Chunk.from_bytes(header, of_nothing(header, 2))
+    tracemalloc.start()
+    try:
+        found = Chunk.codes_all(header, [chunk], header.stream_codebooks)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(found[0]) == 255
+    assert peak < 100 << 20
+
+
+@pytest.mark.parametrize("beginning", [b"C\1\1\1\1", b"C\x80\x80\1\1\1\1", b"C\1\1\1\0", b"C\x80\x80\1\1\1\0"])
+def test_beginnings_of_chunks_with_all_the_layers_there_can_be_are_searched_in_bounded_time(beginning):
+    file = io.BytesIO(WIDE.to_bytes() + beginning * (100_000 // len(beginning)))
+    began = time.process_time()
+    assert not [part for part in Recovery(file) if isinstance(part, Chunk)]
+    assert time.process_time() - began < 10
+
+
+def test_damage_again_and_again_is_passed_in_bounded_time():
+    """Between any two chunks a byte is wrong, so that the next one has to be looked for each time."""
+    _, chunks = speech(chunks=2000, frames=2)
+    head = UNKNOWN.to_bytes()
+    records = [frame(CHUNK, chunk.to_bytes(UNKNOWN)) for chunk in chunks]
+    file = CountingFile(head + b"\0".join(records))
+    assert sum(isinstance(part, Chunk) for part in Recovery(file)) == 2000
+    assert file.count < 2000 * (1 << 14)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -21,10 +21,13 @@ from nac.container.priors import NONE, Prior, current, prior
 from nac.errors import FormatError
 
 PACKED, RANGE = 0, 1
-MAX_CODED = 1 << 20
+MAX_CODED = 1 << 23
 MAX_CODES = 1 << 20
 MAX_FRAME_NUMBER = 1 << 40
 CHUNK_SECONDS = 10
+TOGETHER = 8
+MAX_TOGETHER = 1 << 18
+"""Chunks that are packed or unpacked at once, and the codes from which on no more join them."""
 _CODING, _MASK, _OVERHANG = 0x0F, 0x10, 0x20  # of the form byte
 
 
@@ -180,6 +183,33 @@ class Chunk:
                 found[number][stream] = arrays
         return found
 
+    @classmethod
+    def unpacked(
+        cls,
+        header: Header,
+        chunks: Iterable[Chunk],
+        codebooks: Sequence[int] | None = None,
+        together: int = TOGETHER,
+    ) -> Iterator[tuple[Chunk, list[list[NDArray[np.uint16]]]]]:
+        """Chunks, each with its codes [stream][codebook]; ``codebooks``: at most so many of each stream.
+
+        More and more of them at once, up to ``together``: a part of a file waits for little, a whole one takes
+        little time.
+        """
+        left, count = iter(chunks), 1
+        while some := cls._some(left, header, count):
+            yield from zip(some, cls.codes_all(header, some, codebooks or header.stream_codebooks), strict=True)
+            count = min(2 * count, together)
+
+    @staticmethod
+    def _some(chunks: Iterator[Chunk], header: Header, count: int) -> list[Chunk]:
+        """The next chunks, fewer where they are large."""
+        some, codes = list[Chunk](), 0
+        while len(some) < count and codes < MAX_TOGETHER and (chunk := next(chunks, None)):
+            some.append(chunk)
+            codes += chunk.frames * sum(map(len, chunk.layers)) * header.most_codes
+        return some
+
     @property
     def next_frame(self) -> int:
         """The number after its last frame."""
@@ -200,9 +230,9 @@ class Chunk:
         codes = [
             [
                 array[low * book.codes_per_frame : high * book.codes_per_frame]
-                for array, book in zip(self.codes(header, stream), header.codebooks, strict=False)
+                for array, book in zip(arrays, header.codebooks, strict=False)
             ]
-            for stream in range(len(self.layers))
+            for arrays in self.codes_all(header, [self], header.stream_codebooks)[0]
         ]
         scales = self.scales
         if header.segment is not None and scales:
@@ -335,8 +365,7 @@ class _Head(NamedTuple):
             raise FormatError(f"chunk: coding {self.coding}; this program reads coding {PACKED} and {RANGE}")
         if not 0 <= self.first_frame <= self.first_frame + self.frames < MAX_FRAME_NUMBER:
             raise FormatError(f"chunk: frame {self.first_frame} is beyond {MAX_FRAME_NUMBER}")
-        most = self.frames * max(book.codes_per_frame for book in header.codebooks)
-        if self.frames < 1 or most > MAX_CODES:
+        if self.frames < 1 or self.frames * header.most_codes > MAX_CODES:
             raise FormatError(f"chunk: {self.frames} frames; 1 to {MAX_CODES} codes of a codebook are allowed")
         if not 0 <= self.angle < (256 if header.stereo_pair else 1):
             raise FormatError(f"chunk: an angle of {self.angle}")
@@ -363,8 +392,9 @@ class _Head(NamedTuple):
         """Codes of a range coded layer. Raises FormatError where it cannot be."""
         if not coded_layers.can_be_coded(book, self.frames):
             raise FormatError(f"chunk: {self.frames} frames of {book.bits} bits cannot be range coded")
-        if saved > coded_layers.saving(book, self.frames, 0):
-            raise FormatError(f"chunk: a layer {saved} bytes shorter than packed, which has fewer")
+        most = coded_layers.saving(book, self.frames, coded_layers.least_bytes(book, self.frames))
+        if saved > most:
+            raise FormatError(f"chunk: a layer {saved} bytes shorter than packed; at most {most} are allowed")
         return self.frames * book.codes_per_frame
 
     def saved_by(self, stream: int, codebook: int) -> int:
@@ -383,23 +413,22 @@ class _Head(NamedTuple):
                     yield codebook, stream, bits * self.frames * per_frame
 
 
-def plausible(header: Header, start: bytes, length: int) -> bool:
-    """Whether a chunk's body may begin with ``start`` and have ``length`` bytes.
+def plausible(header: Header, fields: Fields, length: int) -> bool:
+    """Whether a chunk's body may begin with these fields and have ``length`` bytes.
 
-    ``start``: as many bytes as :func:`head_bytes` says, or all.
+    ``fields``: of as many bytes as :func:`head_bytes` says, or all.
     """
-    fields = Fields(start, "chunk")
     try:
         head = _Head.read(header, fields)
     except FormatError:
         return False
     scales = head.segments(header) * len(head.present) * header.has_scale
-    coded = packed = 0
-    for codebook, stream, bits in head.order(header):
-        if saved := head.saved_by(stream, codebook):
-            coded += bits // 8 - saved
-        else:
-            packed += bits
+    coded, packed = 0, head.frames * sum(header.frame_bits[stream] for stream in head.present)
+    for stream in head.present:
+        for saved, book in zip(head.saved[stream], header.codebooks, strict=False):
+            if saved:
+                packed -= head.frames * book.codes_per_frame * book.bits
+                coded += coded_layers.saving(book, head.frames, saved)
     return fields.position + 4 * scales + coded + (packed + 7) // 8 == length
 
 

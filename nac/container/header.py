@@ -6,6 +6,7 @@ import math
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from itertools import chain
 
 from nac.codecs.base import Codebook, CodecSpec, Segment
@@ -95,6 +96,18 @@ class Header:
             return ((0, 1), (0, 1))
         step = self.network_channels
         return tuple(tuple(range(i, min(i + step, self.channels))) for i in range(0, self.channels, step))
+
+    @cached_property
+    def frame_bits(self) -> tuple[int, ...]:
+        """Bits that a frame of each stream takes, packed."""
+        return tuple(
+            sum(bits * codes for bits, codes in self.codebooks[:count]) for count in self.stream_codebooks
+        )
+
+    @cached_property
+    def most_codes(self) -> int:
+        """Codes in a frame of the codebook that has the most."""
+        return max(codes for _, codes in self.codebooks)
 
     def to_bytes(self) -> bytes:
         """Signature, version and header as they stand at the start of a file."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from typing import Literal, NamedTuple
+from itertools import chain, groupby
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,10 @@ MAX_BITS = 12
 """Wider codes are not range coded."""
 MAX_LENGTH = 1 << 13
 """Codes of a range coded layer, at most."""
+MAX_CODES_A_BYTE = 32
+"""Of a range coded layer, so that a file of few bytes takes little time and memory."""
+_TOGETHER = 512
+"""Layers that are coded side by side, at most: each takes up to 64 KiB."""
 
 
 def is_coded(layer: bytes, codebook: Codebook, frames: int) -> bool:
@@ -30,6 +34,11 @@ def is_coded(layer: bytes, codebook: Codebook, frames: int) -> bool:
 
 def can_be_coded(codebook: Codebook, frames: int) -> bool:
     return codebook.bits <= MAX_BITS and frames * codebook.codes_per_frame <= MAX_LENGTH
+
+
+def least_bytes(codebook: Codebook, frames: int) -> int:
+    """Bytes that a range coded layer has at least: zero bytes at its end fill it up, which mean nothing."""
+    return frames * codebook.codes_per_frame // MAX_CODES_A_BYTE
 
 
 class Packed(NamedTuple):
@@ -47,6 +56,9 @@ class Plain(NamedTuple):
     cost: int
 
 
+Stream = TypeVar("Stream", Packed, Plain)
+
+
 def encode(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: Coding) -> list[tuple[bytes, ...]]:
     """The bytes of streams' layers, coarse to fine. All have so many ``frames`` and the same codebooks or fewer.
 
@@ -56,14 +68,18 @@ def encode(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: C
     they only take less time.
     """
     packed = [[pack(array, book.bits) for array, book in zip(*stream[:2], strict=True)] for stream in streams]
-    coded = {} if coding == "packed" else _coded(streams, frames, prior, coding)
+    coded: dict[Lane, bytes] = {}
+    for start, some in [] if coding == "packed" else _batches(streams):
+        for (book, number), layer in _coded(some, frames, prior, coding).items():
+            coded[Lane(book, start + number)] = layer
     for number, (stream, layers) in enumerate(zip(streams, packed, strict=True)):
         cost = stream.cost
         for book, shape in enumerate(stream.books):
             # A layer's entry takes at least a byte, and so does that of each layer passed over before it.
             cost += 1
-            layer = coded.get(Lane(book, number))
-            if layer is not None:
+            found = coded.get(Lane(book, number))
+            if found is not None:
+                layer = found.ljust(least_bytes(shape, frames), b"\0")
                 saved = saving(shape, frames, len(layer))
                 if saved > cost - 1 + len(varint(max(saved, 0))):
                     layers[book], cost = layer, 0
@@ -92,6 +108,10 @@ def _coded(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: C
 
 def decode(streams: Sequence[Packed], frames: int, prior: Prior | None) -> list[list[NDArray[np.uint16]]]:
     """The codes of streams' layers, coarse to fine: the inverse of :func:`encode`."""
+    return list(chain.from_iterable(_decoded(some, frames, prior) for _, some in _batches(streams)))
+
+
+def _decoded(streams: Sequence[Packed], frames: int, prior: Prior | None) -> list[list[NDArray[np.uint16]]]:
     found: list[list[NDArray[np.uint16]]] = [[] for _ in streams]
     for first, group in _groups(max((stream.books for stream in streams), key=len, default=())):
         bits, count = group[0].bits, frames * group[0].codes_per_frame
@@ -113,6 +133,17 @@ def decode(streams: Sequence[Packed], frames: int, prior: Prior | None) -> list[
 def saving(book: Codebook, frames: int, size: int) -> int:
     """Whole bytes by which a layer of ``size`` bytes is shorter than its packed bits."""
     return book.bits * frames * book.codes_per_frame // 8 - size
+
+
+def _batches(streams: Sequence[Stream]) -> Iterator[tuple[int, Sequence[Stream]]]:
+    """Streams that are coded together, each time with the number of the first."""
+    start = lanes = 0
+    for number, stream in enumerate(streams):
+        lanes += len(stream.books)
+        if lanes > _TOGETHER:
+            yield start, streams[start:number]
+            start, lanes = number, len(stream.books)
+    yield start, streams[start:]
 
 
 def _groups(books: Sequence[Codebook]) -> Iterator[tuple[int, list[Codebook]]]:

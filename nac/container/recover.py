@@ -14,7 +14,8 @@ from nac.container.records import CHUNK, END, MAX_BODY, Record, Source
 from nac.container.timeline import Lost, Timeline
 from nac.errors import DamageError, FormatError
 
-_BLOCK = 1 << 20
+_FIRST, _BLOCK = 1 << 12, 1 << 20  # bytes that are searched at a time, more and more
+_LOOK = 16  # bytes that could be read in the time that a field takes
 # What a chunk begins with: type, length, first frame, frames, form. The lookahead finds those that overlap, too.
 _BEGINNING = re.compile(
     rb"(?=C[\x80-\xff]{0,3}[\x00-\x7f][\x80-\xff]{0,5}[\x00-\x7f][\x80-\xff]{0,2}[\x00-\x7f][\x00-\x3f])"
@@ -104,27 +105,37 @@ class Recovery:
 
     def _scan(self, position: int, stop: int) -> Record | None:
         """The next chunk from ``position`` on: what looks like one, has its length and its checksum."""
-        head = head_bytes(self.header)
+        head, size = head_bytes(self.header), _FIRST
         while position < stop:
             self._source.seek(position)
-            block = self._source.read(_BLOCK + head)
+            block = self._source.read(size + head)
+            self._patience -= head
             for match in _BEGINNING.finditer(block):
-                at = match.start()
-                length = self._chunk_length(block[at : at + head]) if at < _BLOCK else 0
+                if (at := match.start()) >= size:
+                    break
+                length = self._chunk_length(block, at, at + head)
                 if length and position + at + length <= stop:
                     self._patience -= length
-                    if self._patience < 0:
-                        return None
                     if record := self._whole(position + at, stop):
                         return record
-            position += _BLOCK
+                if self._patience < 0:
+                    return None
+            position, size = position + size, min(2 * size, _BLOCK)
         return None
 
-    def _chunk_length(self, head: bytes) -> int:
-        """Bytes of the body of the chunk that seems to begin here, 0 if it cannot be one."""
-        fields = Fields(head[1:], "chunk")
+    def _chunk_length(self, block: bytes, start: int, stop: int) -> int:
+        """Bytes of the body of the chunk that seems to begin at ``start``, 0 if it cannot be one.
+
+        Of the block, what lies before ``stop`` decides.
+        """
+        fields = Fields(block[start + 1 : start + 11], "chunk")
         try:
             length = fields.varint()
         except FormatError:
             return 0
-        return length if length <= MAX_BODY and plausible(self.header, head[1 + fields.position :], length) else 0
+        body = start + 1 + fields.position
+        fields = Fields(block[body : min(body + length, stop)], "chunk")
+        fits = length <= MAX_BODY and plausible(self.header, fields, length)
+        # Looking takes time for each stream and for each byte that may say what is range coded.
+        self._patience -= _LOOK * (len(self.header.stream_codebooks) + fields.position)
+        return length if fits else 0
