@@ -100,7 +100,9 @@ class Dataset(torch.utils.data.Dataset[Any]):
         path, held = self.where(index)
         try:
             with NacFile(path) as file:
-                check_growth(8 * len(held) * sum(unit for _, unit in self.spec.codebooks), os.stat(path).st_size)
+                check_growth(
+                    8 * len(held) * sum(unit for _, unit in self.spec.codebooks), Path(path).stat().st_size
+                )
                 arrays = file.frame_codes(held.start, held.stop, codebooks=self._codebooks)[self._stream]
         except NacError as error:
             raise NacError(f"{path}: {error}") from None

@@ -400,14 +400,14 @@ class Part:
 
 
 def _parts(chunks: Iterable[Unpacked], header: Header, first: int, size: int) -> Iterator[Part]:
-    """Chunks, and what is lost between them, in parts of at most ``size`` frames: so none takes much memory."""
-    spec, next_frame = header.spec, None
+    """Chunks, and what is lost before them, in parts of at most ``size`` frames: so none takes much memory."""
+    spec = header.spec
     first -= first % (spec.segment.frames if spec.segment else 1)
+    next_frame = first
     for chunk, codes in chunks:
-        if next_frame is not None:
-            for start in range(max(next_frame, first), chunk.first_frame, size):
-                frames = min(size, chunk.first_frame - start)
-                yield Part(start, frames, [None] * len(header.stream_codebooks), lost=True)
+        for start in range(max(next_frame, first), chunk.first_frame, size):
+            frames = min(size, chunk.first_frame - start)
+            yield Part(start, frames, [None] * len(header.stream_codebooks), lost=True)
         for start in range(0, chunk.frames, size):
             frames = min(size, chunk.frames - start)
             stop = None if start + frames == chunk.frames else start + frames

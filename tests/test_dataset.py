@@ -192,3 +192,15 @@ def test_delay_by_hand(kind) -> None:
     assert type(delayed) is type(codes)
     with pytest.raises(ValueError, match="too few"):
         nac.undelay(codes[:, :1])
+
+
+def test_an_announced_week_is_no_memory(tmp_path: Path) -> None:
+    chunk = Chunk.pack(HEADER, 0, 1, [[np.zeros(1, int)] * 8])
+    data = written(replace(HEADER, samples=320), [chunk], 320).getvalue()
+    head = replace(HEADER, samples=320).to_bytes()
+    for samples in (24000 * 86400 * 700, (1 << 48) - 1):
+        claim = replace(HEADER, samples=samples, original_sample_rate=1).to_bytes()
+        (tmp_path / "a.nac").write_bytes(claim + data[len(head) :])
+        with pytest.raises(NacError, match=r"a\.nac: .* bytes would become"):
+            nac.Dataset(tmp_path)[0]
+        assert len(nac.Dataset(tmp_path, frames=10)[5]) == 8

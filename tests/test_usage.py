@@ -89,3 +89,27 @@ def test_the_picture(known: Path, tmp_path: Path) -> None:
     empty = Path(__file__).parents[1] / "formats" / "vectors" / "empty.nac"
     refused = CliRunner().invoke(commands.main, ["info", str(empty), "--plot", str(tmp_path / "none.svg")])
     assert (refused.exit_code, "holds no codes" in refused.stderr) == (1, True)
+
+
+def test_more_than_can_be_drawn_is_refused(tmp_path: Path) -> None:
+    header = Header(
+        model="toy",
+        fingerprint="0123456789abcdef",
+        sample_rate=16000,
+        frame_samples=160,
+        codebooks=(Codebook(16),) * 255,
+        network_channels=1,
+        stereo_pair=False,
+        stream_codebooks=(255,) * 255,
+        original_sample_rate=16000,
+        channels=255,
+        samples=160,
+    )
+    with (tmp_path / "wide.nac").open("wb") as file:
+        writer = Writer(file, header)
+        writer.write(Chunk.pack(header, 0, 1, [None] * 255))
+        writer.finish(160)
+    result = CliRunner().invoke(commands.main, ["info", "--plot", str(tmp_path / "a.svg"), str(file.name)])
+    assert result.exit_code == 1
+    assert "65025 codebooks are too many to draw" in result.output
+    assert not (tmp_path / "a.svg").exists()
