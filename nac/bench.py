@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import time
@@ -20,6 +19,7 @@ from nac import models
 from nac.codecs.base import Array, Codec, Codes
 from nac.codecs.specs import SPECS
 from nac.errors import ModelError
+from nac.workers import cores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,8 +87,7 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     with suppress(OSError), Path("/proc/cpuinfo").open() as lines:
         name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{name}, {cores()} cores"
 
 
 def _measure(name: str, seconds: float, random: bool, reference: bool, device: str) -> Measured:

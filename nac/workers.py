@@ -21,6 +21,11 @@ def count() -> int:
     """How many threads work: what PyTorch is set to, if it is loaded, else the cores that may be used."""
     if torch := sys.modules.get("torch"):
         return int(torch.get_num_threads())
+    return cores()
+
+
+def cores() -> int:
+    """How many cores may be used."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

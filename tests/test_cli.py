@@ -293,6 +293,12 @@ def test_an_interrupted_command_leaves_nothing(number: signal.Signals, code: int
     assert sorted(path.name for path in Path().iterdir()) == ["song.wav"]
 
 
+def test_files_are_told_of_in_their_order() -> None:
+    names = [str(wav(f"{i}.wav", samples=2_000_000 if i == 0 else 1000)) for i in range(3)]
+    rows = nac("compress", *names, "--json", "-j", "2").stdout.splitlines()
+    assert [json.loads(row)["input"] for row in rows] == names
+
+
 def test_an_interruption_stops_all_workers() -> None:
     inputs = [str(wav(f"{i}.wav", samples=30_000_000)) for i in range(2)]
     with run("compress", *inputs, "-j", "2") as process:

@@ -230,8 +230,8 @@ Piece = tuple[Tensor, Tensor]
 class Rows:
     """Rows [B, i] times the transpose of a matrix [o, i], where no row's result depends on how many there are.
 
-    oneDNN's products with weights that it has packed for ``PACKED_FOR`` rows are of that kind, and read the weights
-    once for all; where they are not to be had, or turn out otherwise, row is multiplied by row.
+    oneDNN's products with weights that it has packed for ``PACKED_FOR`` rows are of that kind, and read the
+    weights once for all; where they are not to be had, or turn out otherwise, row is multiplied by row.
     """
 
     PACKED_FOR = 8

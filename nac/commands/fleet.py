@@ -66,7 +66,7 @@ def hand_over(
     recursive: bool,
     force: bool,
     skip_existing: bool,
-    workers: int,
+    workers: int | None,
     as_json: bool,
     quiet: bool,
     remove_source: bool,
@@ -120,7 +120,7 @@ def hand_over(
     try:
         fleet.run(
             action,
-            fleet.Crew(workers=crew, cpus=worker_cpus, gpus=worker_gpus, files=workers),
+            fleet.Crew(workers=crew, cpus=worker_cpus, gpus=worker_gpus, files=workers or 1),
             tell,
             address=address,
             note=lambda line: None if quiet else report.note(line),

@@ -81,7 +81,11 @@ DEVICE = click.option(
     "--device", default="auto", type=Device(), show_default=True, help="auto, cpu, cuda or cuda:N."
 )
 JOBS = click.option(
-    "-j", "--jobs", "workers", default=1, show_default=True, type=click.IntRange(min=1), help="Files at a time."
+    "-j",
+    "--jobs",
+    "workers",
+    type=click.IntRange(min=1),
+    help="Files at a time.  [default: one for each core, up to 8]",
 )
 REVISION = click.option("--revision", help="Branch, tag or commit of the weights on the Hub.")
 WEIGHTS = click.option("--weights", type=path(exists=True), help="Weights of your own: a file or a folder.")

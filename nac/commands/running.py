@@ -9,9 +9,11 @@ import signal
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import click
 from nac import batch, report
 from nac.errors import NacError, reason
 from nac.output import Spent, sweep
+from nac.workers import cores
 
 
 def or_exit(action: Callable[[str], object], name: str) -> None:
@@ -32,6 +35,10 @@ def or_exit(action: Callable[[str], object], name: str) -> None:
 
 ROW = ("input", "output", "model", "kbps", "seconds", "bytes_in", "bytes_out", "wall_seconds", "error")
 """The keys of a line of `--json` for a file, besides "skipped"."""
+
+
+MOST_JOBS = 8
+"""Files at a time where nothing else was asked for: more would gain little, and take memory for each."""
 
 
 class Stop(click.ClickException):
@@ -166,12 +173,15 @@ def run(
     *,
     force: bool,
     skip_existing: bool,
-    workers: int,
+    workers: int | None,
     as_json: bool,
     quiet: bool,
     remove_source: bool = False,
 ) -> None:
-    """Do the jobs, tell of each, and exit with 1 if any failed."""
+    """Do the jobs, tell of each, in their order, and exit with 1 if any failed.
+
+    ``workers``: jobs at a time; by default one for each core, up to ``MOST_JOBS``.
+    """
     if as_json and any(job.output == batch.STANDARD for job in jobs):
         raise click.UsageError("--json and -o - both write to standard output")
     if force and skip_existing:
@@ -179,8 +189,10 @@ def run(
     if remove_source and any(batch.STANDARD in (job.input, job.output) for job in jobs):
         raise click.UsageError("--remove-source needs files, not standard input or output")
     outcomes: list[str] = []
+    telling = InOrder(jobs)
 
     def one(job: batch.Job) -> None:
+        say: list[Callable[[], None]] = []
         row: dict[str, Any] = {**dict.fromkeys(ROW), "input": str(job.input), "output": str(job.output)}
         skipped = skip_existing and job.output != batch.STANDARD and job.output.exists() and not job.error
         try:
@@ -188,23 +200,28 @@ def run(
                 result = _done(job, work, progress.of(job), remove_source=remove_source)
                 row |= asdict(result)
                 if not (quiet or as_json):
-                    progress.note(report.result_text(result))
+                    say.append(partial(progress.note, report.result_text(result)))
             outcome = "skipped" if skipped else "done"
         except (BrokenPipeError, Stop):
             raise
         except Exception as error:  # a night's work does not end at one file, whatever is the matter with it
             outcome, row["error"] = "failed", reason(error)
-            progress.note(f"nac: {report.printable(job.input)}: {row['error']}")
+            say.append(partial(progress.note, f"nac: {report.printable(job.input)}: {row['error']}"))
         outcomes.append(outcome)
         progress.file_done(job, skipped=skipped)
         if as_json:
-            report.out(json.dumps({**row, "skipped": skipped}))
+            say.append(partial(report.out, json.dumps({**row, "skipped": skipped})))
+        telling.done(job, say)
 
     with report.Progress(jobs, shown=not quiet) as progress:
         try:
             for folder in {job.output.parent.absolute() for job in jobs if job.output != batch.STANDARD}:
                 sweep(folder)
-            batch.run(jobs, one, workers=workers, cancel=progress.cancel)
+            at_a_time = min(workers or min(cores(), MOST_JOBS), max(len(jobs), 1))
+            try:
+                batch.run(jobs, one, workers=at_a_time, cancel=progress.cancel)
+            finally:
+                telling.rest()
         except BrokenPipeError:
             # Nobody reads any more: end as other commands do, without a word, not even when Python flushes.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -217,6 +234,28 @@ def run(
         report.note(report.others_text(others))
     if "failed" in outcomes:
         raise SystemExit(1)
+
+
+class InOrder:
+    """Says what there is to say of jobs in the order in which they were given, not in that in which they end."""
+
+    def __init__(self, jobs: list[batch.Job]) -> None:
+        self._lock, self._left = threading.Lock(), deque(jobs)
+        self._words: dict[batch.Job, list[Callable[[], None]]] = {}
+
+    def done(self, job: batch.Job, words: list[Callable[[], None]]) -> None:
+        with self._lock:
+            self._words[job] = words
+            while self._left and self._left[0] in self._words:
+                for say in self._words.pop(self._left.popleft()):
+                    say()
+
+    def rest(self) -> None:
+        """What is left to say when not all jobs were done."""
+        with self._lock:
+            for job in self._left:
+                for say in self._words.pop(job, []):
+                    say()
 
 
 def _done(
