@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nac.nacfile import Info, NacFile, info, read_codes
     from nac.nacfile import NacFile as open
     from nac.output import Result
+    from nac.packing import pack
     from nac.patterns import delay, flatten, undelay, unflatten
     from nac.peeling import peel
 
@@ -54,6 +55,7 @@ __all__ = [
     "info",
     "load",
     "open",
+    "pack",
     "peel",
     "read",
     "read_codes",
@@ -79,6 +81,7 @@ _HOMES = {
     "read": "nac.files",
     "convert": "nac.interop.convert",
     "load": "nac.codecs.tensors",
+    "pack": "nac.packing",
     "peel": "nac.peeling",
     "Info": "nac.nacfile",
     "NacFile": "nac.nacfile",

@@ -147,6 +147,11 @@ class NacFile:
         return self._reader.chunk(number)
 
     @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._reader.size
+
+    @property
     def samples(self) -> int:
         """Samples per channel of the recording."""
         return self._reader.samples or 0

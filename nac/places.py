@@ -6,6 +6,7 @@ the files themselves, or of temporary copies.
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import re
@@ -13,10 +14,10 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
 
 from nac.errors import NacError
 from nac.output import SUFFIX
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OBJECT_STORES = ("s3", "gcs", "abfs")
 """What pyarrow calls them. There a file appears with the end of its upload, and cannot be renamed."""
+BUFFER = 1 << 16
 PAUSES = (0.5, 2.0, 8.0, 30.0)
 """Seconds, more or less, before a transfer that failed is tried again."""
 
@@ -44,8 +46,8 @@ class Place(Protocol):
         """Bytes of a file; None where there is none."""
         ...
 
-    def open(self, file: str) -> BinaryIO:
-        """A file to read, which can seek."""
+    def open(self, file: str, buffering: int = -1) -> BinaryIO:
+        """A file to read, which can seek; so many bytes are fetched at a time, or what is usual."""
         ...
 
     def fetched(self, file: str) -> AbstractContextManager[Path]:
@@ -54,6 +56,10 @@ class Place(Protocol):
 
     def written(self, file: str) -> AbstractContextManager[Path]:
         """A context with a local path to write a file to, whole or not at all; it is there when that ends well."""
+        ...
+
+    def remove(self, file: str) -> None:
+        """Delete a file."""
         ...
 
     def below(self, other: Place) -> str | None:
@@ -68,6 +74,24 @@ def place(name: str) -> Place:
 
 def is_url(name: str) -> bool:
     return re.match(r"[A-Za-z][\w+.-]+://", name) is not None
+
+
+def walk(place: Place, skip: Collection[str | None] = ()) -> Iterator[tuple[str, list[str] | OSError]]:
+    """Every folder of a place, in order, and the names of its files, or the error where it cannot be listed.
+
+    One folder's names at a time are held. ``skip``: folders to leave out.
+    """
+    left = [""]
+    while left:
+        folder = left.pop()
+        try:
+            files, below = place.list(folder)
+        except OSError as error:
+            yield folder, error
+            continue
+        paths = [f"{folder}/{name}".lstrip("/") for name in below]
+        left += reversed([path for path in paths if path not in skip])
+        yield folder, files
 
 
 class Local:
@@ -94,8 +118,8 @@ class Local:
         path = self.root / file
         return path.stat().st_size if path.exists() else None
 
-    def open(self, file: str) -> BinaryIO:
-        return (self.root / file).open("rb")
+    def open(self, file: str, buffering: int = -1) -> BinaryIO:
+        return (self.root / file).open("rb", buffering)
 
     @contextmanager
     def fetched(self, file: str) -> Iterator[Path]:
@@ -107,6 +131,9 @@ class Local:
         path = self.root / file
         path.parent.mkdir(parents=True, exist_ok=True)
         yield path
+
+    def remove(self, file: str) -> None:
+        (self.root / file).unlink()
 
     def below(self, other: Place) -> str | None:
         if not isinstance(other, Local):
@@ -139,8 +166,8 @@ class Remote:
         (found,) = _patiently(lambda: self._system.get_file_info([self._path(file)]))
         return cast("int | None", found.size) if found.type == FileType.File else None
 
-    def open(self, file: str) -> BinaryIO:
-        return cast(BinaryIO, _patiently(lambda: self._system.open_input_file(self._path(file))))
+    def open(self, file: str, buffering: int = -1) -> BinaryIO:
+        return io.BufferedReader(_Patient(self._system, self._path(file)), BUFFER if buffering < 0 else buffering)
 
     @contextmanager
     def fetched(self, file: str) -> Iterator[Path]:
@@ -153,6 +180,9 @@ class Remote:
         with _scratch(file) as path:
             yield path
             _patiently(lambda: self._upload(path, file))
+
+    def remove(self, file: str) -> None:
+        _patiently(lambda: self._system.delete_file(self._path(file)))
 
     def below(self, other: Place) -> str | None:
         if not isinstance(other, Remote) or other._system != self._system:
@@ -188,6 +218,38 @@ class Remote:
             shutil.copyfileobj(source, out, 8 << 20)
 
 
+class _Patient(io.RawIOBase):
+    """A file of a file system to read; what fails is tried again."""
+
+    def __init__(self, system: FileSystem, path: str) -> None:
+        self._file = _patiently(lambda: system.open_input_file(path))
+        self._size, self._at = self._file.size(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = _patiently(lambda: self._file.read_at(max(0, min(len(buffer), self._size - self._at)), self._at))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
 def _file_system(url: str) -> tuple[FileSystem, str]:
     """pyarrow's file system for a URL, else fsspec's, and the path there."""
     try:
@@ -207,6 +269,11 @@ def _file_system(url: str) -> tuple[FileSystem, str]:
     except (ImportError, ValueError) as error:
         raise NacError(f"{url.split('?')[0]}: {error}") from None
     return PyFileSystem(FSSpecHandler(system)), path
+
+
+def as_text(name: str) -> str:
+    """A file name that need not be UTF-8 as text that is."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nac.models import Status
     from nac.nacfile import Info
     from nac.output import Result
+    from nac.packing import Packed
 
 
 def out(line: str) -> None:
@@ -72,6 +73,20 @@ def result_text(result: Result) -> str:
 def notes_text(result: Converted) -> str:
     """What a file of another codec does not say, on one line."""
     return f"{printable(result.input)}: .{result.format} does not say: {'; '.join(result.notes)}"
+
+
+def shard_text(packed: Packed) -> str:
+    """What is in a shard, on one line."""
+    count = len(packed.files)
+    seconds = clock(sum(file.seconds for file in packed.files))
+    return f"{printable(packed.output)}: {count} file{'s' * (count != 1)}, {seconds}, {size(packed.bytes)}"
+
+
+def fates_text(fates: Mapping[str, int]) -> str:
+    """How many files came to what, on a line or two."""
+    line = ", ".join(f"{fates[fate]} {fate}" for fate in ("done", "skipped", "failed"))
+    others = fates["other"]
+    return f"{line}\npassed over {others} other file{'s' * (others > 1)}" if others else line
 
 
 def info_text(info: Info) -> str:

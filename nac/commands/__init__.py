@@ -21,6 +21,7 @@ from nac.commands.cut import cut
 from nac.commands.decompress import decompress
 from nac.commands.info import info
 from nac.commands.models import models
+from nac.commands.pack import pack
 from nac.commands.peel import peel
 from nac.commands.verify import verify
 from nac.errors import reason
@@ -58,5 +59,5 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-for command in (compress, decompress, peel, cut, cat, codes, convert, info, verify, models, bench, compare):
+for command in (compress, decompress, peel, cut, cat, codes, pack, convert, info, verify, models, bench, compare):
     main.add_command(command)

@@ -129,8 +129,6 @@ def hand_over(
         raise Stop(str(error)) from None
     finally:
         if not quiet:
-            report.note(", ".join(f"{fates[fate]} {fate}" for fate in ("done", "skipped", "failed")))
-            if fates["other"]:
-                report.note(f"passed over {fates['other']} other file{'s' * (fates['other'] > 1)}")
+            report.note(report.fates_text(fates))
     if fates["failed"]:
         raise SystemExit(1)

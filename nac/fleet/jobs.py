@@ -12,7 +12,7 @@ from nac.audio import HEAD, may_be_audio
 from nac.container.header import SIGNATURE
 from nac.errors import reason
 from nac.fleet.manifest import FOLDER, Done, Row
-from nac.places import Place, place
+from nac.places import Place, place, walk
 
 Fate = Literal["done", "skipped", "failed", "other"]
 """What became of a file; "other": it is none that the action is for."""
@@ -58,18 +58,14 @@ class Outcome:
 def jobs(action: Action, done: Done) -> Iterator[Job | Outcome]:
     """What there is to do, folder by folder, and what needs no doing; one folder's names at a time are held."""
     source, target = place(action.source), place(action.target)
-    kept = {source.below(target), FOLDER}
-    folders = [""]
-    while folders:
-        folder = folders.pop()
+    for folder, files in walk(source, {source.below(target), FOLDER}):
         try:
-            files, below = source.list(folder)
+            if isinstance(files, OSError):
+                raise files
             there = set(target.list(folder)[0])
         except OSError as error:
             yield Outcome("failed", Row(folder, folder, error=f"cannot be listed: {reason(error)}"))
             continue
-        paths = [f"{folder}/{name}".lstrip("/") for name in below]
-        folders += reversed([path for path in paths if path not in kept])
         for job in _in_folder(action, source, folder, files):
             if isinstance(job, Job) and not action.force:
                 name = PurePosixPath(job.output).name

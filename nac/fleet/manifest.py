@@ -7,7 +7,6 @@ last counts.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nac.output import whole_file
-from nac.places import Place
+from nac.places import Place, as_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +56,7 @@ class Done:
         self._hashes = np.unique(np.fromiter(map(_hash, names), np.uint64))
 
     def __contains__(self, name: str) -> bool:
-        value = np.uint64(_hash(_text(name)))
+        value = np.uint64(_hash(as_text(name)))
         place = np.searchsorted(self._hashes, value)
         return bool(place < len(self._hashes) and self._hashes[place] == value)
 
@@ -95,7 +94,7 @@ class Manifest:
 
     def add(self, row: Row) -> None:
         """Raises OSError or NacError where a file is due and cannot be written."""
-        texts = (_text(value) if isinstance(value, str) else value for value in astuple(row))
+        texts = (as_text(value) if isinstance(value, str) else value for value in astuple(row))
         self._rows.append((*texts, datetime.now(timezone.utc)))
         if len(self._rows) >= ROWS or time.monotonic() - self._began > SECONDS:
             self._write()
@@ -125,11 +124,6 @@ def _schema() -> pa.Schema:
     kinds = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
     columns = [(field.name, kinds[str(field.type).split(" ")[0]]) for field in fields(Row)]
     return pa.schema([*columns, ("written", pa.timestamp("ms", tz="UTC"))])
-
-
-def _text(name: str) -> str:
-    """A file name that need not be UTF-8 as text that is."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _hash(name: str) -> int:
