@@ -18,11 +18,12 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from nac.announced import cut_off, missing_bytes
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
 from nac.resample import Samples
 from nac.tags import Tags, kept, read_tags, write_tags
-from nac.wav import WavInput, WavOutput, WavUnsupported, cut_off, missing_bytes, to_int16
+from nac.wav import WavInput, WavOutput, WavUnsupported, to_int16
 
 BLOCK = 1 << 15  # samples per channel read at a time
 HEAD = 12  # bytes that tell what may be audio
@@ -170,13 +171,11 @@ def _open(file: Path | BinaryIO) -> Blocks:
         raise AudioError("no such file" if not file.exists() else "not a file")
     elif not file.stat().st_size:
         raise AudioError("an empty file")
+    _refuse_cut_off(file)
     try:
-        blocks = SoundFileInput(file)
+        return SoundFileInput(file)
     except AudioError as error:
         refusal = error
-    else:
-        _refuse_cut_off(file)
-        return blocks
     try:
         if not isinstance(file, Path):
             file.seek(0)
@@ -186,7 +185,7 @@ def _open(file: Path | BinaryIO) -> Blocks:
 
 
 def _refuse_cut_off(file: Path | BinaryIO) -> None:
-    """Raise AudioError for a WAV that ends before its header says so, which libsndfile reads without a word."""
+    """Raise AudioError for a file that ends before its header says so, which libsndfile reads without a word."""
     with file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream:
         place = stream.tell()
         if missing := missing_bytes(stream):

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from nac.announced import cut_off
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
 from nac.resample import Samples
@@ -99,38 +100,6 @@ class WavInput:
 
     def close(self) -> None:
         pass
-
-
-def missing_bytes(file: BinaryIO) -> int:
-    """Bytes of whole samples that a WAV file's header announces and the file lacks; 0 if it is no WAV."""
-    size = file.seek(0, 2)
-    file.seek(0)
-    start = file.read(12)
-    if start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
-        return 0
-    width, long_size = 1, 0
-    while len(head := file.read(8)) == 8:
-        name, announced = head[:4], int.from_bytes(head[4:], "little")
-        if name == b"data":
-            if announced == 0xFFFFFFFF:
-                announced = long_size
-            elif announced >= _UNKNOWN:
-                return 0
-            return max(0, announced // width - (size - file.tell()) // width) * width
-        body = file.read(min(announced, 64)) if name in (b"fmt ", b"ds64") else b""
-        if name == b"fmt " and len(body) >= 14:
-            width = int.from_bytes(body[12:14], "little") or 1
-        elif name == b"ds64" and len(body) >= 16:
-            long_size = int.from_bytes(body[8:16], "little")
-        file.seek(announced + announced % 2 - len(body), 1)
-    return 0
-
-
-def cut_off(missing: int) -> AudioError:
-    """What is said of a WAV that lacks so many bytes."""
-    return AudioError(
-        f"cut off: {missing} bytes are missing that its header announces (`ffmpeg -i IN OUT.wav` saves the rest)"
-    )
 
 
 def read_exactly(file: BinaryIO, size: int) -> bytes:

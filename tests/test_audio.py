@@ -127,6 +127,42 @@ def test_a_cut_wav_of_floats_is_an_error_and_a_long_one_of_unknown_length_is_not
     assert len(read(io.BytesIO(wav(data_size=0xFFFFFFFF)))[0]) == 1000
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("form", "subtype", "bits"),
+    [
+        *[(form, "PCM_16", 16) for form in ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU")],
+        *[(form, "PCM_24", 24) for form in ("RF64", "W64", "AIFF", "CAF", "AU")],
+        *[(form, "FLOAT", 32) for form in ("RF64", "W64", "AIFF", "CAF", "AU")],
+        *[(form, "ULAW", 8) for form in ("WAV", "W64", "AIFF", "CAF", "AU")],
+    ],
+)
+def test_a_file_of_any_kind_that_breaks_off_is_an_error(
+    tmp_path: Path, form: str, subtype: str, bits: int, channels: int
+) -> None:
+    path, width = tmp_path / "x", channels * bits // 8
+    soundfile.write(path, np.zeros((2000, channels)), 8000, format=form, subtype=subtype)
+    whole = path.read_bytes()
+    assert len(read(path)[0]) == len(read(Stream(whole))[0]) == 2000
+    cut = whole[: -1 - len(whole) // 4]
+    path.write_bytes(cut)
+    lost = 2000 - (len(cut) - (len(whole) - 2000 * width)) // width
+    for source in (path, io.BytesIO(cut), Stream(cut)):
+        with pytest.raises(AudioError, match=rf"cut off: {lost * width} bytes are missing"):
+            read(source)
+
+
+@pytest.mark.parametrize(("form", "at"), [("AU", 8), ("CAF", 4084)])
+def test_a_file_whose_writer_could_not_tell_its_length_is_read_to_its_end(form: str, at: int) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(2000), 8000, format=form, subtype="PCM_16")
+    data = bytearray(file.getvalue())
+    size = 8 if form == "CAF" else 4
+    assert 4000 <= int.from_bytes(data[at : at + size], "big") <= 4004
+    data[at : at + size] = b"\xff" * size
+    assert len(read(io.BytesIO(bytes(data)))[0]) == 2000
+
+
 def test_what_surrounds_the_samples_of_a_wav_is_passed_over() -> None:
     pipe = Stream(wav(extra=b"LIST" + struct.pack("<I", 5) + b"12345\0") + b"id3 tags and the like")
     samples, _, _, count = read(pipe)

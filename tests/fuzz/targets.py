@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -12,14 +13,17 @@ import numpy as np
 import soundfile
 
 from nac import cutting, peeling
+from nac.announced import missing_bytes
 from nac.check import save
+from nac.codecs.base import Codebook
 from nac.container import Chunk, Reader, Recovery, Writer, header, records, verify
+from nac.container import layers as coded_layers
 from nac.container.fields import Fields
-from nac.container.priors import prior
+from nac.container.priors import FOLDER, NONE, prior
 from nac.errors import FormatError, NacError
 from nac.interop.convert import FORMATS, convert
 from nac.nacfile import NacFile
-from nac.wav import WavInput, WavUnsupported, missing_bytes
+from nac.wav import WavInput, WavUnsupported
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,13 +60,40 @@ def chunk(data: bytes) -> None:
     except FormatError:
         return
     assert Chunk.from_bytes(head, found.to_bytes(head)) == found
-    if not _has_tables(found):
+    # Range decoding takes far longer than all the rest: long layers are tried now and then, short ones always.
+    if _has_tables(found) and (found.frames < 40 or zlib.crc32(data) % 64 == 0):
+        (streams,) = Chunk.codes_all(head, [found], head.stream_codebooks)
+        for layers, codes in zip(found.layers, streams, strict=True):
+            assert [len(array) for array in codes] == [
+                found.frames * book.codes_per_frame for book in head.codebooks[: len(layers)]
+            ]
+
+
+def coding(data: bytes) -> None:
+    """Range coding: any bytes are codes, and codes come back from the bytes that they become."""
+    if len(data) < 4:
         return
-    for stream, layers in enumerate(found.layers):
-        codes = found.codes(head, stream)
-        assert [len(array) for array in codes] == [
-            found.frames * book.codes_per_frame for book in head.codebooks[: len(layers)]
-        ]
+    bits, count, books, tables = 1 + data[0] % 12, 1 + data[1] % 12, 1 + data[2] % 4, data[3]
+    book, rows = Codebook(bits), [data[4 + number :: books] for number in range(books)]
+    most = coded_layers.saving(book, count, 1)  # what is not shorter than packed is taken for packed
+    if most < 0:
+        return
+    packed = coded_layers.Packed([row[:most] for row in rows], [book] * books)
+    names = [name for name, bits_of_it in _tables().items() if bits_of_it == bits]
+    prior_ = prior(([NONE, *names])[tables % (1 + len(names))])
+    (codes,) = coded_layers.decode([packed], count, prior_)
+    assert all(len(array) == count and int(array.max()) < 1 << bits for array in codes)
+    plain = coded_layers.Plain(codes, packed.books, 5)
+    (layers,) = coded_layers.encode([plain], count, prior_, "range")
+    (again,) = coded_layers.decode([coded_layers.Packed(layers, packed.books)], count, prior_)
+    assert all(np.array_equal(a, b) for a, b in zip(codes, again, strict=True))
+
+
+@cache
+def _tables() -> dict[str, int]:
+    """The tables in the package, with the bits of the codes that they are for."""
+    names = [path.stem for path in sorted(FOLDER.glob("*.safetensors"))]
+    return {name: int(prior(name).bias.shape[1]).bit_length() - 1 for name in names}
 
 
 def _has_tables(chunk: Chunk) -> bool:
@@ -97,9 +128,8 @@ def container(data: bytes) -> None:
     except FormatError:
         whole = False
     _in_any_order(reader, chunks, whole)
-    for chunk in filter(_has_tables, chunks):
-        for stream in range(len(reader.header.stream_codebooks)):
-            chunk.codes(reader.header, stream)
+    short = [chunk for chunk in chunks if _has_tables(chunk) and chunk.frames < 40]
+    Chunk.codes_all(reader.header, short, reader.header.stream_codebooks)
     try:
         saved = [part for part in Recovery(io.BytesIO(data)) if isinstance(part, Chunk)]
         assert saved == chunks or not whole
@@ -222,7 +252,7 @@ def cut(data: bytes) -> None:
 
 
 def wav(data: bytes) -> None:
-    """A WAV from a pipe, and its length as a file."""
+    """A WAV from a pipe, and what a file's header announces."""
     missing_bytes(io.BytesIO(data))
     try:
         file = WavInput(io.BytesIO(data))
@@ -262,7 +292,19 @@ def _converted() -> list[bytes]:
 
 
 def _chunk_seeds() -> list[bytes]:
-    return [bytes([_headers().index(head)]) + body for head, body in _bodies(records.CHUNK)]
+    bodies = [bytes([_headers().index(head)]) + body for head, body in _bodies(records.CHUNK)]
+    return bodies + [
+        bytes([_headers().index(head)]) + chunk.part(head, chunk.first_frame, chunk.first_frame + 9).to_bytes(head)
+        for head, chunk in _range_coded()
+    ]
+
+
+def _range_coded() -> Iterator[tuple[header.Header, Chunk]]:
+    for head, body in _bodies(records.CHUNK):
+        with suppress(FormatError):
+            chunk = Chunk.from_bytes(head, body)
+            if chunk.is_coded(head) and _has_tables(chunk) and head.segment is None:
+                yield head, chunk
 
 
 def _head_seeds() -> list[bytes]:
@@ -271,7 +313,10 @@ def _head_seeds() -> list[bytes]:
 
 def _waves() -> list[bytes]:
     made = []
-    for form, subtype in (("WAV", "PCM_16"), ("WAVEX", "PCM_24"), ("RF64", "PCM_U8"), ("WAV", "FLOAT")):
+    for form, subtype in (
+        *(("WAV", "PCM_16"), ("WAVEX", "PCM_24"), ("RF64", "PCM_U8"), ("WAV", "FLOAT")),
+        *(("W64", "PCM_16"), ("AIFF", "PCM_24"), ("CAF", "PCM_16"), ("AU", "ULAW")),
+    ):
         file = io.BytesIO()
         soundfile.write(file, np.zeros((20, 2)), 8000, format=form, subtype=subtype)
         made.append(file.getvalue())
@@ -281,6 +326,7 @@ def _waves() -> list[bytes]:
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = {
     "head": (head, _head_seeds),
     "chunk": (chunk, _chunk_seeds),
+    "coding": (coding, lambda: [bytes([bits, 23, 3, 1]) + bytes(range(40)) for bits in (3, 9, 11)]),
     "container": (container, vectors),
     "unchecked": (unchecked, vectors),
     "peel": (peel, vectors),
