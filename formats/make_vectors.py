@@ -198,7 +198,7 @@ def range_coded() -> dict[str, tuple[bytes, dict[str, Any]]]:
         "range-segments": build(SEGMENTED, [Part(0, 60, segments=15, period=2, coding="auto")]),
         "range-random": build(MONO, [Part(0, 50, coding="range")]),
         "range-tables": build(
-            lyra, [Part(0, 60, period=50, coding="range"), Part(60, 40, period=1, coding="range")]
+            lyra, [Part(0, 150, period=2, coding="range"), Part(150, 40, period=1, coding="range")]
         ),
     }
 

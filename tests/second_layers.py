@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 WEIGHTS = np.array([max(1, round(2**14 * 2 ** (-n / 32))) for n in range(480)])
-HISTORY = [(0, -1), (0, -2), (0, -3), (1, 0)]
 FACTORS = [0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F]
 PRIORS = Path(__file__).parents[1] / "nac" / "container" / "priors"
 
@@ -70,7 +69,7 @@ def read_prior(name):
     tables = {}
     for key, entry in header.items():
         if key != "__metadata__":
-            dtype = {"I8": "<i1", "I16": "<i2", "BOOL": "<i1"}[entry["dtype"]]
+            dtype = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "BOOL": "<i1"}[entry["dtype"]]
             part = np.frombuffer(values[slice(*entry["data_offsets"])], dtype)
             tables[key] = part.reshape(entry["shape"]).astype(np.int64)
     return tables
@@ -97,40 +96,82 @@ class Bits:
 
 def read_layer(data, codes, book, count, bits, prior):
     """The codes of codebook number ``book`` of a group. ``codes``: those of the coarser ones."""
-    entries = 2**bits
-    decoder, own = Bits(data), []
-    codes = [*codes, own]
-
-    def near(up, later):
-        at = len(own) + later
-        return codes[book - up][at] if up <= book and 0 <= at < (len(own) if up == 0 else count) else entries
-
-    known = bool(prior) and book < len(prior["bias"])
-    bias = prior["bias"][book] if known else np.zeros(entries, np.int64)
-    trust = prior["trust"][book] if known else 256
+    if prior and len(prior["order"][0]) != 2**bits:
+        prior = None
+    known = bool(prior) and book < len(prior["order"])
+    lows = 2 ** (bits // 2) if bits > 5 else 1
+    highs = 2**bits // lows
+    order = prior["order"] if prior else []
+    places = [
+        [list(order[k]).index(code) for code in row] if k < len(order) else list(row)
+        for k, row in enumerate(codes)
+    ]
+    size = 64 if prior else count
+    own = [None] * count
+    coarser = places[-1] if places else None
+    decoder, coded = Bits(data), list(codes)
+    counts = defaultdict(lambda: [0] * max(highs, lows))
+    seen, odds = {}, [[1, 4], [8, 1]]
+    trust = prior["trust"][book] if known else (256, 8)
     deep = bool(prior) and book < len(prior["embedding"])
-    counts, seen, right, wrong = np.zeros(entries, np.int64), defaultdict(lambda: entries), 1, 4
-    for place in range(count):
-        levels = 64 * bias + (outside(prior, book, near) if deep else 0)
+    found = [None] * count
+
+    def slot(t):
+        begin = t - t % size
+        near = [own[t - back] if t - back >= begin else 2**bits for back in (1, 2, 3)]
+        near.append(2**bits if coarser is None else coarser[t])
+        return sum(int(p) * factor for p, factor in zip(near, FACTORS, strict=True)) % 2**32 >> 18
+
+    def digit(which, context, levels, guess):
+        """Decodes one; nothing is learnt yet."""
         weights = WEIGHTS[np.minimum((levels.max() - levels) // 64, 479)]
-        weights = weights + counts * (weights.sum() // trust + 1)
-        slot = sum(near(*place) * factor for place, factor in zip(HISTORY, FACTORS, strict=True)) % 2**32 >> 18
-        guess = seen[slot]
-        if guess < entries:
-            weights[guess] += weights.sum() * min(right, 64 * wrong) // wrong
-        code = decoder.decode(weights)
-        if guess < entries:
-            right, wrong = right + 2 * (code == guess), wrong + 2 * (code != guess)
-        seen[slot] = code
-        counts[code] += 1
-        own.append(code)
-    return own
+        tally = np.array(counts[context][: len(levels)])
+        weights = weights + tally * (weights.sum() // trust[which] + 1)
+        if guess is not None:
+            right, wrong = odds[which]
+            weights[guess] += weights.sum() * min(right, 256 * wrong) // wrong
+        return decoder.decode(weights)
+
+    for step in range(min(size, count)):
+        now = list(range(step, count, size))
+        guesses = {t: seen.get(slot(t)) for t in now}
+        hidden = {t: surroundings(prior, book, [*coded, found], t, size) if deep else None for t in now}
+        high, low = {}, dict.fromkeys(now, 0)
+        for t in now:
+            levels = 64 * prior["high_bias"][book] if known else np.zeros(highs, np.int64)
+            if deep:
+                levels = levels + prior["high"][book] @ hidden[t]
+            high[t] = digit(0, None, levels, None if guesses[t] is None else guesses[t] // lows)
+        for t in now if lows > 1 else []:
+            part = slice(high[t] * lows, (high[t] + 1) * lows)
+            levels = 64 * prior["low_bias"][book][part] if known else np.zeros(lows, np.int64)
+            if deep:
+                levels = levels + prior["low"][book][part] @ hidden[t]
+            same = guesses[t] is not None and guesses[t] // lows == high[t]
+            low[t] = digit(1, high[t], levels, guesses[t] % lows if same else None)
+        slots = {t: slot(t) for t in now}
+        for t in now:
+            counts[None][high[t]] += 1
+            counts[high[t]][low[t]] += 1
+            if guesses[t] is not None:
+                right = guesses[t] // lows == high[t]
+                odds[0][0 if right else 1] += 2
+                if right and lows > 1:
+                    odds[1][0 if guesses[t] % lows == low[t] else 1] += 2
+            own[t] = high[t] * lows + low[t]
+            seen[slots[t]] = own[t]
+            found[t] = int(order[book][own[t]]) if known else own[t]
+    return found
 
 
-def outside(prior, book, near):
-    """What the surroundings add to the level of each code, times 64."""
-    hidden = np.zeros(prior["out"].shape[2], np.int64)
-    for mix, (up, later) in zip(prior["mix"][book], prior["contexts"], strict=True):
-        if up <= book and near(up, later) < prior["out"].shape[1]:
-            hidden += (prior["embedding"][book - up][near(up, later)] @ mix + 512) // 1024
-    return prior["out"][book] @ hidden.clip(-1023, 1023)
+def surroundings(prior, book, codes, t, size):
+    """What the network makes of the codes around code ``t``."""
+    inputs, begin = [], t - t % size
+    for later in prior["frames"]:
+        total = np.zeros(prior["embedding"].shape[2], np.int64)
+        if begin <= t + later < min(begin + size, len(codes[-1])):
+            for k in range(book + (later < 0)):
+                total += prior["embedding"][k][codes[k][t + later]]
+        inputs.append(total)
+    sums = prior["mix_bias"][book] + np.concatenate(inputs) @ prior["mix"][book]
+    return (sums * prior["scale"][book] >> 20).clip(0, 1023)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
-import time
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import data
 import numpy as np
@@ -21,28 +22,33 @@ import numpy.typing as npt
 import soxr
 import torch
 from safetensors.numpy import save
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 from torch.nn import functional as F
 
 import nac
 from nac import models
 from nac.container import priors
 
-Contexts = list[tuple[int, int]]
 Codes = npt.NDArray[np.int64]
 #: units of a level: 32 to the factor of two
 LEVELS = 32 / np.log(2)
-#: frames on either side that contexts reach into
-EDGE = 4
-CONTEXTS = {
-    "nac_24khz": [(0, -1), (0, -2), (0, -3), (1, -1), (1, 0), (1, 1), (2, 0)],
-    "soundstream_16khz": [(0, -1), (0, -2), (0, -3), (1, -1), (1, 0), (2, 0), (3, 0)],
-}
-#: codebooks with contexts, and all with tables; sizes of the embedding and of what is made of it
-SIZES = {"nac_24khz": (5, 16, 24, 32), "soundstream_16khz": (46, 46, 16, 16)}
+#: the frames around a code that are looked at; those before it with the code's own codebook, others without
+FRAMES = (-2, -1, 0, 1)
+EDGE = 2
 
 
-TRUSTS = (64, 100, 150, 225, 340, 500, 750, 1100, 1700, 2500, 5000, 10000, 32000)
+@dataclass(frozen=True)
+class Size:
+    """``deep`` codebooks have a network; of ``axes`` inputs a frame and ``hidden`` units."""
+
+    deep: int
+    axes: int
+    hidden: int
+
+
+SIZES = {"nac_24khz": Size(8, 32, 48), "soundstream_16khz": Size(46, 64, 48)}
+TRUSTS = (8, 12, 18, 27, 40, 64, 100, 150, 225, 340, 500, 750, 1100, 1700, 2500, 5000, 10000, 32000)
 BUILTIN = Path(nac.__file__).parent / "codecs" / "builtin" / "nac_24khz.safetensors"
 
 
@@ -69,133 +75,196 @@ def encode(codec: Any, work: Path, split: str, minutes: dict[str, float], seed: 
     return np.concatenate(arrays, axis=1)
 
 
-class Tables(nn.Module):
-    """The tables of a prior in floating point: levels of all codes, in nats."""
+def halved(vectors: Tensor) -> Tensor:
+    """An order of a codebook's vectors [A, D] in which each half, quarter and so on holds what is alike."""
 
-    def __init__(self, codes: Tensor, entries: int, contexts: Contexts, sizes: tuple[int, int, int, int]) -> None:
-        super().__init__()
-        self.deep, _, embedding, rank = sizes
-        self.contexts = contexts
-        self.embedding = nn.Parameter(torch.eye(entries, embedding).repeat(self.deep, 1, 1))
-        self.mix = nn.Parameter(torch.zeros(self.deep, len(contexts), embedding, rank))
-        self.out = nn.Parameter(torch.eye(entries, rank).repeat(self.deep, 1, 1))
-        counts = torch.stack([torch.bincount(row, minlength=entries) for row in codes]) + 1.0
-        self.bias = nn.Parameter((counts / counts.sum(dim=1, keepdim=True)).log())
+    def halve(some: Tensor) -> Tensor:
+        if len(some) == 1:
+            return some
+        x = vectors[some] - vectors[some].mean(dim=0)
+        axis = torch.linalg.eigh(x.T @ x).eigenvectors[:, -1]
+        some = some[(x @ axis).argsort(stable=True)]
+        half = len(some) // 2
+        return torch.cat([halve(some[:half]), halve(some[half:])])
 
-    def near(self, book: int) -> list[tuple[int, int, int]]:
-        """The contexts that a codebook has, with their numbers."""
-        return [(n, up, later) for n, (up, later) in enumerate(self.contexts) if up <= book]
-
-    def forward(self, codes: Tensor, at: Tensor, book: int) -> Tensor:
-        """Levels [n, entries] of a codebook at these frames."""
-        tables = [(self.embedding[book - up] @ self.mix[book, n], up, later) for n, up, later in self.near(book)]
-        hidden = sum(F.embedding(codes[book - up][at + later], table) for table, up, later in tables)
-        return cast(Tensor, hidden) @ self.out[book].T + self.bias[book]
+    return halve(torch.arange(len(vectors)))
 
 
-@torch.no_grad()
-def discriminate(tables: Tables, codes: Tensor, vectors: Tensor, frames: int = 120000) -> None:
-    """Start from the codebooks' vectors and linear discriminant analysis: levels if surroundings were Gaussian.
+def embed(vectors: Tensor, codes: Tensor, size: Size) -> Tensor:
+    """The codebooks' vectors [codebooks, A, D], centred, on the principal axes of what they add up to: int8."""
+    share = torch.stack([torch.bincount(row, minlength=vectors.shape[1]) for row in codes]) / codes.shape[1]
+    centred = vectors - torch.einsum("ka,kad->kd", share, vectors)[:, None]
+    latent = sum(F.embedding(row[::4], book) for row, book in zip(codes, centred, strict=True))
+    assert isinstance(latent, Tensor)
+    axes = torch.linalg.eigh(latent.T @ latent).eigenvectors.flip(1)[:, : size.axes]
+    embedding = (centred @ axes)[: size.deep]
+    return (embedding * (127 / embedding.abs().max())).round()
 
-    ``vectors`` [codebooks, entries, D]: embedded by their principal components. Fisher 1936, "The use of multiple
-    measurements in taxonomic problems"; many codes with one covariance.
+
+@dataclass
+class Layer:
+    """What is fitted for a codebook: floating point, levels in nats. ``low`` and its bias: for each high digit."""
+
+    mix: Tensor
+    mix_bias: Tensor
+    high: Tensor
+    high_bias: Tensor
+    low: Tensor
+    low_bias: Tensor
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return F.relu(x @ self.mix + self.mix_bias)
+
+    def costs(self, x: Tensor, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
+        """Nats that each digit takes."""
+        hidden = self.hidden(x)
+        first = F.cross_entropy(hidden @ self.high.T + self.high_bias, high, reduction="none")
+        if self.low.shape[1] == 1:
+            return first, torch.zeros_like(first)
+        levels = torch.bmm(self.low[high], hidden[:, :, None])[:, :, 0] + self.low_bias[high]
+        return first, F.cross_entropy(levels, low, reduction="none")
+
+
+def fit(x: Tensor, high: Tensor, low: Tensor, counts: Tensor, size: Size, epochs: float) -> Layer:
+    """A small network that tells a code's digits from its surroundings ``x`` [n, inputs], by Adam.
+
+    ``counts`` [high, low]: of all codes.
     """
-    deep, entries, size = tables.embedding.shape
-    for book in range(deep):
-        share = torch.bincount(codes[book], minlength=entries) / codes.shape[1]
-        centred = vectors[book] - share @ vectors[book]
-        axes = torch.linalg.eigh((centred * share[:, None]).T @ centred).eigenvectors
-        tables.embedding[book] = centred @ axes.flip(1)[:, :size]
-    for book in range(deep):
-        near = tables.near(book)
-        at = torch.randint(EDGE, codes.shape[1] - EDGE, (frames,))
-        x = torch.cat([tables.embedding[book - up][codes[book - up][at + later]] for _, up, later in near], dim=1)
-        middle = x.mean(dim=0)
-        x, y = x - middle, codes[book][at]
-        count = torch.bincount(y, minlength=entries).float()
-        means = torch.zeros(entries, x.shape[1]).index_add_(0, y, x) / (count[:, None] + 20)
-        total = x.T @ x / frames
-        within = total - (means * count[:, None]).T @ means / frames
-        within += 3e-3 * total.trace() / len(total) * torch.eye(len(total))
-        scale, axes = torch.linalg.eigh(within)
-        white = axes / scale.sqrt()
-        rank = tables.out.shape[-1]
-        shape = means @ white
-        best = torch.linalg.svd(shape * (count / frames).sqrt()[:, None], full_matrices=False).Vh[:rank].T
-        project, out = white @ best, shape @ best
-        prior = ((count + 1) / (frames + entries)).log()
-        # Surroundings are not Gaussian, and the levels too bold.
-        bold = x[:5000] @ project @ out.T - 0.5 * out.square().sum(dim=1)
-        meek = min(
-            (0.25, 0.35, 0.45, 0.55, 0.7, 0.85), key=lambda a: float(F.cross_entropy(a * bold + prior, y[:5000]))
-        )
-        tables.out[book] = out * meek
-        tables.bias[book] = prior - meek * (middle @ project @ out.T + 0.5 * out.square().sum(dim=1))
-        for (number, _, _), part in zip(near, project.split(size), strict=True):
-            tables.mix[book, number] = part
-
-
-def polish(tables: Tables, codes: Tensor, seconds: float, rate: float, batch: int = 1024) -> None:
-    """Adam on the cross entropy, for so long."""
-    steps, began = 0, time.time()
-    fixed = tables.embedding.shape[1] == tables.embedding.shape[2]
-    parameters = [tables.mix, tables.bias] + ([] if fixed else [tables.embedding, tables.out])
-    optimizer = torch.optim.Adam(parameters)
-    while (done := (time.time() - began) / seconds) < 1:
+    highs, lows = counts.shape
+    spread = x[::7].std(dim=0) + 1
+    share = counts / counts.sum()
+    layer = Layer(
+        torch.randn(x.shape[1], size.hidden) * x.shape[1] ** -0.5 / spread[:, None],
+        torch.zeros(size.hidden),
+        torch.zeros(highs, size.hidden),
+        share.sum(dim=1).log(),
+        torch.zeros(highs, lows, size.hidden),
+        (share / share.sum(dim=1, keepdim=True)).log(),
+    )
+    # The inputs' spread is taken out of the mix for Adam's sake.
+    scaled = layer.mix * spread[:, None]
+    parameters = [scaled, layer.mix_bias, layer.high, layer.high_bias, layer.low, layer.low_bias]
+    for parameter in parameters:
+        parameter.requires_grad_()
+    rate = 0.015 if lows == 1 else 0.006
+    optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.99))
+    batch = 1024
+    steps = int(epochs * len(x)) // batch
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, 20 * (done + 0.005)) * (1 - done)
-        at = torch.randint(EDGE, codes.shape[1] - EDGE, (batch,))
+            group["lr"] = rate * min(1, (step + 1) / 20) * (1 - step / steps)
+        at = torch.randint(len(x), (batch,))
+        layer.mix = scaled / spread[:, None]
         optimizer.zero_grad()
-        losses = [F.cross_entropy(tables(codes, at, book), codes[book][at]) for book in range(tables.deep)]
-        torch.stack(losses).sum().backward()
+        costs = layer.costs(x[at], high[at], low[at])
+        (costs[0].mean() + costs[1].mean()).backward()
         optimizer.step()
-        steps += 1
-        if steps % 50 == 1:
-            print(f"step {steps}: {sum(losses).item() / len(losses) / np.log(2):.3f} bits a code", flush=True)
+    layer.mix = scaled / spread[:, None]
+    return Layer(*(tensor.detach() for tensor in vars(layer).values()))
 
 
-@torch.no_grad()
-def rounded(tables: Tables) -> dict[str, npt.NDArray[Any]]:
-    """The tables as integers."""
-    embedding, mix, out = (t.double().numpy() for t in (tables.embedding, tables.mix, tables.out))
-    embed = np.abs(embedding).max(axis=(1, 2)) / 127
-    width = np.maximum(np.abs(out).max(axis=1), 1e-9) / 127  # [deep, rank]
-    mixed = np.zeros(mix.shape)
-    for book in range(tables.deep):
-        for number, up, _ in tables.near(book):
-            mixed[book, number] = mix[book, number] * embed[book - up] * width[book] * 64 * LEVELS * 1024
-    # Single precision holds every sum of a code's products: below 2**24.
-    most = (2**24 - 2**10) // (127 * mix.shape[2])
-    bias = tables.bias.double().numpy() * LEVELS
+def surroundings(through: Tensor, coarser: Tensor) -> Tensor:
+    """Inputs [n, inputs] for each code, from the codebooks' sums with its own and without it [n, axes]."""
+    parts = [(through if later < 0 else coarser).roll(-later, 0) for later in FRAMES]
+    return torch.cat(parts, dim=1)
+
+
+def rounded(layer: Layer, most: Tensor, seen: float) -> dict[str, npt.NDArray[Any]]:
+    """The layer as integers. ``most``: each input's largest; ``seen``: the largest hidden value that matters."""
+    # Single precision holds all sums of the inputs' products: they stay below 2**24.
+    width = torch.maximum(
+        layer.mix.abs().amax(dim=0) / 127, (layer.mix.abs() * most[:, None]).sum(dim=0) / 2**23.5
+    )
+    bold = torch.cat([layer.high, layer.low.flatten(0, 1)]).abs().amax(dim=0) * 64 * LEVELS
+    unit = torch.minimum(127 / (bold + 1e-9), torch.tensor(1e3)).clamp_min(seen / 1023)
+    out = 64 * LEVELS * unit
+
+    def tiny(x: Tensor) -> npt.NDArray[np.int8]:
+        return x.round().clamp(-127, 127).numpy().astype(np.int8)
+
+    def biases(x: Tensor) -> npt.NDArray[np.int16]:
+        levels = (x - x.amax(dim=-1, keepdim=True)) * LEVELS
+        return levels.round().clamp(-2000, 0).numpy().astype(np.int16)
+
     return {
-        "contexts": np.array(tables.contexts, np.int8),
-        "embedding": np.rint(embedding / embed[:, None, None]).astype(np.int8),
-        "mix": np.clip(np.rint(mixed), -min(most, 32767), min(most, 32767)).astype(np.int16),
-        "out": np.rint(out / width[:, None]).astype(np.int8),
-        "bias": np.clip(np.rint(bias - bias.max(axis=1, keepdims=True)), -2000, 0).astype(np.int16),
+        "mix": tiny(layer.mix / width),
+        "mix_bias": (layer.mix_bias / width).round().clamp(-(2**22), 2**22).numpy().astype(np.int32),
+        "scale": (width / unit * 2**20).round().clamp(0, 2**28).numpy().astype(np.int32),
+        "high": tiny(layer.high * out),
+        "low": tiny(layer.low * out).reshape(-1, layer.low.shape[2]),
+        "high_bias": biases(layer.high_bias),
+        "low_bias": biases(layer.low_bias).reshape(-1),
     }
 
 
-@torch.no_grad()
-def trust(tables: Tables, codes: Codes, chunk: int, chunks: int = 24) -> tuple[list[int], list[float]]:
-    """For each codebook: how many counted codes should weigh as much as the tables, and the bits a code takes."""
-    found, bits = [], []
-    starts = np.linspace(EDGE, codes.shape[1] - chunk - EDGE, chunks).astype(int)
-    whole = torch.from_numpy(codes)
-    for book in range(len(codes)):
-        likely, before = [], []
-        for start in starts:
-            at = torch.arange(start, start + chunk)
-            row = whole[book][at]
-            levels = tables(whole, at, book) if book < tables.deep else tables.bias[book].expand(chunk, -1)
-            likely.append(levels.log_softmax(dim=1)[torch.arange(chunk), row].exp())
-            same = row[:, None] == row[None, :]
-            before.append(same.tril(-1).sum(dim=1))
-        share, count, place = torch.stack(likely), torch.stack(before), torch.arange(chunk)
-        cost = {t: float(-((count + t * share) / (place + t)).log2().mean()) for t in TRUSTS}
-        found.append(min(cost, key=lambda t: cost[t]))
-        bits.append(cost[found[-1]])
-    return found, bits
+def trust(likely: npt.NDArray[Any], context: Codes, digit: Codes, chunk: int) -> tuple[int, float]:
+    """How many counted digits should weigh as much as the tables, and the bits a digit takes.
+
+    ``likely``: what the tables say of each ``digit``; counted are those before it in its chunk and ``context``.
+    """
+    before, place = np.zeros(len(digit)), np.zeros(len(digit))
+    for found, key in ((before, context * 4096 + digit), (place, context)):
+        key = key + (np.arange(len(key)) // chunk << 24)
+        order = np.argsort(key, kind="stable")
+        _, first, lengths = np.unique(key[order], return_index=True, return_counts=True)
+        found[order] = np.arange(len(key)) - np.repeat(first, lengths)
+    cost = {t: float(-np.log2((before + t * likely) / (place + t)).mean()) for t in TRUSTS}
+    best = min(cost, key=lambda t: cost[t])
+    return best, cost[best]
+
+
+def tables(codes: Codes, held: Codes, vectors: Tensor, size: Size, chunk: int, epochs: float) -> dict[str, Any]:
+    """The tables of all codebooks."""
+    entries = vectors.shape[1]
+    bits = entries.bit_length() - 1
+    lows = 1 << (bits // 2 if bits > 5 else 0)
+    embedding = embed(vectors, torch.from_numpy(codes), size)
+    sums = [torch.zeros(codes.shape[1], size.axes), torch.zeros(held.shape[1], size.axes)]
+    most = torch.zeros(size.axes)
+    made: dict[str, list[Any]] = {}
+    for book, row in enumerate(codes):
+        order = halved(vectors[book]) if lows > 1 else torch.arange(entries)
+        places = torch.empty_like(order)
+        places[order] = torch.arange(entries)
+        trained, tested = (places[torch.from_numpy(r)] for r in (row, held[book]))
+        counts = torch.bincount(trained, minlength=entries).reshape(-1, lows) + 0.5
+        share = counts / counts.sum()
+        if book < size.deep:
+            coarser = sums
+            sums = [
+                s + F.embedding(torch.from_numpy(r), embedding[book])
+                for s, r in zip(sums, (row, held[book]), strict=True)
+            ]
+            most = most + embedding[book].abs().amax(dim=0)
+            x, y = (surroundings(*pair) for pair in zip(sums, coarser, strict=True))
+            layer = fit(x, trained // lows, trained % lows, counts, size, epochs)
+            with torch.no_grad():
+                costs = layer.costs(y, tested // lows, tested % lows)
+                seen = float(layer.hidden(x[::5]).max())
+            numbers = rounded(layer, most.repeat(len(FRAMES)), seen)
+        else:
+            first = share.sum(dim=1)
+            costs = -first.log()[tested // lows], -(share / first[:, None]).log()[tested // lows, tested % lows]
+            empty = torch.zeros(len(FRAMES) * size.axes, 1), torch.zeros(1), torch.zeros(len(first), 1)
+            flat = Layer(*empty, first.log(), torch.zeros(len(first), lows, 1), (share / first[:, None]).log())
+            numbers = {k: v for k, v in rounded(flat, torch.zeros(1), 1).items() if k in ("high_bias", "low_bias")}
+        digits = (tested // lows).numpy(), (tested % lows).numpy()
+        found = [
+            trust(np.exp(-cost.numpy()), context, digit, chunk)
+            for cost, context, digit in zip(costs, (0 * digits[0], digits[0]), digits, strict=True)
+        ]
+        bare = float(sum(cost.mean() for cost in costs)) / np.log(2)
+        took = found[0][1] + (found[1][1] if lows > 1 else 0)
+        print(f"codebook {book}: {took:.3f} bits a code, {bare:.3f} without counts", flush=True)
+        numbers |= {"order": order.numpy().astype(np.int16), "trust": np.array([t for t, _ in found], np.int16)}
+        numbers["promising"] = np.array(took < 0.985 * bits)
+        for key, value in numbers.items():
+            made.setdefault(key, []).append(value)
+    return {
+        "frames": np.array(FRAMES, np.int8),
+        "embedding": embedding.numpy().astype(np.int8),
+        **{key: np.stack(rows) for key, rows in made.items()},
+    }
 
 
 def main() -> None:
@@ -206,7 +275,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=40, help="of speech and of music; a fifth of that of the rest"
     )
-    parser.add_argument("--seconds", type=float, default=240, help="to polish the tables for")
+    parser.add_argument("--epochs", type=float, default=3)
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -221,26 +290,28 @@ def main() -> None:
             held=encode(codec, options.work, "held", held),
         )
     stored = np.load(kept)
-    codes, held = stored["train"].astype(np.int64), stored["held"].astype(np.int64)
-    entries = 1 << codec.spec.codebooks[0].bits
-    tables = Tables(torch.from_numpy(codes), entries, CONTEXTS[options.model], SIZES[options.model])
-    if entries > SIZES[options.model][2]:
-        discriminate(tables, torch.from_numpy(codes), vectors(options.weights))
-    polish(tables, torch.from_numpy(codes), options.seconds, 0.002 if entries > SIZES[options.model][2] else 0.03)
     seconds = codec.spec.sample_rate / codec.spec.frame_samples
-    trusts, bits = trust(tables, held, round(10 * seconds))
-    print("bits a code:", " ".join(f"{cost:.2f}" for cost in bits))
-    made = rounded(tables)
-    made["trust"] = np.array(trusts, np.int16)
-    made["promising"] = np.array([cost < 0.985 * np.log2(entries) for cost in bits])
+    made = tables(
+        stored["train"].astype(np.int64),
+        stored["held"].astype(np.int64),
+        vectors(codec, options.weights),
+        SIZES[options.model],
+        round(10 * seconds),
+        options.epochs,
+    )
     put(codec.spec.fingerprint, save(made))
 
 
-def vectors(path: Path | None) -> Tensor:
-    """The codebooks [codebooks, entries, D] of the built-in network."""
-    from safetensors.torch import load_file
-
-    return load_file(path or BUILTIN)["quantizer.codebooks"].float()
+def vectors(codec: Any, weights: Path | None) -> Tensor:
+    """The codebooks [codebooks, entries, D]."""
+    if codec.spec.name == "nac_24khz":
+        return load_file(weights or BUILTIN)["quantizer.codebooks"].float()
+    entries = torch.arange(1 << codec.spec.codebooks[0].bits)
+    zero = torch.zeros_like(entries)
+    sums = [
+        codec.dequantise([zero[None]] * book + [entries[None]])[0].T for book in range(len(codec.spec.codebooks))
+    ]
+    return torch.stack([sums[0], *(later - first[0] for first, later in pairwise(sums))])
 
 
 def put(fingerprint: str, packed: bytes) -> None:

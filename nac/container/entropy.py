@@ -1,34 +1,40 @@
 """Range coding of codes: fewer bits for what is likely, in integers alone, the same on every machine for ever.
 
-``formats/nac-v1.md``, section 14, defines coder and model, one layer at a time. Here all layers of a stream are
-coded side by side, each a frame or two behind the coarser one, so that numpy has rows of work. Floating point
-carries nothing but integers below 2**53 (2**24 in single precision), so that it is exact in any order.
+``formats/nac-v1.md``, section 14, defines coder and model, one layer at a time. To encode, all codes of a layer
+are weighed at once; to decode, all blocks of all layers of all streams are weighed side by side, a layer some
+steps behind the coarser one, so that numpy has rows of work. Floating point carries nothing but integers below
+2**53 (2**24 in single precision), so that it is exact in any order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nac.container import ranges
 from nac.container.priors import Prior
 
-_TOP = 1 << 14  # weight of the likeliest code
+_TOP = 1 << 14  # weight of the likeliest digit
 _WEIGHTS = np.array([max(1, round(_TOP * 2 ** (-step / 32))) for step in range(15 * 32)], np.float64)
-_TRUST = 256
-_ODDS = 64
+_TRUST = 256, 8
+_MOST = 256
+_RIGHT, _WRONG = (1, 8), (4, 1)  # that a digit comes again, at first
 _LEVEL = 1023
+_SCALE = 2.0**-20
+_ONES, _UPPER = np.ones(64), np.triu(np.ones((64, 64)))
 _HISTORY = np.array([[0, -1], [0, -2], [0, -3], [1, 0]])  # a codebook so many coarser, a frame so many later
 _HASH = np.array([0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F])
 _SLOTS = 1 << 14
-_U = np.uint64
-_WORD, _LEAST, _HIGH = _U(16), _U(1 << 48), _U(48)
+_BLOCK = 64  # codes of a layer that are weighed after each other; blocks are weighed side by side
 
 Codes = NDArray[np.int64]
 Numbers = NDArray[np.float64]
+Single = NDArray[np.float32]
 
 
 class Lane(NamedTuple):
@@ -38,263 +44,448 @@ class Lane(NamedTuple):
     stream: int
 
 
-class Encoder:
-    """Range encoders side by side: 64-bit range, 16 bits out at a time; carries are added up at the end."""
+class Odds(NamedTuple):
+    """For each digit to be coded the one that came last time, if there is one, and how good that was so far."""
 
-    def __init__(self, lanes: int, codes: int) -> None:
-        self._low, self._range = np.zeros(lanes, _U), np.full(lanes, 2**64 - 1, _U)
-        self._out = np.zeros((lanes, 3 * codes + 2), np.uint32)
-        self._at = np.ones(lanes, np.int64)
-        self._lanes = np.arange(lanes)
-
-    def encode(self, lanes: slice, start: Numbers, stop: Numbers, total: Numbers) -> None:
-        """The next code of each of the lanes."""
-        low, wide = self._low[lanes], self._range[lanes]
-        wide //= total.astype(_U)
-        below = wide * start.astype(_U)
-        low += below
-        wide *= (stop - start).astype(_U)
-        if (carry := low < below).any():
-            lane = self._lanes[lanes][carry]
-            self._out[lane, self._at[lane] - 1] += 1
-        while (small := wide < _LEAST).any():
-            lane = self._lanes[lanes][small]
-            self._out[lane, self._at[lane]] = low[small] >> _HIGH
-            self._at[lane] += 1
-            shift = small * _WORD
-            low <<= shift
-            wide <<= shift
-
-    def finish(self) -> list[bytes]:
-        """Each lane's bytes: the fewest that say it."""
-        return [self._bytes(lane) for lane in range(len(self._lanes))]
-
-    def _bytes(self, lane: int) -> bytes:
-        words = self._out[lane, : self._at[lane]]
-        number = int.from_bytes((words & 0xFFFF).astype(">u2").tobytes(), "big")
-        number += int.from_bytes((words >> 16).astype(">u2").tobytes(), "big") << 16
-        low, wide = number << 64 | int(self._low[lane]), int(self._range[lane])
-        cut = next(cut for cut in range(64, -1, -8) if -(-low >> cut) << cut < low + wide)
-        value = -(-low >> cut) << cut
-        return value.to_bytes(2 * len(words) + 8, "big")[2:].rstrip(b"\0")
+    guess: Codes
+    tried: NDArray[np.bool_]
+    right: Codes
+    wrong: Codes
 
 
-class Decoder:
-    """Range decoders side by side; behind a layer's last byte there are zeros without end."""
+class Tables:
+    """What is known beforehand of codes, as the arithmetic wants it; a *place* is a code's in their order."""
 
-    def __init__(self, layers: Sequence[bytes]) -> None:
-        words = max(map(len, layers)) // 2 + 5
-        self._in = np.array([np.frombuffer(layer.ljust(2 * words, b"\0"), ">u2") for layer in layers], _U).reshape(
-            -1
-        )
-        first = np.arange(len(layers)) * words
-        self._last = first + words - 1
-        self._at = first + 4
-        self._range = np.full(len(layers), 2**64 - 1, _U)
-        self._code = self._in.reshape(-1, words)[:, :4] @ np.array([1 << 48, 1 << 32, 1 << 16, 1], _U)
-
-    def value(self, lanes: slice, total: Numbers) -> Numbers:
-        """Where the next codes lie, between 0 and the total."""
-        wide = self._range[lanes]
-        wide //= total.astype(_U)
-        return np.minimum((self._code[lanes] // wide).astype(np.float64), total - 1)
-
-    def take(self, lanes: slice, start: Numbers, stop: Numbers) -> None:
-        """The codes that :meth:`value` pointed at have this part of the total."""
-        code, wide, at = self._code[lanes], self._range[lanes], self._at[lanes]
-        code -= wide * start.astype(_U)
-        wide *= (stop - start).astype(_U)
-        while (small := wide < _LEAST).any():
-            shift = small * _WORD
-            wide <<= shift
-            code <<= shift
-            code |= self._in.take(at) * small
-            at += small
-            np.minimum(at, self._last[lanes], out=at)
-
-
-class Model:
-    """How likely each code is, judged by the codes before it, for the next code of all lanes at once.
-
-    ``active``: the steps, each with the lanes that have a code then.
-
-    ``codes`` [streams, codebooks, n]: those of the layers that are not coded here, and room for the others.
-    """
-
-    def __init__(self, codes: Codes, bits: int, lanes: Sequence[Lane], prior: Prior | None) -> None:
-        self._entries = 1 << bits
-        self._shape = codes.shape
-        contexts = _HISTORY if prior is None else np.concatenate([_HISTORY, prior.contexts])
-        books, streams = np.array(lanes).T
-        skew = max(1, *(-(-(frame + 1) // up) for up, frame in contexts.tolist() if up))
-        self._place(codes, contexts, books, streams, skew)
-        steps = np.arange(codes.shape[2] + skew * books[-1])
-        first = np.searchsorted(books, -((codes.shape[2] - 1 - steps) // skew))
-        last = np.searchsorted(books, steps // skew, "right")
-        active = zip(steps.tolist(), map(slice, first.tolist(), last.tolist()), strict=True)
-        self.active = [(step, lanes) for step, lanes in active if lanes.start < lanes.stop]
-        self._seen = np.full(len(lanes) * _SLOTS, self._entries, np.int16)
-        self._right, self._wrong = np.ones(len(lanes), np.int64), np.full(len(lanes), 4)
-        self._slots = np.arange(len(lanes)) * _SLOTS
-        self._weights = np.zeros((len(lanes), self._entries))
-        self._rows = np.arange(len(lanes)) * self._entries
-        # Sums of weights are made in two steps, as adding up a whole row is slow.
-        self._shift = bits // 2
-        self._ones = np.ones(1 << self._shift)
-        self._load(prior, books)
-
-    def _place(self, codes: Codes, contexts: Codes, books: Codes, streams: Codes, skew: int) -> None:
-        """Lay the codes out so that contexts are found by adding the step."""
-        pad = int(np.abs(contexts[:, 1]).max())
-        # Around the codes, and as a last row, stand codes that are none.
-        padded = np.full((codes.shape[0] * codes.shape[1] + 1, codes.shape[2] + 2 * pad), self._entries)
-        padded[:-1, pad : pad + codes.shape[2]] = codes.reshape(-1, codes.shape[2])
-        self._codes = padded.reshape(-1)
-        rows = books[:, None] - contexts[:, 0]
-        rows = np.where(rows < 0, len(padded) - 1, streams[:, None] * codes.shape[1] + rows)
-        places = rows * padded.shape[1] + contexts[:, 1] + pad - skew * books[:, None]
-        # Before a lane's first code and after its last one it is out of step: the none row must still be hit.
-        self._own, self._history, self._context = places[:, 0] + 1, places[:, :4], places[:, 4:]
-
-    def _load(self, prior: Prior | None, books: Codes) -> None:
+    def __init__(self, bits: int, prior: Prior | None) -> None:
+        self.entries, self.lows = 1 << bits, 1 << (bits // 2 if bits > 5 else 0)
+        self.highs = self.entries // self.lows
+        self.deep, self.known = (len(prior.embedding), len(prior.order)) if prior else (0, 0)
+        self.frames: list[int] = prior.frames.tolist() if prior else []
+        self.edge, self.skew = max(map(abs, self.frames), default=0), max(self.frames, default=0) + 1
+        self.axes = prior.embedding.shape[2] if prior else 0
+        flat = np.full((1, self.highs), float(_TOP)), np.full((1, self.highs, self.lows), float(_TOP))
+        self.trust = np.array([_TRUST], np.float64)
+        self._high, self._low = flat
         if prior is None:
-            self._deep, self._trust = 0, np.full(len(books), float(_TRUST))
-            self._weights[:] = _WEIGHTS[0]
-            self._whole = self._weights.sum(axis=1)
-            self._unit = np.floor(self._whole / self._trust) + 1
             return
-        self._deep = int(np.searchsorted(books, len(prior.embedding)))
-        bias = np.zeros((len(books), self._entries))
-        known = books < len(prior.bias)
-        bias[known] = prior.bias[books[known]]
-        self._weights[:] = _WEIGHTS.take((bias.max(axis=1, keepdims=True) - bias).astype(np.int64), mode="clip")
-        self._trust = np.where(known, prior.trust[np.minimum(books, len(prior.trust) - 1)], float(_TRUST))
-        self._whole = self._weights.sum(axis=1)
-        self._unit = np.floor(self._whole / self._trust) + 1
-        self._counts, self._counted = np.zeros((self._deep, self._entries)), np.zeros(self._deep)
-        deep = books[: self._deep]
-        self._inner, count = _inner(prior), len(prior.contexts)
-        self._tables = (deep[:, None] * count + np.arange(count)) * (self._entries + 1)
-        self._outer = prior.out[deep].astype(np.float32).transpose(0, 2, 1)
-        self._bias = bias[: self._deep].astype(np.float32) * 64
+        self._order = prior.order.astype(np.int64)
+        self._places = self._order.argsort(axis=1)
+        # Behind the last codebook that is known stands one for all that are not.
+        self.trust = np.concatenate([prior.trust, self.trust])
+        self._high_bias = prior.high_bias.astype(np.float32) * 64
+        self._low_bias = prior.low_bias.astype(np.float32).reshape(-1, self.lows) * 64
+        self._high = np.concatenate([weights(self._high_bias), flat[0]])
+        self._low = np.concatenate([weights(self._low_bias).reshape(-1, *flat[1].shape[1:]), flat[1]])
+        # Behind each codebook's vectors stands that of no code.
+        self._embedding = np.zeros((self.deep, self.entries + 1, self.axes), np.float32)
+        self._embedding[:, :-1] = np.take_along_axis(prior.embedding, self._order[: self.deep, :, None], 1)
+        self._mix = prior.mix.astype(np.float32)
+        self._mix_bias = prior.mix_bias[:, None].astype(np.float32)
+        self._scale = prior.scale[:, None] * _SCALE
+        self._high_out = prior.high.astype(np.float32).transpose(0, 2, 1)
+        low = prior.low.astype(np.float32).reshape(self.deep, self.highs, self.lows, -1)
+        self._low_out = np.ascontiguousarray(low.transpose(0, 1, 3, 2)).reshape(-1, low.shape[3], self.lows)
 
-    def weigh(self, step: int, lanes: slice) -> Numbers:
-        """Weigh all codes that may come next in these lanes; gives the totals of their weights."""
-        self._lanes, self._step = lanes, step
-        if lanes.start < self._deep:
-            self._weigh_deep(step, slice(lanes.start, min(lanes.stop, self._deep)))
-        recent = self._codes.take(self._history[lanes] + step)
-        self._slot = ((recent @ _HASH & 0xFFFFFFFF) >> 18) + self._slots[lanes]
-        self._guess = self._seen.take(self._slot)
-        right, wrong = self._right[lanes], self._wrong[lanes]
-        self._tried = self._guess < self._entries
-        odds = np.minimum(right, wrong * _ODDS)
-        self._extra = self._whole[lanes].astype(np.int64) * odds // wrong * self._tried
-        self._guessed = self._rows[lanes] + self._guess * self._tried
-        self._weights.reshape(-1)[self._guessed] += self._extra
-        self._groups = self._weights[lanes].reshape(-1, len(self._ones)) @ self._ones
-        self._sums = self._groups.reshape(lanes.stop - lanes.start, -1).cumsum(axis=1)
-        return self._sums[:, -1]
+    def blocks(self, length: int) -> tuple[int, int]:
+        """How many blocks a layer has, and the steps in one. Without tables a layer is one block."""
+        return (-(-length // _BLOCK), min(length, _BLOCK)) if self.known else (1, length)
 
-    def _weigh_deep(self, step: int, lanes: slice) -> None:
-        """The prior's weights in the surroundings of the next codes, and the counts."""
-        near = self._codes.take(self._context[lanes] + step) + self._tables[lanes]
-        hidden = self._inner.take(near, axis=0).sum(axis=1).clip(-_LEVEL, _LEVEL)
-        levels = np.matmul(hidden[:, None], self._outer[lanes])[:, 0]
-        levels += self._bias[lanes]
-        np.subtract(levels.max(axis=1, keepdims=True), levels, out=levels)
-        levels *= np.float32(1 / 64)
-        weights = _WEIGHTS.take(levels.astype(np.int32), mode="clip")
-        whole = weights.sum(axis=1)
-        unit = np.floor(whole / self._trust[lanes]) + 1
-        np.multiply(self._counts[lanes], unit[:, None], out=self._weights[lanes])
-        self._weights[lanes] += weights
-        self._whole[lanes], self._unit[lanes] = whole + self._counted[lanes] * unit, 0
+    def places(self, codes: Codes) -> Codes:
+        """Codes [streams, codebooks, n] to places."""
+        places: Codes = codes.copy()
+        for book in range(min(self.known, codes.shape[1])):
+            places[:, book] = self._places[book].take(codes[:, book])
+        return places
 
-    def span(self, codes: Codes) -> tuple[Numbers, Numbers]:
-        """The sum of the weights below each lane's code, and with it."""
-        inside, below = self._group(codes >> self._shift)
-        at = codes & len(self._ones) - 1
-        stop = below + inside[np.arange(len(codes)), at]
-        return stop - self._weights.reshape(-1).take(self._rows[self._lanes] + codes), stop
-
-    def find(self, value: Numbers) -> tuple[Codes, Numbers, Numbers]:
-        """The codes whose part of the total holds these values, and what :meth:`span` says of them."""
-        group = (self._sums > value[:, None]).argmax(axis=1)
-        inside, below = self._group(group)
-        codes: Codes = (inside > (value - below)[:, None]).argmax(axis=1) + (group << self._shift)
-        return codes, *self.span(codes)
-
-    def _group(self, group: Codes) -> tuple[Numbers, Numbers]:
-        """Sums within each lane's group of codes, and the sum of all before it."""
-        lanes = np.arange(len(group))
-        at = group + (self._rows[self._lanes] >> self._shift)
-        inside = self._weights.reshape(-1, len(self._ones)).take(at, axis=0).cumsum(axis=1)
-        return inside, self._sums[lanes, group] - inside[:, -1]
-
-    def known(self) -> Codes:
-        """The codes of the step, where the model was given them."""
-        codes: Codes = self._codes.take(self._own[self._lanes] + self._step)
+    def codes(self, places: Codes) -> Codes:
+        """The inverse of :meth:`places`."""
+        codes: Codes = places.copy()
+        for book in range(min(self.known, codes.shape[1])):
+            codes[:, book] = self._order[book].take(places[:, book])
         return codes
 
-    def learn(self, codes: Codes) -> None:
-        """The codes of the step are these."""
-        lanes, guess = self._lanes, self._guess
-        self._codes[self._own[lanes] + self._step] = codes
-        self._seen[self._slot] = codes
-        right = codes == guess
-        self._right[lanes] += 2 * right
-        self._wrong[lanes] += 2 * (self._tried & ~right)
-        weights, unit = self._weights.reshape(-1), self._unit[lanes]
-        weights[self._guessed] -= self._extra
-        weights[self._rows[lanes] + codes] += unit
-        self._whole[lanes] += unit
-        if lanes.start < self._deep:
-            deep = np.arange(lanes.start, min(lanes.stop, self._deep))
-            self._counts[deep, codes[: len(deep)]] += 1
-            self._counted[deep] += 1
+    def embedded(self, books: Codes | int, places: Codes) -> Single:
+        """The vectors [..., D] of places in codebooks."""
+        flat = self._embedding.reshape(-1, self.axes)
+        found: Single = flat.take(places + books * (self.entries + 1), axis=0)
+        return found
 
-    def result(self) -> Codes:
-        """All codes [streams, codebooks, n]."""
-        streams, books, length = self._shape
-        padded = self._codes.reshape(streams * books + 1, -1)
-        pad = (padded.shape[1] - length) // 2
-        return padded[:-1, pad : pad + length].reshape(self._shape)
+    def hidden(self, inputs: Single, books: slice) -> Single:
+        """What the surroundings [books, n, inputs] say [books, n, R]."""
+        sums: Single = np.matmul(inputs, self._mix[books])
+        sums += self._mix_bias[books]
+        scaled = sums * self._scale[books]
+        np.floor(scaled, out=scaled)
+        np.maximum(scaled, 0, out=scaled)
+        np.minimum(scaled, _LEVEL, out=scaled)
+        return scaled.astype(np.float32)
+
+    def flat_high(self, books: Codes) -> Numbers:
+        """The weights of high digits [n, highs] of some codebooks, whatever the surroundings."""
+        return self._high[np.minimum(books, self.known)]
+
+    def flat_low(self, books: Codes, high: Codes) -> Numbers:
+        """The weights of low digits [n, lows] behind the ``high`` ones."""
+        return self._low[np.minimum(books, self.known), high]
+
+    def deep_high(self, hidden: Single, books: slice) -> Numbers:
+        """The weights of high digits [books, n, highs] in surroundings."""
+        levels = np.matmul(hidden, self._high_out[books])
+        levels += self._high_bias[books, None]
+        return weights(levels)
+
+    def deep_low(self, hidden: Single, books: Codes, high: Codes) -> Numbers:
+        """The weights of low digits [n, lows] behind the ``high`` ones in surroundings [n, R]."""
+        rows = books * self.highs + high
+        levels = np.matmul(hidden[:, None], self._low_out.take(rows, axis=0))[:, 0]
+        levels += self._low_bias.take(rows, axis=0)
+        return weights(levels)
+
+    def deep_lows(self, hidden: Single, book: int, high: Codes) -> Numbers:
+        """The same for many of one codebook, sorted by the high digit."""
+        levels = self._low_bias.take(book * self.highs + high, axis=0)
+        borders = np.searchsorted(high, np.arange(self.highs + 1)).tolist()
+        for digit, (start, stop) in enumerate(pairwise(borders)):
+            if start < stop:
+                levels[start:stop] += hidden[start:stop] @ self._low_out[book * self.highs + digit]
+        return weights(levels)
 
 
-@lru_cache(maxsize=2)
-def _inner(prior: Prior) -> NDArray[np.float32]:
-    """What each code, or none, adds in each context: [codebook x context x (code or none), R]."""
-    books, entries, _ = prior.embedding.shape
-    tables = np.zeros((books, len(prior.contexts), entries + 1, prior.mix.shape[3]), np.float32)
-    for book in range(books):
-        for number, (up, _) in enumerate(prior.contexts.tolist()):
-            if up <= book:
-                embedding, mix = prior.embedding[book - up], prior.mix[book, number]
-                tables[book, number, :-1] = np.floor(
-                    (embedding.astype(np.float32) @ mix.astype(np.float32) + 512) / 1024
-                )
-    return tables.reshape(-1, tables.shape[-1])
+@lru_cache(maxsize=4)
+def _tables(bits: int, prior: Prior | None) -> Tables:
+    """Tables for codes of other bits count as none."""
+    return Tables(bits, prior if prior and prior.order.shape[1] == 1 << bits else None)
+
+
+def weights(levels: Single) -> Numbers:
+    """Weights for levels, in 64ths, along the last axis."""
+    steps = (levels.max(axis=-1, keepdims=True) - levels) * np.float32(1 / 64)
+    found: Numbers = _WEIGHTS.take(steps.astype(np.int32), mode="clip")
+    return found
+
+
+def _weigh(known: Numbers, counts: Numbers, counted: Codes | Numbers, trust: Numbers, odds: Odds) -> Numbers:
+    """The weights of all digits that may come next [n, digits].
+
+    ``known``: by the tables; ``counts``: of what came before in the same context, ``counted`` in all.
+    """
+    whole = known @ _ONES[: known.shape[1]]
+    unit = np.floor(whole / trust) + 1
+    weighed: Numbers = counts * unit[:, None]
+    weighed += known
+    extra = np.floor((whole + counted * unit) * np.minimum(odds.right, odds.wrong * _MOST) / odds.wrong)
+    extra *= odds.tried
+    weighed.reshape(-1)[np.arange(0, weighed.size, weighed.shape[1]) + odds.guess] += extra
+    return weighed
+
+
+def _sums(weighed: Numbers) -> Numbers:
+    """The weights [n, digits] up to each digit, with its own: a product is faster than adding up short rows."""
+    digits = weighed.shape[1]
+    return weighed @ _UPPER[:digits, :digits]
+
+
+def _columns(rows: Codes, count: int, steps: int, none: int) -> Codes:
+    """Codes [..., n] as blocks [..., count, steps], the last one filled up with ``none``."""
+    filled = np.full((*rows.shape[:-1], count * steps), none)
+    filled[..., : rows.shape[-1]] = rows
+    return filled.reshape(*rows.shape[:-1], count, steps)
+
+
+# Encoding: a layer at a time, all of its codes at once.
 
 
 def encode(codes: Codes, bits: int, lanes: Sequence[Lane], prior: Prior | None) -> dict[Lane, bytes]:
     """The layers ``lanes`` of ``codes`` [streams, codebooks, n], ``bits`` wide, as bytes."""
-    lanes = sorted(lanes)
-    model, coder = Model(codes, bits, lanes, prior), Encoder(len(lanes), codes.shape[2])
-    for step, active in model.active:
-        total = model.weigh(step, active)
-        known = model.known()
-        coder.encode(active, *model.span(known), total)
-        model.learn(known)
-    return dict(zip(lanes, coder.finish(), strict=True))
+    tables, spans, done = _tables(bits, prior), [], -1
+    order = _Order(codes.shape[2], *tables.blocks(codes.shape[2]))
+    places = tables.places(codes)
+    edge = tables.edge
+    through = coarser = np.zeros((len(codes), order.blocks, order.steps + 2 * edge, tables.axes), np.float32)
+    for book, group in groupby(sorted(lanes), lambda lane: lane.codebook):
+        streams = np.array([lane.stream for lane in group])
+        for next_book in range(done + 1, min(book + 1, tables.deep)):
+            coarser, through = through, through.copy()
+            some = _columns(places[:, next_book], order.blocks, order.steps, tables.entries)
+            through[:, :, edge : edge + order.steps] += tables.embedded(next_book, some)
+        done = book
+        hidden = None
+        if book < tables.deep:
+            parts = [
+                (through if later < 0 else coarser)[streams, :, edge + later : edge + later + order.steps]
+                for later in tables.frames
+            ]
+            inputs = np.concatenate(parts, axis=3).reshape(len(streams), -1, tables.axes * len(parts))
+            rows = inputs[:, order.frames].reshape(1, -1, inputs.shape[2])
+            hidden = tables.hidden(rows, slice(book, book + 1))[0]
+        history = [places[streams, book - up] if up <= book else None for up in (0, 1)]
+        spans.append(_spans(tables, order, book, history, hidden))
+    return dict(zip(sorted(lanes), ranges.encode(np.concatenate(spans, axis=1)), strict=True))
+
+
+class _Order:
+    """The order that a layer's codes are coded in: first codes of all blocks, second ones, and so on.
+
+    ``frames`` [n]: which code comes; ``step``: its place in its block; ``begin``, ``end``: of its step.
+    """
+
+    def __init__(self, length: int, blocks: int, steps: int) -> None:
+        self.length, self.blocks, self.steps = length, blocks, steps
+        self.frames = np.argsort(np.arange(length) % steps, kind="stable")
+        self.step = self.frames % steps
+        self.begin = np.searchsorted(self.step, self.step)
+        self.end = np.searchsorted(self.step, self.step, "right")
+
+
+def _spans(tables: Tables, order: _Order, book: int, history: list[Codes | None], hidden: Single | None) -> Codes:
+    """Start, width and total [3, streams, digits] of all digits in the order they are coded.
+
+    ``history`` [streams, n]: the places of the codes, and of the coarser ones if there are any. ``hidden``: in the
+    order that codes are coded in.
+    """
+    assert history[0] is not None
+    places = history[0][:, order.frames]
+    streams, length, lows = len(places), order.length, tables.lows
+    slots = _slots(history, order, tables.entries)
+    stream = np.repeat(np.arange(streams), length)
+    step = np.tile(order.step, streams)
+    guess, tried = _last_time(slots, places.reshape(-1), stream, step, order.steps)
+    high, low = np.divmod(places.reshape(-1), lows)
+    odds = _record(0, guess // lows, high, tried, order)
+    books = np.array([min(book, tables.known)])
+    known = tables.flat_high(books) if hidden is None else tables.deep_high(hidden, slice(book, book + 1))[0]
+    spans = [_span(known, high, stream, step, tables.trust[books, 0], odds)]
+    if lows > 1:
+        again = _record(1, guess % lows, low, tried & (odds.guess == high), order)
+        sort = np.argsort(high * streams + stream, kind="stable")
+        some = high[sort]
+        known = tables.flat_low(books, some) if hidden is None else tables.deep_lows(hidden[sort], book, some)
+        odds = Odds(again.guess[sort], again.tried[sort], again.right[sort], again.wrong[sort])
+        found = np.empty((3, len(high)), np.int64)
+        context = some * streams + stream[sort]
+        found[:, sort] = _span(known, low[sort], context, step[sort], tables.trust[books, 1], odds)
+        spans.append(found)
+    # A step's high digits come before its low ones.
+    together = np.empty((3, streams, len(spans) * length), np.int64)
+    inside = np.arange(length) - order.begin
+    for which, span in enumerate(spans):
+        at = len(spans) * order.begin + which * (order.end - order.begin) + inside
+        together[:, :, at] = span.reshape(3, streams, length)
+    return together
+
+
+def _slots(history: list[Codes | None], order: _Order, entries: int) -> Codes:
+    """The slots of all codes [streams, n], as they are coded."""
+    own, coarser = history
+    assert own is not None
+    some = _columns(own, order.blocks, order.steps, entries)
+    before = np.concatenate([np.full((*some.shape[:2], 3), entries), some], axis=2)
+    recent = [before[:, :, 2:-1], before[:, :, 1:-2], before[:, :, :-3]]
+    flat = [part.reshape(len(own), -1)[:, order.frames] for part in recent]
+    flat.append(np.full_like(flat[0], entries) if coarser is None else coarser[:, order.frames])
+    sums: Codes = sum((part * factor for part, factor in zip(flat, _HASH, strict=True)), np.zeros_like(flat[0]))
+    return (sums & 0xFFFFFFFF) >> 18
+
+
+def _last_time(
+    slots: Codes, places: Codes, stream: Codes, step: Codes, steps: int
+) -> tuple[Codes, NDArray[np.bool_]]:
+    """The place that was last in the same slot in earlier steps, and whether there was one."""
+    slot = slots.reshape(-1) + stream * _SLOTS
+    key = slot * steps + step
+    sort = np.argsort(key, kind="stable")
+    found = key[sort]
+    last = np.searchsorted(found, found) - 1
+    again = (last >= 0) & (slot[sort[last]] == slot[sort])
+    guess, tried = np.zeros_like(places), np.zeros(len(places), np.bool_)
+    guess[sort] = places[sort[last]] * again
+    tried[sort] = again
+    return guess, tried
+
+
+def _record(which: int, guess: Codes, digit: Codes, tried: NDArray[np.bool_], order: _Order) -> Odds:
+    """The guesses, and how many were right and wrong in earlier steps."""
+    right = tried & (guess == digit)
+    sums = []
+    for some, first in ((right, _RIGHT), (tried & ~right, _WRONG)):
+        rows = some.reshape(-1, order.length)
+        before = np.concatenate([np.zeros((len(rows), 1), np.int64), rows.cumsum(axis=1)], axis=1)
+        sums.append(2 * before[:, order.begin].reshape(-1) + first[which])
+    return Odds(guess, tried, *sums)
+
+
+def _span(known: Numbers, digits: Codes, context: Codes, step: Codes, trust: Numbers, odds: Odds) -> Codes:
+    """Start, width and total [3, n] of digits; counted are those of the same context in earlier steps.
+
+    ``context`` and with it ``step`` grow.
+    """
+    row = np.arange(len(digits))
+    sums = np.zeros((len(digits) + 1, known.shape[1]))
+    sums[row + 1, digits] = 1
+    sums = sums.cumsum(axis=0)
+    key = context * (step.max() + 1) + step
+    begin, now = np.searchsorted(context, context), np.searchsorted(key, key)
+    counts = sums.take(now, axis=0)
+    counts -= sums.take(begin, axis=0)
+    weighed = _weigh(np.broadcast_to(known, counts.shape), counts, now - begin, trust, odds)
+    sums = _sums(weighed)
+    width = weighed[row, digits]
+    return np.stack([sums[row, digits] - width, width, sums[:, -1]]).astype(np.int64)
+
+
+# Decoding: all blocks of all layers side by side, a step at a time.
+
+
+class _Decoding:
+    """Layers of streams ("lanes"), a codebook's next to each other; each has cells, one a block."""
+
+    def __init__(self, codes: Codes, tables: Tables, layers: dict[Lane, bytes]) -> None:
+        self._tables, self._streams, self._length = tables, len(codes), codes.shape[2]
+        self._blocks, self._steps = tables.blocks(self._length)
+        books = max(layers).codebook + 1
+        lanes = [Lane(book, stream) for book in range(books) for stream in range(len(codes))]
+        self._books = np.array([lane.codebook for lane in lanes])
+        self._decoder = ranges.decoder([layers.get(lane, b"") for lane in lanes])
+        self._coded = np.array([lane in layers for lane in lanes])
+        self._place(tables.places(codes[:, :books]))
+        count = len(lanes)
+        self._trust = tables.trust[np.minimum(self._books, tables.known)]
+        self._counts = np.zeros((count, tables.highs)), np.zeros((count * tables.highs, tables.lows))
+        self._seen = np.full(count * _SLOTS, tables.entries, np.int16)
+        self._right, self._wrong = (np.tile(np.array(some)[:, None], count) for some in (_RIGHT, _WRONG))
+
+    def _place(self, places: Codes) -> None:
+        """Lay places and sums out so that surroundings are found by adding the step."""
+        tables, (streams, books, _) = self._tables, places.shape
+        edge = max(3, tables.edge)
+        self._columns = streams * self._blocks
+        # Around the codes, and as a last row, stand codes that are none; before the first sums, those of none.
+        self._padded = np.full((books + 1, self._steps + 2 * edge, self._columns), tables.entries)
+        self._inner = self._padded[:books, edge : edge + self._steps]
+        some = _columns(places, self._blocks, self._steps, tables.entries)
+        self._inner[:] = some.transpose(1, 3, 0, 2).reshape(self._inner.shape)
+        deep = min(books, tables.deep)
+        self._deep = deep * streams
+        self._row = (self._steps + 2 * edge) * self._columns
+        self._sums = np.zeros(((deep + 1) * self._row, tables.axes), np.float32)
+        book = self._books[:, None]
+        column = np.arange(len(self._books) * self._blocks).reshape(-1, self._blocks) % self._columns
+
+        def where(row: Codes, later: int) -> Codes:
+            found: Codes = row * self._row + (edge + later - tables.skew * book) * self._columns + column
+            return found
+
+        self._own = where(book, 0)
+        coarser = [np.where(book < up, books, book - up) for up in (0, 1)]
+        self._history = np.stack([where(coarser[up], later) for up, later in _HISTORY.tolist()], axis=2)
+        inputs = [where(book + (later < 0), later)[: self._deep] for later in tables.frames]
+        self._inputs = np.stack(inputs, axis=2) if inputs else np.zeros((0, 0, 0), np.int64)
+
+    def run(self) -> None:
+        """Decode all."""
+        skew, books = self._tables.skew, self._books[-1] + 1
+        for step in range(self._steps + skew * (books - 1)):
+            first, last = max(0, -((self._steps - 1 - step) // skew)), min(books - 1, step // skew)
+            self._step(step, slice(first * self._streams, (last + 1) * self._streams))
+
+    def places(self) -> Codes:
+        """What was decoded [streams, codebooks, n]."""
+        books, steps, _ = self._inner.shape
+        found = self._inner.reshape(books, steps, self._streams, self._blocks).transpose(2, 0, 3, 1)
+        places: Codes = found.reshape(self._streams, books, -1)[:, :, : self._length]
+        return places
+
+    def _step(self, step: int, lanes: slice) -> None:
+        """The next codes of the lanes."""
+        tables, lows = self._tables, self._tables.lows
+        at = step - tables.skew * self._books[lanes]
+        # The last block is shorter than the others.
+        last = self._length - (self._blocks - 1) * self._steps
+        cells = np.flatnonzero((np.arange(self._blocks) < self._blocks - (at >= last)[:, None]).reshape(-1))
+        counted = self._blocks * at - np.maximum(at - last, 0)
+        lane = cells // self._blocks
+        books = self._books[lanes].take(lane)
+        hidden, known = self._look(step, lanes, cells, books)
+        offset = step * self._columns
+        own = self._own[lanes].take(cells) + offset
+        recent = self._padded.take(self._history[lanes].reshape(-1, 4).take(cells, axis=0) + offset)
+        slot = ((recent @ _HASH & 0xFFFFFFFF) >> 18) + (lane + lanes.start) * _SLOTS
+        guess = self._seen.take(slot).astype(np.int64)
+        tried = guess < tables.entries
+        guess *= tried
+        given = self._padded.take(own)
+        counts = self._counts[0][lanes]
+        odds = Odds(guess // lows, tried, self._right[0, lanes].take(lane), self._wrong[0, lanes].take(lane))
+        trust = self._trust[lanes].take(lane, axis=0)
+        weighed = _weigh(known, counts.take(lane, axis=0), counted.take(lane), trust[:, 0], odds)
+        high = self._next(lanes, lane, weighed, given // lows)
+        judged = [(odds, high)]
+        places = high
+        if lows > 1:
+            context = (lane + lanes.start) * tables.highs + high
+            known = self._low(hidden, books, high)
+            right, wrong = self._right[1, lanes].take(lane), self._wrong[1, lanes].take(lane)
+            odds = Odds(guess % lows, tried & (odds.guess == high), right, wrong)
+            within = self._counts[0].take(context)
+            weighed = _weigh(known, self._counts[1].take(context, axis=0), within, trust[:, 1], odds)
+            low = self._next(lanes, lane, weighed, given % lows)
+            judged.append((odds, low))
+            np.add.at(self._counts[1].reshape(-1), context * lows + low, 1)
+            places = high * lows + low
+        np.add.at(counts.reshape(-1), lane * tables.highs + high, 1)
+        for which, (odds, digits) in enumerate(judged):
+            right = odds.tried & (odds.guess == digits)
+            self._right[which, lanes] += 2 * np.bincount(lane, right, len(counts)).astype(np.int64)
+            self._wrong[which, lanes] += 2 * np.bincount(lane, odds.tried ^ right, len(counts)).astype(np.int64)
+        self._seen[slot] = places
+        self._padded.reshape(-1)[own] = places
+        if deep := len(hidden):
+            # Sums with the new codes, from those without them.
+            sums = self._sums.take(own[:deep], axis=0)
+            sums += tables.embedded(books[:deep], places[:deep])
+            self._sums[own[:deep] + self._row] = sums
+
+    def _look(self, step: int, lanes: slice, cells: Codes, books: Codes) -> tuple[Single, Numbers]:
+        """What surroundings say of the cells that have any, and the weights of all cells' high digits."""
+        tables = self._tables
+        flat = tables.flat_high
+        if lanes.start >= self._deep:
+            return np.zeros((0, 0), np.float32), flat(books)
+        deep = slice(lanes.start, min(lanes.stop, self._deep))
+        network = slice(deep.start // self._streams, deep.stop // self._streams)
+        inputs = self._sums.take(self._inputs[deep] + step * self._columns, axis=0)
+        hidden = tables.hidden(inputs.reshape(-1, self._columns, tables.axes * len(tables.frames)), network)
+        known = tables.deep_high(hidden, network).reshape(-1, tables.highs)
+        cells = cells[: np.searchsorted(cells, len(known))]
+        hidden = hidden.reshape(-1, hidden.shape[2])
+        if len(cells) < len(known):
+            hidden, known = hidden.take(cells, axis=0), known.take(cells, axis=0)
+        return hidden, np.concatenate([known, flat(books[len(cells) :])]) if len(cells) < len(books) else known
+
+    def _low(self, hidden: Single, books: Codes, high: Codes) -> Numbers:
+        """The weights of the low digits behind the high ones."""
+        deep, tables = len(hidden), self._tables
+        if not deep:
+            return tables.flat_low(books, high)
+        known = tables.deep_low(hidden, books[:deep], high[:deep])
+        if deep == len(books):
+            return known
+        return np.concatenate([known, tables.flat_low(books[deep:], high[deep:])])
+
+    def _next(self, lanes: slice, lane: Codes, weighed: Numbers, given: Codes) -> Codes:
+        """The next digits of the cells: those ``given`` where a layer is not coded here."""
+        coded = np.flatnonzero(self._coded[lanes].take(lane))
+        sums, found = _sums(weighed), np.array(given)
+        found[coded] = self._decoder.digits(lane.take(coded) + lanes.start, sums.take(coded, axis=0))
+        return found
 
 
 def decode(codes: Codes, bits: int, layers: dict[Lane, bytes], prior: Prior | None) -> Codes:
     """``codes`` [streams, codebooks, n] with those of the layers put in. Any bytes decode to something."""
-    lanes = sorted(layers)
-    model, coder = Model(codes, bits, lanes, prior), Decoder([layers[lane] for lane in lanes])
-    for step, active in model.active:
-        found, start, stop = model.find(coder.value(active, model.weigh(step, active)))
-        coder.take(active, start, stop)
-        model.learn(found)
-    return model.result()
+    tables = _tables(bits, prior)
+    work = _Decoding(codes, tables, layers)
+    work.run()
+    places = work.places()
+    found: Codes = codes.copy()
+    found[:, : places.shape[1]] = tables.codes(places)
+    return found

@@ -23,8 +23,9 @@ MAX_LENGTH = 1 << 13
 """Codes of a range coded layer, at most."""
 MAX_CODES_A_BYTE = 32
 """Of a range coded layer, so that a file of few bytes takes little time and memory."""
-_TOGETHER = 512
-"""Layers that are coded side by side, at most: each takes up to 64 KiB."""
+_TOGETHER = 1 << 18
+_LEAST = 512
+"""Codes that are coded side by side, at most, and what a layer counts for at least: each takes up to 400 bytes."""
 
 
 def is_coded(layer: bytes, codebook: Codebook, frames: int) -> bool:
@@ -69,7 +70,7 @@ def encode(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: C
     """
     packed = [[pack(array, book.bits) for array, book in zip(*stream[:2], strict=True)] for stream in streams]
     coded: dict[Lane, bytes] = {}
-    for start, some in [] if coding == "packed" else _batches(streams):
+    for start, some in [] if coding == "packed" else _batches(streams, frames):
         for (book, number), layer in _coded(some, frames, prior, coding).items():
             coded[Lane(book, start + number)] = layer
     for number, (stream, layers) in enumerate(zip(streams, packed, strict=True)):
@@ -108,7 +109,7 @@ def _coded(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: C
 
 def decode(streams: Sequence[Packed], frames: int, prior: Prior | None) -> list[list[NDArray[np.uint16]]]:
     """The codes of streams' layers, coarse to fine: the inverse of :func:`encode`."""
-    return list(chain.from_iterable(_decoded(some, frames, prior) for _, some in _batches(streams)))
+    return list(chain.from_iterable(_decoded(some, frames, prior) for _, some in _batches(streams, frames)))
 
 
 def _decoded(streams: Sequence[Packed], frames: int, prior: Prior | None) -> list[list[NDArray[np.uint16]]]:
@@ -135,14 +136,15 @@ def saving(book: Codebook, frames: int, size: int) -> int:
     return book.bits * frames * book.codes_per_frame // 8 - size
 
 
-def _batches(streams: Sequence[Stream]) -> Iterator[tuple[int, Sequence[Stream]]]:
+def _batches(streams: Sequence[Stream], frames: int) -> Iterator[tuple[int, Sequence[Stream]]]:
     """Streams that are coded together, each time with the number of the first."""
-    start = lanes = 0
+    start = codes = 0
     for number, stream in enumerate(streams):
-        lanes += len(stream.books)
-        if lanes > _TOGETHER:
+        own = sum(max(_LEAST, frames * book.codes_per_frame) for book in stream.books)
+        codes += own
+        if codes > _TOGETHER and number:
             yield start, streams[start:number]
-            start, lanes = number, len(stream.books)
+            start, codes = number, own
     yield start, streams[start:]
 
 
@@ -156,7 +158,7 @@ def _groups(books: Sequence[Codebook]) -> Iterator[tuple[int, list[Codebook]]]:
 
 
 def _promising(prior: Prior | None, book: int) -> bool:
-    return prior is None or (book < len(prior.bias) and bool(prior.promising[book]))
+    return prior is None or (book < len(prior.order) and bool(prior.promising[book]))
 
 
 def _repeats(row: NDArray[np.int64], bits: int) -> bool:

@@ -15,8 +15,8 @@ from nac.errors import FormatError
 
 FOLDER = Path(__file__).parent / "priors"
 CURRENT: dict[str, str] = {
-    "e86727a4bc29fbd2": "6baa5d82",
-    "914ab54c0797b4d6": "f1b42b76",
+    "e86727a4bc29fbd2": "0c380da0",
+    "914ab54c0797b4d6": "be0236b0",
 }
 """The prior that new files get, by the fingerprint of the model's weights."""
 
@@ -25,20 +25,26 @@ CURRENT: dict[str, str] = {
 class Prior:
     """Integer tables that give every code a weight in its surroundings; ``formats/nac-v1.md`` says how.
 
-    ``contexts`` [n, 2]: each a codebook so many coarser, and a frame so many later. ``embedding`` [K, A, D],
-    ``mix`` [K, n, D, R] and ``out`` [K, A, R] are for the first K codebooks, ``bias`` [L, A] for the first L.
-    ``trust`` [L]: how many codes must have been counted to weigh as much as the tables. ``promising`` [L]: whether
-    to expect that the codebook's layers become shorter.
+    For all L codebooks of A codes: ``order`` [L, A], in which codes split into H high digits of A / H low ones;
+    ``high_bias`` [L, H] and ``low_bias`` [L, A]; ``trust`` [L, 2]: how many digits must have been counted to weigh
+    as much as the tables; ``promising`` [L]: whether to expect that the codebook's layers become shorter.
+    For the first K a network that looks at some ``frames`` [n] around a code: ``embedding`` [K, A, D],
+    ``mix`` [K, n * D, R], ``mix_bias`` and ``scale`` [K, R], ``high`` [K, H, R], ``low`` [K, A, R].
     """
 
     id: str
-    contexts: NDArray[np.int8]
-    embedding: NDArray[np.int8]
-    mix: NDArray[np.int8]
-    out: NDArray[np.int8]
-    bias: NDArray[np.int16]
+    order: NDArray[np.int16]
+    high_bias: NDArray[np.int16]
+    low_bias: NDArray[np.int16]
     trust: NDArray[np.int16]
     promising: NDArray[np.bool_]
+    frames: NDArray[np.int8]
+    embedding: NDArray[np.int8]
+    mix: NDArray[np.int8]
+    mix_bias: NDArray[np.int32]
+    scale: NDArray[np.int32]
+    high: NDArray[np.int8]
+    low: NDArray[np.int8]
 
 
 NONE = "00000000"

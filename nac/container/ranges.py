@@ -1,0 +1,154 @@
+"""The range coder of ``formats/nac-v1.md``, section 14, for several layers at once.
+
+Many layers are coded side by side by numpy; few are coded one by one, in Python's integers, which is faster then.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MANY = 24
+_U = np.uint64
+_WORD, _HIGH = _U(16), _U(48)
+_LEAST = 1 << 48
+
+Codes = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+
+
+def encode(spans: Codes) -> list[bytes]:
+    """Layers as the fewest bytes that say them. ``spans`` [3, layers, n]: each digit's start, width and total."""
+    layers = spans.shape[1]
+    return _encode_many(spans) if layers >= _MANY else [_encode_one(spans[:, layer]) for layer in range(layers)]
+
+
+def _encode_one(spans: Codes) -> bytes:
+    low, wide, words = 0, 2**64 - 1, []
+    for start, width, total in zip(*spans.tolist(), strict=True):
+        wide //= total
+        low += wide * start
+        wide *= width
+        while wide < _LEAST:
+            words.append(low >> 48)  # a 17th bit is a carry
+            low = (low & _LEAST - 1) << 16
+            wide <<= 16
+    return _shortest(np.array(words, np.uint32), low, wide)
+
+
+def _encode_many(spans: Codes) -> list[bytes]:
+    _, layers, digits = spans.shape
+    low, wide = np.zeros(layers, _U), np.full(layers, 2**64 - 1, _U)
+    words, at = np.zeros((layers, 3 * digits + 2), np.uint32), np.zeros(layers, np.int64)
+    rows = np.arange(layers)
+    for start, width, total in np.ascontiguousarray(spans.transpose(2, 0, 1)).astype(_U):
+        wide //= total
+        below = wide * start
+        low += below
+        wide *= width
+        if (carry := low < below).any():
+            words[rows[carry], at[carry] - 1] += 1
+        while (small := wide < _U(_LEAST)).any():
+            put = rows[small]
+            words[put, at[put]] = low[small] >> _HIGH
+            at[put] += 1
+            shift = small * _WORD
+            low <<= shift
+            wide <<= shift
+    return [_shortest(words[n, : at[n]], int(low[n]), int(wide[n])) for n in range(layers)]
+
+
+def _shortest(words: NDArray[np.uint32], low: int, wide: int) -> bytes:
+    """The fewest bytes of a number from ``low`` up to ``wide`` more, behind these words with their carries."""
+    number = int.from_bytes((words & 0xFFFF).astype(">u2").tobytes(), "big")
+    number += int.from_bytes((words >> 16).astype(">u2").tobytes(), "big") << 16
+    low += number << 64
+    cut = next(cut for cut in range(64, -1, -8) if -(-low >> cut) << cut < low + wide)
+    value = -(-low >> cut) << cut
+    return value.to_bytes(2 * len(words) + 8, "big").rstrip(b"\0")
+
+
+class Decoder(Protocol):
+    """Decoders of layers. Behind a layer's last byte there are zeros without end."""
+
+    def digits(self, layer: Codes, sums: Numbers) -> Codes:
+        """The next digits, some of each layer.
+
+        ``layer`` [n]: of which layer each is, growing. ``sums`` [n, digits]: the weights up to every digit that
+        may come, with its own.
+        """
+
+
+def decoder(layers: Sequence[bytes]) -> Decoder:
+    return _Many(layers) if len(layers) >= _MANY else _Few(layers)
+
+
+class _Few:
+    def __init__(self, layers: Sequence[bytes]) -> None:
+        self._code = [int.from_bytes(layer[:8].ljust(8, b"\0"), "big") for layer in layers]
+        self._range = [2**64 - 1] * len(layers)
+        padded = [np.frombuffer(layer + bytes(8 + len(layer) % 2), ">u2")[4:].tolist() for layer in layers]
+        self._words = [iter(words) for words in padded]
+
+    def digits(self, layer: Codes, sums: Numbers) -> Codes:
+        flat = sums.astype(np.int64).reshape(-1).data
+        size, found = sums.shape[1], []
+        for row, number in zip(range(0, sums.size, size), layer.tolist(), strict=True):
+            code, wide, last = self._code[number], self._range[number], row + size - 1
+            wide //= flat[last]
+            at = bisect_right(flat, code // wide, row, last)
+            start = flat[at - 1] if at > row else 0
+            code -= wide * start
+            wide *= flat[at] - start
+            while wide < _LEAST:
+                wide <<= 16
+                code = code << 16 | next(self._words[number], 0)
+            self._code[number], self._range[number] = code, wide
+            found.append(at - row)
+        return np.array(found, np.int64)
+
+
+class _Many:
+    def __init__(self, layers: Sequence[bytes]) -> None:
+        words = max(map(len, layers)) // 2 + 5
+        padded = b"".join(layer.ljust(2 * words, b"\0") for layer in layers)
+        self._in = np.frombuffer(padded, ">u2").astype(_U)
+        first = np.arange(len(layers)) * words
+        self._last = first + words - 1
+        self._at = first + 4
+        self._range = np.full(len(layers), 2**64 - 1, _U)
+        self._code = self._in.reshape(-1, words)[:, :4] @ np.array([1 << 48, 1 << 32, 1 << 16, 1], _U)
+
+    def digits(self, layer: Codes, sums: Numbers) -> Codes:
+        found = np.empty(len(layer), np.int64)
+        layers, first, counts = np.unique(layer, return_index=True, return_counts=True)
+        for number in range(counts.max(initial=0)):
+            some = np.flatnonzero(number < counts)
+            at = first[some] + number
+            found[at] = self._next(layers[some], sums.take(at, axis=0))
+        return found
+
+    def _next(self, layers: Codes, sums: Numbers) -> Codes:
+        """The next digit of each of these layers."""
+        code, wide = self._code.take(layers), self._range.take(layers)
+        total = sums[:, -1]
+        wide //= total.astype(_U)
+        value = np.minimum((code // wide).astype(np.float64), total - 1)
+        digits: Codes = (sums > value[:, None]).argmax(axis=1)
+        at = np.arange(0, sums.size, sums.shape[1]) + digits
+        start = sums.take(at - 1) * (digits > 0)
+        code -= wide * start.astype(_U)
+        wide *= (sums.take(at) - start).astype(_U)
+        while (small := wide < _U(_LEAST)).any():
+            shift = small * _WORD
+            wide <<= shift
+            code <<= shift
+            place = self._at.take(layers)
+            code |= self._in.take(place) * small
+            self._at[layers] = np.minimum(place + small, self._last.take(layers))
+        self._code[layers], self._range[layers] = code, wide
+        return digits
