@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from nac.codecs import dac, encodec, random_weights, snac
+from nac.codecs import dac, encodec, random_weights, seanet, snac
 from nac.codecs.base import Codec
 from nac.codecs.specs import SPECS
 
@@ -20,7 +20,7 @@ def narrow_codecs(device: str = "cpu") -> Iterator[dict[str, Codec]]:
     """All nine, with short windows too."""
     made: dict[str, Codec] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encodec, "FILTERS", 2)
+        patch.setattr(seanet, "FILTERS", 2)
         patch.setattr(encodec, "GROUP", 2)
         for name, shape in dac.SHAPES.items():
             patch.setitem(dac.SHAPES, name, replace(shape, encoder=2, decoder=32, latent=8))

@@ -9,289 +9,20 @@ second, each brought to the same loudness, which overlap by 1 %.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from nac.codecs import rvq
+from nac.codecs import rvq, seanet
 from nac.codecs.base import Codec, CodecSpec, Codes, Segment
-from nac.codecs.layers import Conv, ToAudio, Transposed, Weights
-from nac.workers import Together, in_turn
+from nac.codecs.layers import Weights
+from nac.codecs.seanet import LATENT, Layer, Network, Recurrent, Stream, run
+from nac.workers import in_turn
 
-STRIDES = (2, 4, 5, 8)  # in the encoder's order
-FILTERS = 32  # channels at the sample rate, doubled at each stride
-LATENT = 128
 BLOCK = 64  # frames that the 24 kHz model computes at a time, as measured
 GROUP = 8  # segments that the 48 kHz model computes at a time
-MOST_ROWS = 16  # signals whose LSTM is computed as one
-
-
-@dataclass
-class Stream:
-    """Where a network is in a signal: whether the next piece is the ``first`` or ``last``, what it remembers.
-
-    Only causal networks can take a signal in pieces; all but the last are whole frames, and the first has at least
-    as many steps at each layer as the padding there.
-    """
-
-    first: bool = True
-    last: bool = False
-    memory: dict[object, Tensor] = field(default_factory=dict)
-
-
-class Layer(Protocol):
-    def __call__(self, x: Tensor, stream: Stream, /) -> Tensor: ...
-
-
-def elu(x: Tensor) -> Tensor:
-    """ELU with exp(x) - 1 for negative x: its error of 6e-8 does no harm, and it takes half the time of expm1."""
-    below = x.clamp_max(0).exp_().sub_(1)
-    return torch.maximum(x, below, out=below)
-
-
-def reflect(x: Tensor, left: int, right: int) -> Tensor:
-    """Reflections around the signal [B, T, C]; zeros follow one too short for them while it is reflected."""
-    missing = max(left, right) + 1 - x.shape[1]
-    if missing > 0:
-        x = functional.pad(x, (0, 0, 0, missing))
-    padded = torch.cat([x[:, 1 : left + 1].flip(1), x, x[:, -right - 1 : -1].flip(1)], 1)
-    return padded[:, : padded.shape[1] - max(missing, 0)]
-
-
-class Norm:
-    """Group normalisation with one group: over all steps and channels (Wu and He 2018, arXiv:1803.08494)."""
-
-    def __init__(self, weights: Weights, name: str, channels: int) -> None:
-        self._scale, self._shift = (weights.take(f"{name}.norm.{part}", channels) for part in ("weight", "bias"))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        normal = functional.layer_norm(x, x.shape[1:])
-        return torch.addcmul(self._shift, normal, self._scale, out=normal)
-
-
-class Reflected:
-    """A convolution over a signal that is reflected at its ends, and normalised after it if not causal."""
-
-    def __init__(
-        self, weights: Weights, name: str, inner: int, outer: int, kernel: int, *, causal: bool, stride: int = 1
-    ) -> None:
-        weight = weights.take(f"{name}.conv.weight", outer, inner, kernel)
-        bias = weights.take(f"{name}.conv.bias", outer)
-        self._conv = ToAudio(weight, bias) if outer < 8 and stride == 1 else Conv(weight, bias, stride=stride)
-        self._norm = None if causal else Norm(weights, name, outer)
-        self._stride, total = stride, kernel - stride
-        self._right = 0 if causal else total // 2
-        self._left = total - self._right
-
-    def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        x = self._conv(self._pad(x, stream))
-        return self._norm(x) if self._norm else x
-
-    def _pad(self, x: Tensor, stream: Stream) -> Tensor:
-        right = self._right + -x.shape[1] % self._stride if stream.last else 0
-        left = self._left if stream.first else 0
-        if not stream.first and self._left:
-            x = torch.cat([stream.memory[self], x], 1)
-        if left or right:
-            x = reflect(x, left, right)
-        if self._left and not stream.last:
-            stream.memory[self] = x[:, x.shape[1] - self._left :].clone()
-        return x
-
-
-class Up:
-    """ELU, then a transposed convolution, normalised before it is cut if not causal."""
-
-    def __init__(self, weights: Weights, name: str, inner: int, outer: int, stride: int, *, causal: bool) -> None:
-        weight = weights.take(f"{name}.conv.weight", inner, outer, 2 * stride)
-        bias = weights.take(f"{name}.conv.bias", outer)
-        self._norm = None if causal else Norm(weights, name, outer)
-        self._stride = stride
-        self._conv = Transposed(weight, bias)
-
-    def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        length = x.shape[1] * self._stride
-        x = elu(x)
-        if self._norm:
-            left = self._stride - self._stride // 2
-            return self._norm(self._conv(functional.pad(x, (0, 0, 1, 1))))[:, left : left + length]
-        before = torch.zeros_like(x[:, :1]) if stream.first else stream.memory[self]
-        stream.memory[self] = x[:, -1:].clone()
-        return self._conv(torch.cat([before, x], 1))
-
-
-class Block:
-    """Residual block: ELU, kernel 3, ELU, kernel 1, beside a shortcut of kernel 1."""
-
-    def __init__(self, weights: Weights, name: str, channels: int, *, causal: bool) -> None:
-        hidden = channels // 2
-        self._wide = Reflected(weights, f"{name}.block.1", channels, hidden, 3, causal=causal)
-        self._narrow = Reflected(weights, f"{name}.block.3", hidden, channels, 1, causal=causal)
-        self._shortcut = Reflected(weights, f"{name}.shortcut", channels, channels, 1, causal=causal)
-
-    def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        inner = self._narrow(elu(self._wide(elu(x), stream)), stream)
-        return self._shortcut(x, stream).add_(inner)
-
-
-class EluConv:
-    """ELU, then a convolution."""
-
-    def __init__(self, conv: Reflected) -> None:
-        self._conv = conv
-
-    def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        return self._conv(elu(x), stream)
-
-
-class Lstm:
-    """Two layers of LSTM and a skip connection, [B, T, C] -> [B, T, C]."""
-
-    def __init__(self, weights: Weights, name: str, size: int) -> None:
-        self._size = size
-        self._parameters: list[Tensor] = []  # as torch orders them
-        for layer in (0, 1):
-            for part in ("weight_ih", "weight_hh"):
-                self._parameters.append(weights.take(f"{name}.lstm.{part}_l{layer}", 4 * size, size))
-            for part in ("bias_ih", "bias_hh"):
-                self._parameters.append(weights.take(f"{name}.lstm.{part}_l{layer}", 4 * size))
-        self._cells = [self._cell(*self._parameters[:4]), self._cell(*self._parameters[4:])]
-        self._together = Together(self._batch, MOST_ROWS)
-
-    def _cell(self, *parameters: Tensor) -> tuple[Tensor, Rows, Tensor]:
-        """The weights of a layer [C, 4 C] and its bias.
-
-        Gates come as input, forget, cell, output; here the cell's is last, so that one call does all sigmoids.
-        """
-        order = (0, 1, 3, 2)
-        into, again, bias, more = (torch.cat([p.chunk(4)[gate] for gate in order]) for p in parameters)
-        return into.t().contiguous(), Rows(again), bias + more
-
-    def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        zeros = x.new_zeros(2, 2, x.shape[0], self._size)
-        state = zeros if stream.first else stream.memory[self]  # hidden and memory, layers, B, C
-        if x.is_cuda:
-            with torch.backends.cudnn.flags(allow_tf32=False):  # codes must not depend on the device
-                out, *after = torch.lstm(
-                    x.transpose(0, 1), tuple(state), self._parameters, True, 2, 0.0, False, False, False
-                )
-            out, state = out.transpose(0, 1), torch.stack(after)
-        else:
-            out, state = self._together((x, state))
-        stream.memory[self] = state
-        return x + out
-
-    def _batch(self, items: list[Piece]) -> list[Piece]:
-        """Pieces [B, T, C] of several signals with their states: those of one length are done as one."""
-        results: dict[int, Piece] = {}
-        for length in {x.shape[1] for x, _ in items}:
-            alike = [i for i, (x, _) in enumerate(items) if x.shape[1] == length]
-            x, state = torch.cat([items[i][0] for i in alike]), torch.cat([items[i][1] for i in alike], 2)
-            rows = zip(torch.split(x, MOST_ROWS), torch.split(state, MOST_ROWS, 2), strict=True)
-            outs, states = zip(*(self._layers(*part) for part in rows), strict=True)
-            sizes = [items[i][0].shape[0] for i in alike]
-            parts = zip(
-                torch.split(torch.cat(outs), sizes), torch.split(torch.cat(states, 2), sizes, 2), strict=True
-            )
-            results.update(zip(alike, parts, strict=True))
-        return [results[i] for i in range(len(items))]
-
-    def _layers(self, x: Tensor, state: Tensor) -> Piece:
-        after = []
-        for cell, hidden, memory in zip(self._cells, *state, strict=True):
-            x, *last = self._layer(x, cell, hidden, memory)
-            after.append(torch.stack(last))
-        return x, torch.stack(after, 1)
-
-    def _layer(
-        self, x: Tensor, cell: tuple[Tensor, Rows, Tensor], hidden: Tensor, memory: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer over [B, T, C], step by step from a state [B, C], and the state after it."""
-        into, again, bias = cell
-        gates = torch.stack([torch.addmm(bias, row, into) for row in x], 1)
-        out = x.new_empty(x.shape[1], x.shape[0], self._size)
-        for gate, step in zip(gates.unbind(), out.unbind(), strict=True):
-            gate += again(hidden)
-            gate[:, : 3 * self._size].sigmoid_()
-            enter, keep, leave, new = gate.chunk(4, 1)
-            memory = torch.addcmul(memory * keep, enter, new.tanh_())
-            hidden = torch.mul(memory.tanh(), leave, out=step)
-        return out.transpose(0, 1), hidden, memory
-
-
-Piece = tuple[Tensor, Tensor]
-
-
-class Rows:
-    """Rows [B, i] times the transpose of a matrix [o, i], where no row's result depends on how many there are.
-
-    oneDNN's products with weights that it has packed for ``PACKED_FOR`` rows are of that kind, and read the
-    weights once for all; where they are not to be had, or turn out otherwise, row is multiplied by row.
-    """
-
-    PACKED_FOR = 8
-
-    def __init__(self, matrix: Tensor) -> None:
-        self._columns = matrix.t().contiguous()
-        self._packed: Tensor | None = None
-        if not matrix.is_cuda and torch._C._has_mkldnn:
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), self.PACKED_FOR)
-            trial = torch.linspace(-1, 1, MOST_ROWS * matrix.shape[1]).reshape(MOST_ROWS, -1).sin()
-            whole = self(trial)
-            if not all(torch.equal(self(trial[:rows]), whole[:rows]) for rows in range(1, MOST_ROWS)):
-                self._packed = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self._packed is None:
-            return torch.cat([row @ self._columns for row in torch.split(x, 1)])
-        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], ""))
-
-
-@dataclass(frozen=True)
-class Network:
-    """Half of the codec: convolutions on either side of an LSTM."""
-
-    front: Sequence[Layer]
-    lstm: Lstm
-    back: Sequence[Layer]
-
-
-def run(layers: Sequence[Layer], x: Tensor, stream: Stream) -> Tensor:
-    for layer in layers:
-        x = layer(x, stream)
-    return x
-
-
-def _encoder(weights: Weights, channels: int, *, causal: bool) -> Network:
-    width = FILTERS
-    front: list[Layer] = [Reflected(weights, "encoder.layers.0", channels, width, 7, causal=causal)]
-    for i, stride in enumerate(STRIDES):
-        front.append(Block(weights, f"encoder.layers.{3 * i + 1}", width, causal=causal))
-        name = f"encoder.layers.{3 * i + 3}"
-        front.append(EluConv(Reflected(weights, name, width, 2 * width, 2 * stride, causal=causal, stride=stride)))
-        width *= 2
-    lstm = Lstm(weights, "encoder.layers.13", width)
-    return Network(
-        front, lstm, [EluConv(Reflected(weights, "encoder.layers.15", width, LATENT, 7, causal=causal))]
-    )
-
-
-def _decoder(weights: Weights, channels: int, *, causal: bool) -> Network:
-    width = FILTERS * 2 ** len(STRIDES)
-    front = [Reflected(weights, "decoder.layers.0", LATENT, width, 7, causal=causal)]
-    lstm = Lstm(weights, "decoder.layers.1", width)
-    back: list[Layer] = []
-    for i, stride in enumerate(reversed(STRIDES)):
-        back.append(Up(weights, f"decoder.layers.{3 * i + 3}", width, width // 2, stride, causal=causal))
-        width //= 2
-        back.append(Block(weights, f"decoder.layers.{3 * i + 4}", width, causal=causal))
-    back.append(EluConv(Reflected(weights, "decoder.layers.15", width, channels, 7, causal=causal)))
-    return Network(front, lstm, back)
 
 
 class _Encodec(Codec):
@@ -299,8 +30,8 @@ class _Encodec(Codec):
 
     def __init__(self, spec: CodecSpec, weights: Weights) -> None:
         self.spec, self.device, causal = spec, weights.device, spec.segment is None
-        self.encode_network = _encoder(weights, spec.channels, causal=causal)
-        self.decode_network = _decoder(weights, spec.channels, causal=causal)
+        self.encode_network = seanet.encoder(weights, spec.channels, causal=causal)
+        self.decode_network = seanet.decoder(weights, spec.channels, causal=causal)
         self.quantisers = [
             rvq.Euclidean(weights, f"quantizer.layers.{i}.codebook.embed", 2**book.bits, LATENT)
             for i, book in enumerate(spec.codebooks)
@@ -506,7 +237,7 @@ class Encodec48(_Encodec):
         results = self.run([partial(function, *item) for item in items])
         return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
 
-    def _remember(self, lstm: Lstm, x: Tensor) -> Tensor:
+    def _remember(self, lstm: Recurrent, x: Tensor) -> Tensor:
         return self.within(lstm)(x, Stream(last=True))
 
 
