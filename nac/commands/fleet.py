@@ -109,6 +109,8 @@ def hand_over(
         row = replace(
             outcome.row, input=f"{told_source}/{outcome.row.input}", output=f"{told_target}/{outcome.row.output}"
         )
+        for line in () if quiet else outcome.notes:
+            report.error(row.input, line)
         if outcome.fate == "failed":
             report.error(row.input, row.error)
         if as_json:

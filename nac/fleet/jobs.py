@@ -51,8 +51,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
+    """``notes``: what there is to say besides, as of tags that are left out."""
+
     fate: Fate
     row: Row
+    notes: tuple[str, ...] = ()
 
 
 def jobs(action: Action, done: Done) -> Iterator[Job | Outcome]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,26 @@ from nac.places import place
 from nac.version import __version__
 
 
+class Notes(logging.Handler):
+    """Gathers what is logged, for each thread by itself, since each does a file of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._of_thread = threading.local()
+
+    @contextmanager
+    def gathered(self) -> Iterator[list[str]]:
+        self._of_thread.lines = []
+        try:
+            yield self._of_thread.lines
+        finally:
+            del self._of_thread.lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(self._of_thread, "lines"):
+            self._of_thread.lines.append(record.getMessage())
+
+
 class Worker:
     """An actor of Ray: a process that loads a model once, and is given names of files."""
 
@@ -33,6 +56,8 @@ class Worker:
         tempfile.tempdir = str(folder)
         self._action = action
         self._source, self._target = place(action.source), place(action.target)
+        self._notes = Notes()
+        logging.getLogger("nac").addHandler(self._notes)
         self._lock, self._loaded = threading.Lock(), dict[str, Codec[Any]]()
 
     def ready(self) -> tuple[str, ...]:
@@ -54,7 +79,9 @@ class Worker:
                 return Outcome("skipped", self._found(row))
             if job.suspect:
                 sweep.cache_clear()  # so that what the last worker left is swept up
-            return Outcome("done", self._done(row))
+            with self._notes.gathered() as notes:
+                done = self._done(row)
+            return Outcome("done", done, tuple(notes))
         except Exception as error:  # whatever is the matter with a file, the others go on
             return Outcome("failed", replace(row, error=reason(error)))
 
