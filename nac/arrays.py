@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import struct
 import time
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,8 @@ Array = npt.NDArray[Any]
 FORMATS = ("nac", "npz", "npy", "safetensors")
 _CHUNK = ("first_frame", "frames", "angle", "overhang", "coded")
 """The columns of the array ``chunks``; ``coded``: some of its layers are range coded."""
+_MOST = 255  # streams, and codebooks
+_ALWAYS, _MOST_UNPACKED = 1 << 26, 20  # bytes of arrays, and to each one of a .npz
 _MOST_MISSING = 1000  # frames to each one that is there
 
 
@@ -211,13 +214,44 @@ def _load(data: bytes) -> dict[str, Array]:
     """The arrays of a file, by name; no pickle is run. Raises FormatError."""
     try:
         if data.startswith(b"\x93NUMPY"):
-            return _named(np.load(io.BytesIO(data), allow_pickle=False))
+            return _named(_array(io.BytesIO(data), len(data)))
         if data.startswith(b"PK"):
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                return _zipped(archive, len(data))
         return _load_safetensors(data)
-    except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, struct.error) as error:
-        raise FormatError(f"no codes in .npz, .npy or .safetensors that can be read ({error})") from None
+    except Exception as error:  # other bytes make the readers of these formats raise anything
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise FormatError(f"no codes in .npz, .npy or .safetensors that can be read ({reason[0]:.200})") from None
+
+
+def _zipped(archive: zipfile.ZipFile, size: int) -> dict[str, Array]:
+    """The arrays of a .npz file of ``size`` bytes. Raises ValueError where so many come of it as of a bomb."""
+    entries = archive.infolist()
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > max(_ALWAYS, _MOST_UNPACKED * size):
+        raise ValueError(f"{size} bytes would become {unpacked / 1e9:.3g} GB")
+    arrays = {}
+    for entry in entries:
+        with archive.open(entry) as file:
+            arrays[entry.filename.removesuffix(".npy")] = _array(file, entry.file_size)
+    return arrays
+
+
+def _array(file: IO[bytes], size: int) -> Array:
+    """A .npy file of ``size`` bytes. Nothing is allocated for a shape that they cannot fill."""
+    version = np.lib.format.read_magic(file)
+    shape, _, dtype = _NPY_HEADERS[version](file)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{size} bytes are no {dtype} array of the shape {shape}")
+    file.seek(0)
+    array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def _load_safetensors(data: bytes) -> dict[str, Array]:
@@ -235,7 +269,7 @@ def _load_safetensors(data: bytes) -> dict[str, Array]:
 
 def _named(codes: Array) -> dict[str, Array]:
     """The array of a .npy file, [codebooks, frames] or [streams, codebooks, frames], as streams."""
-    if codes.ndim not in (2, 3):
+    if codes.ndim not in (2, 3) or len(codes) > _MOST:
         raise ValueError(f"an array [streams, codebooks, frames] is needed, not {list(codes.shape)}")
     return {f"stream.{number}": stream for number, stream in enumerate(codes if codes.ndim == 3 else [codes])}
 
@@ -253,8 +287,8 @@ def _from_arrays(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
         streams = range(len(header.stream_codebooks))
         scales = [np.asarray(arrays[f"scales.{stream}"], np.float32) for stream in streams if header.has_scale]
         codes = [_books(arrays, stream, header.stream_codebooks[stream]) for stream in streams]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"these are not the codes of a file: {error}") from None
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise FormatError(f"these are not the codes of a file: {error!s:.200}") from None
     return FileCodes(header, samples, codes, scales, chunks)
 
 
@@ -273,6 +307,8 @@ def _books(arrays: Mapping[str, Array], stream: int, count: int | None = None) -
     """A stream's codes, an array a codebook: so many, or as many as there are."""
     whole = arrays.get(f"stream.{stream}")
     if whole is not None:
+        if whole.ndim != 2 or len(whole) > _MOST:  # rows of no codes could be any number
+            raise ValueError(f"stream {stream} is not [codebooks, frames], but {list(whole.shape)}")
         books = list(whole)
     else:
         books = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +195,33 @@ def test_what_is_no_codes_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     refused(npz(**{**arrays, "chunks": arrays["chunks"] * 7}), "not the codes", FormatError)
     refused(npz(**{**arrays, "stream.0": arrays["stream.0"][:1]}), "codebooks", FormatError)
     assert capsys.readouterr().out == ""
+
+
+def test_bombs_are_refused_in_little_memory() -> None:
+    def npy(*shape: int) -> bytes:
+        """A header, and nothing behind it."""
+        header = repr({"descr": "<i2", "fortran_order": False, "shape": shape}).encode().ljust(117) + b"\n"
+        return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header
+
+    def npz(content: bytes) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("stream.0.npy", content)
+        return file.getvalue()
+
+    deep = io.BytesIO()
+    np.savez_compressed(deep, header=np.array('{"a":' + "[" * 200_000))
+    zeros = io.BytesIO()
+    np.save(zeros, np.zeros((1, 100 << 20), np.int8))
+    bombs = [npy(1 << 24, 0), npy(1 << 24, 0, 0), npy(1, 1 << 40), npz(npy(1 << 24, 0)), npz(zeros.getvalue())]
+    for bomb, model in [*((bomb, "nac_24khz") for bomb in bombs), (deep.getvalue(), None)]:
+        tracemalloc.start()
+        try:
+            with pytest.raises(FormatError):
+                nac.write_codes(io.BytesIO(bomb), io.BytesIO(), format="nac", model=model)
+            assert tracemalloc.get_traced_memory()[1] < 10 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

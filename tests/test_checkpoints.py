@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,27 @@ def test_things_that_are_no_tensors(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "a.bin")
     with pytest.raises(ModelError, match="other things than tensors"):
         checkpoints.load(SPEC, tmp_path)
+
+
+def test_bombs_are_refused(tmp_path: Path) -> None:
+    one = torch.zeros(1, dtype=torch.float64)
+    torch.save({"a": one.expand(1 << 40)}, tmp_path / "shown.bin")
+    torch.save({f"a{n}": torch.zeros(10_000) for n in range(20)}, tmp_path / "whole.bin")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.bin") as whole,
+        zipfile.ZipFile(tmp_path / "packed.bin", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    assert len(checkpoints.read(tmp_path / "whole.bin")[0]) == 20
+    for name in ("shown.bin", "packed.bin"):
+        with pytest.raises(ModelError, match="bytes would become"):
+            checkpoints.read(tmp_path / name)
+    torch.save({"a": torch.zeros(1 << 40, device="meta")}, tmp_path / "nowhere.bin")
+    torch.save({1: one}, tmp_path / "number.bin")
+    for name in ("nowhere.bin", "number.bin"):
+        with pytest.raises(ModelError, match="other things than tensors"):
+            checkpoints.read(tmp_path / name)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lyra_files import write_models
+from lyra_files import table, vector, write_models
 from torch import Tensor
 
 from nac.codecs import soundstream
@@ -28,6 +29,7 @@ from nac.codecs.soundstream import (
     Residual,
     SoundStream,
 )
+from nac.codecs.tflite import read_operators
 from nac.errors import ModelError
 
 CPU = torch.device("cpu")
@@ -405,6 +407,18 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, fault: str) -> None:
     with pytest.raises(ModelError, match=rf"^soundstream_encoder\.tflite: .*{message}") as caught:
         soundstream.load(tmp_path, CPU)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_uses_the_same_bytes_again_and_again_is_refused(tmp_path: Path) -> None:
+    b = flatbuffers.Builder()
+    inputs = b.CreateNumpyVector(np.full(5000, -1, np.int32))
+    operator = table(b, "Operator", Inputs=inputs)
+    graph = table(b, "SubGraph", Name=b.CreateString("main"), Operators=vector(b, [operator] * 5000))
+    fields = {"OperatorCodes": vector(b, [table(b, "OperatorCode")]), "Subgraphs": vector(b, [graph])}
+    b.Finish(table(b, "Model", Version=3, **fields), file_identifier=b"TFL3")
+    (tmp_path / "x.tflite").write_bytes(b.Output())
+    with pytest.raises(ModelError, match="again and again"):
+        read_operators(tmp_path / "x.tflite", "main", ["ADD"])
 
 
 def test_layers_that_do_not_fit_together(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if is_safetensors:
             content: Any = safetensors.torch.load_file(file)
         else:
+            _check_unpacked(file)
             content = torch.load(file, map_location="cpu", weights_only=True)
         config = file.parent / "config.json"
         parameters = json.loads(config.read_bytes()) if config.exists() else {}
@@ -90,10 +92,45 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except Exception as error:  # fed with other bytes, a reader of pickles may raise anything
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"{file} is not a checkpoint that can be read: {reason[0]}") from None
-    tensors_only = isinstance(content, dict) and all(isinstance(tensor, Tensor) for tensor in content.values())
+    tensors_only = (
+        isinstance(content, dict) and all(map(_is_plain, content)) and all(map(_is_tensor, content.values()))
+    )
     if not tensors_only or not isinstance(parameters, dict):
         raise ModelError(f"{file} is not a checkpoint: it holds other things than tensors")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in content.values())
+    if size > _MOST_GROWTH * file.stat().st_size:  # one number can be shown as a tensor of any shape
+        raise ModelError(
+            f"{file} is not a checkpoint: {file.stat().st_size} bytes would become {size / 1e9:.3g} GB"
+        )
     return content, parameters
+
+
+_MOST_GROWTH = 4
+"""Bytes of tensors to each byte of a file."""
+
+
+def _check_unpacked(file: Path) -> None:
+    """Raise ValueError where so much would become of a .pt file that nothing but a bomb is like that."""
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _MOST_GROWTH * file.stat().st_size:
+        raise ValueError(f"{file.stat().st_size} bytes would become {size / 1e9:.3g} GB")
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str)
+
+
+def _is_tensor(value: object) -> bool:
+    """Whether this is a tensor that lies in memory as a plain array."""
+    return (
+        isinstance(value, Tensor)
+        and value.device.type == "cpu"
+        and value.layout == torch.strided
+        and not value.is_quantized
+    )
 
 
 def _check(spec: CodecSpec, parameters: Mapping[str, Any]) -> None:

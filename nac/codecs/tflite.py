@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from nac.errors import ModelError
 
 Array = npt.NDArray[Any]
 
+_MOST_GROWTH = 4  # bytes that are read to each byte of a file
 _KINDS = {code: kind for kind, code in vars(BuiltinOperator).items() if not kind.startswith("_")}
 _TYPES = {TensorType.FLOAT32: "<f4", TensorType.INT32: "<i4", TensorType.INT8: "i1"}
 
@@ -68,17 +69,30 @@ def _operators(data: bytes, subgraph: str, kinds: Collection[str]) -> list[Opera
     if not Model.ModelBufferHasIdentifier(data, 0):
         raise ModelError("not a TFLite file")
     model = Model.GetRootAs(data, 0)
-    graphs = {graph.Name().decode(): graph for graph in map(model.Subgraphs, range(model.SubgraphsLength()))}
+    left = _MOST_GROWTH * len(data)
+
+    def take(size: int) -> None:
+        """Count bytes that are read: any number of tensors and operators could be made of the same ones."""
+        nonlocal left
+        left -= size
+        if left < 0:
+            raise ModelError("the same bytes are used again and again")
+
+    graphs = {}
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        take(len(graph.Name()) + 4)
+        graphs[graph.Name().decode()] = graph
     if subgraph not in graphs:
         raise ModelError(f"no subgraph {subgraph!r}")
     graph = graphs[subgraph]
 
     @cache
     def operand(index: int) -> Operand | None:
-        return None if index < 0 else _operand(model, graph.Tensors(index))
+        return None if index < 0 else _operand(model, graph.Tensors(index), take)
 
     operators = []
     for operator in map(graph.Operators, range(graph.OperatorsLength())):
+        take(4 * (operator.InputsLength() + operator.OutputsLength()) + 4)
         code = model.OperatorCodes(operator.OpcodeIndex())
         kind = _KINDS[code.BuiltinCode()]
         if kind not in kinds:
@@ -89,18 +103,20 @@ def _operators(data: bytes, subgraph: str, kinds: Collection[str]) -> list[Opera
     return operators
 
 
-def _operand(model: Any, tensor: Any) -> Operand:
+def _operand(model: Any, tensor: Any, take: Callable[[int], None]) -> Operand:
+    buffer, quantisation = model.Buffers(tensor.Buffer()), tensor.Quantization()
+    quantised = quantisation is not None and quantisation.ScaleLength() > 0
+    take(len(tensor.Name()) + 4 * tensor.ShapeLength() + buffer.DataLength())
+    if quantised:
+        take(4 * quantisation.ScaleLength() + 8 * quantisation.ZeroPointLength())
     name = tensor.Name().decode()
     shape = tuple(tensor.Shape(i) for i in range(tensor.ShapeLength()))
     values = None
-    buffer = model.Buffers(tensor.Buffer())
     if buffer.DataLength() and tensor.Type() in _TYPES:
         values = np.frombuffer(buffer.DataAsNumpy().tobytes(), _TYPES[tensor.Type()])
         if values.size != math.prod(shape):
             raise ModelError(f"tensor {name!r} has {values.size} values, not those of shape {list(shape)}")
         values = values.reshape(shape)
-    quantisation = tensor.Quantization()
-    quantised = quantisation is not None and quantisation.ScaleLength() > 0
     scale = quantisation.ScaleAsNumpy() if quantised else ()
     zero_point = quantisation.ZeroPointAsNumpy() if quantised else ()
     return Operand(name, shape, values, np.array(scale, np.float32), np.array(zero_point, np.int64))
