@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
+import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,11 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from safetensors.numpy import save as save_numpy
 
 from nac import cutting, peeling
 from nac.announced import missing_bytes
+from nac.arrays import write_codes
+from nac.audio import OUTPUT_FORMATS, open_sink
 from nac.check import save
 from nac.codecs.base import Codebook
+from nac.codecs.tflite import read_operators
 from nac.container import Chunk, Reader, Recovery, Writer, header, records, verify
 from nac.container import layers as coded_layers
 from nac.container.fields import Fields
@@ -23,9 +30,11 @@ from nac.container.priors import FOLDER, NONE, prior
 from nac.errors import FormatError, NacError
 from nac.interop.convert import FORMATS, convert
 from nac.nacfile import NacFile
+from nac.tags import LONGEST, MOST, read_tags
 from nac.wav import WavInput, WavUnsupported
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
 
 
 @cache
@@ -73,14 +82,13 @@ def coding(data: bytes) -> None:
     """Range coding: any bytes are codes, and codes come back from the bytes that they become."""
     if len(data) < 4:
         return
-    bits, count, books, tables = 1 + data[0] % 12, 1 + data[1] % 12, 1 + data[2] % 4, data[3]
+    bits, count, books, tables = 1 + data[0] % 12, 1 + data[1] % 8, 1 + data[2] % 3, data[3]
     book, rows = Codebook(bits), [data[4 + number :: books] for number in range(books)]
     most = coded_layers.saving(book, count, 1)  # what is not shorter than packed is taken for packed
     if most < 0:
         return
     packed = coded_layers.Packed([row[:most] for row in rows], [book] * books)
-    names = [name for name, bits_of_it in _tables().items() if bits_of_it == bits]
-    prior_ = prior(([NONE, *names])[tables % (1 + len(names))])
+    prior_ = prior(_tables()[tables % len(_tables())])
     (codes,) = coded_layers.decode([packed], count, prior_)
     assert all(len(array) == count and int(array.max()) < 1 << bits for array in codes)
     plain = coded_layers.Plain(codes, packed.books, 5)
@@ -90,10 +98,9 @@ def coding(data: bytes) -> None:
 
 
 @cache
-def _tables() -> dict[str, int]:
-    """The tables in the package, with the bits of the codes that they are for."""
-    names = [path.stem for path in sorted(FOLDER.glob("*.safetensors"))]
-    return {name: int(prior(name).bias.shape[1]).bit_length() - 1 for name in names}
+def _tables() -> list[str]:
+    """None, and those in the package, whatever codes they are for."""
+    return [NONE, *sorted(path.stem for path in FOLDER.glob("*.safetensors"))]
 
 
 def _has_tables(chunk: Chunk) -> bool:
@@ -262,6 +269,46 @@ def wav(data: bytes) -> None:
         pass
 
 
+def arrays(data: bytes) -> None:
+    """Codes in .npz, .npy and .safetensors, as files of their own or as those of a model."""
+    for model in (None, "encodec_24khz", "snac_24khz"):
+        out = io.BytesIO()
+        try:
+            write_codes(io.BytesIO(data), out, format="nac", model=model)
+        except NacError:
+            continue
+        verify(io.BytesIO(out.getvalue()))
+
+
+def tags(data: bytes) -> None:
+    """What is kept of the tags of an audio file is text, and little of it."""
+    logging.getLogger("nac").disabled = True
+    found = read_tags(io.BytesIO(data))
+    assert len(found) <= MOST
+    assert sum(len(key.encode()) + len(value.encode()) for key, value in found) <= LONGEST
+
+
+def tflite(data: bytes) -> None:
+    """The operators of a TFLite file."""
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(data)
+        _refusing(lambda: read_operators(Path(file.name), "main", ("CONV_2D", "ADD")))
+
+
+def checkpoint(data: bytes) -> None:
+    """Tensors in safetensors, pickles and zip files of them, brought into form."""
+    from nac.codecs import checkpoints
+
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(data)
+        try:
+            tensors, _ = checkpoints.read(Path(file.name))
+        except NacError:
+            return
+        for family in ("encodec", "dac", "snac"):
+            _refusing(lambda family=family: checkpoints.canonical(family, tensors))
+
+
 def _refusing(action: Callable[[], object]) -> None:
     with suppress(NacError):
         action()
@@ -323,6 +370,66 @@ def _waves() -> list[bytes]:
     return made
 
 
+def _arrays() -> list[bytes]:
+    """Small files of codes: those of test vectors, and bare ones."""
+    made = [io.BytesIO() for _ in range(6)]
+    for number, form in enumerate(("npz", "safetensors")):
+        write_codes(ROOT / f"formats/vectors/{('mono', 'pair')[number]}.nac", made[number], format=form)
+    codes = np.arange(16).reshape(2, 8)
+    np.save(made[2], codes)
+    np.savez_compressed(made[3], **{"stream.0": codes})
+    np.savez(made[4], **{f"stream.0.codebook.{n}": np.arange(2 << n) for n in range(3)})
+    made[5].write(save_numpy({"stream.0": codes}))
+    return [file.getvalue() for file in made]
+
+
+def _tagged() -> list[bytes]:
+    """A little audio of every kind, with tags."""
+    made = []
+    for output in OUTPUT_FORMATS.values():
+        file = io.BytesIO()
+        with open_sink(
+            file, output, 8000, 1, 400, (("title", "a"), ("comment", "b" * 30), ("other", "c"))
+        ) as sink:
+            sink.write(np.zeros((400, 1), np.float32))
+        made.append(file.getvalue())
+    atoms = _atom(b"\xa9nam", _atom(b"data", bytes([0, 0, 0, 1, 0, 0, 0, 0]) + b"title"))
+    handler = _atom(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+    meta = _atom(b"meta", bytes(4) + handler + _atom(b"ilst", atoms))
+    return [*made, _atom(b"ftyp", b"M4A " + bytes(4)) + _atom(b"moov", _atom(b"udta", meta))]
+
+
+def _atom(name: bytes, body: bytes) -> bytes:
+    return (8 + len(body)).to_bytes(4, "big") + name + body
+
+
+def _graphs() -> list[bytes]:
+    from lyra_files import model, tensor
+
+    weight = tensor("weight", np.ones((2, 3), np.int8), (np.ones(2), 0))
+    ends = [tensor("in", None, (0.5, 3)), tensor("out")]
+    return [
+        model("main", [{"kind": kind, "inputs": [ends[0], weight, None], "outputs": [ends[1]]}]) for kind in _KINDS
+    ]
+
+
+_KINDS = ("CONV_2D", "ADD")
+
+
+def _checkpoints() -> list[bytes]:
+    import torch
+
+    tensors = {
+        "encoder.model.0.conv.conv.weight_g": torch.ones(2, 1),
+        "encoder.model.0.conv.conv.weight_v": torch.ones(2, 3),
+    }
+    made = [io.BytesIO(), io.BytesIO()]
+    torch.save({"state_dict": tensors, "metadata": {"kwargs": {}}}, made[0])
+    torch.save(tensors, made[1], _use_new_zipfile_serialization=False)
+    plain = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return [*(file.getvalue() for file in made), save_numpy(plain)]
+
+
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = {
     "head": (head, _head_seeds),
     "chunk": (chunk, _chunk_seeds),
@@ -336,6 +443,10 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "to_foreign": (to_foreign, _converted),
     "cut": (cut, lambda: vectors() + _converted()),
     "wav": (wav, _waves),
+    "arrays": (arrays, _arrays),
+    "tags": (tags, _tagged),
+    "tflite": (tflite, _graphs),
+    "checkpoint": (checkpoint, _checkpoints),
 }
 """What is fuzzed, and what is known to be good."""
 
