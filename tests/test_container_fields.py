@@ -25,7 +25,7 @@ def test_codes_are_packed_as_one_row_of_bits(bits, count, seed):
     row = sum(int(code) << bits * place for place, code in enumerate(codes))
     data = pack(codes, bits)
     assert data == row.to_bytes(-(-bits * count // 8), "little")
-    unpacked = unpack(data, bits, count)
+    unpacked = unpack([data], bits, count)[0]
     assert unpacked.dtype == np.uint16
     assert unpacked.tolist() == codes.tolist()
 
@@ -41,7 +41,7 @@ def test_codes_that_do_not_fit_are_refused(codes, bits):
 @pytest.mark.parametrize("data", [b"\x21", b"\x21\x03\x00", b"\x21\x13"])
 def test_packed_codes_of_a_wrong_length_or_with_padding_are_refused(data):
     with pytest.raises(FormatError):
-        unpack(data, 4, 3)
+        unpack([data], 4, 3)
 
 
 @given(st.integers(0, (1 << 64) - 1))

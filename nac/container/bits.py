@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import gcd
 
 import numpy as np
@@ -38,24 +38,25 @@ def pack(codes: ArrayLike, bits: int) -> bytes:
     return packed[: packed_bytes(bits, codes.size)].tobytes()
 
 
-def unpack(data: bytes, bits: int, count: int) -> NDArray[np.uint16]:
-    """The ``count`` codes that :func:`pack` made ``data`` of, uint16 [count].
+def unpack(rows: Sequence[bytes], bits: int, count: int) -> NDArray[np.uint16]:
+    """The codes uint16 [rows, count] that :func:`pack` made each of the rows of.
 
-    Raises FormatError if ``data`` is not exactly as long as that takes, or if its padding is not zero.
+    Raises FormatError if a row is not exactly as long as that takes, or if its padding is not zero.
     """
-    check_padding(data, bits, count)
+    for row in rows:
+        check_padding(row, bits, count)
     if not count:
-        return np.empty(0, np.uint16)
+        return np.empty((len(rows), 0), np.uint16)
     per_group, group = _group(bits)
     groups = -(-count // per_group)
-    codes = np.empty((groups, per_group), np.uint16)
+    codes = np.empty((len(rows), groups, per_group), np.uint16)
     # Every code lies within the four bytes that begin at its first one; the zeros let the last ones have four.
-    padded = data + bytes(groups * group - len(data) + 4)
+    padded = b"".join([row.ljust(groups * group, b"\0") for row in rows]) + bytes(4)
     for i in range(per_group):
         first, shift = divmod(i * bits, 8)
-        words = np.ndarray((groups,), "<u4", padded, first, (group,))
-        codes[:, i] = words >> shift & (1 << bits) - 1
-    return codes.reshape(-1)[:count]
+        words = np.ndarray(codes.shape[:2], "<u4", padded, first, (groups * group, group))
+        codes[:, :, i] = words >> shift & (1 << bits) - 1
+    return codes.reshape(len(rows), groups * per_group)[:, :count]
 
 
 def join(rows: Iterable[tuple[bytes, int]]) -> bytes:

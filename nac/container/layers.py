@@ -117,13 +117,14 @@ def _decoded(streams: Sequence[Packed], frames: int, prior: Prior | None) -> lis
     for first, group in _groups(max((stream.books for stream in streams), key=len, default=())):
         bits, count = group[0].bits, frames * group[0].codes_per_frame
         codes = np.zeros((len(streams), len(group), count), np.uint16)
-        coded = {}
+        coded: dict[Lane, bytes] = {}
+        plain: dict[Lane, bytes] = {}
         for number, stream in enumerate(streams):
             for book, layer in enumerate(stream.layers[first : first + len(group)]):
-                if is_coded(layer, group[0], frames):
-                    coded[Lane(book, number)] = layer
-                else:
-                    codes[number, book] = unpack(layer, bits, count)
+                (coded if is_coded(layer, group[0], frames) else plain)[Lane(book, number)] = layer
+        if plain:
+            books, numbers = zip(*plain, strict=True)
+            codes[numbers, books] = unpack(list(plain.values()), bits, count)
         if coded:
             codes = entropy.decode(codes.astype(np.int64), bits, coded, prior).astype(np.uint16)
         for rows, layers, stream in zip(codes, found, streams, strict=True):

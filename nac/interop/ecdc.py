@@ -89,7 +89,7 @@ def _read_segments(
 def _unpacked(source: Source, frames: int, codebooks: int) -> CodeArray:
     """A segment's codes, [frames, codebooks]."""
     count = frames * codebooks
-    return unpack(source.need(packed_bytes(10, count)), 10, count).reshape(frames, codebooks)
+    return unpack([source.need(packed_bytes(10, count))], 10, count).reshape(frames, codebooks)
 
 
 def check(header: Header) -> None:
