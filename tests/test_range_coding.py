@@ -103,16 +103,16 @@ def test_tables_for_codes_of_other_bits_count_as_none():
 
 
 def test_few_layers_are_coded_as_many():
-    widths = np.random.default_rng(1).integers(1, 1 << 20, (30, 200)) ** 2
+    widths = np.random.default_rng(1).integers(1, 1 << 20, (60, 200)) ** 2
     spans = np.stack([widths * 0, widths, widths + 1])
     spans[0, :, ::2], spans[2, :, ::3] = 1, 1 << 41
     many = ranges.encode(spans)
-    assert many == [ranges.encode(spans[:, [n]])[0] for n in range(30)]
-    sums = np.array([7.0, 12.0, 1 << 40])[None].repeat(30, axis=0)
+    assert many == [ranges.encode(spans[:, [n]])[0] for n in range(60)]
+    sums = np.array([7.0, 12.0, 1 << 40])[None].repeat(60, axis=0)
     side_by_side, alone = ranges.decoder(many), [ranges.decoder([layer]) for layer in many]
     for _ in range(50):
         found = [one.digits(np.array([0]), sums[:1])[0] for one in alone]
-        assert side_by_side.digits(np.arange(30), sums).tolist() == found
+        assert side_by_side.digits(np.arange(60), sums).tolist() == found
 
 
 @settings(max_examples=15)

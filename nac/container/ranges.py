@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_MANY = 24
+_MANY = 56
 _U = np.uint64
 _WORD, _HIGH = _U(16), _U(48)
 _LEAST = 1 << 48
