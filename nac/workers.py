@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -18,10 +19,11 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def count() -> int:
-    """How many threads work: what PyTorch is set to, if it is loaded, else the cores that may be used."""
+    """How many threads work: what PyTorch is set to, if it is loaded, else what it would be set to."""
     if torch := sys.modules.get("torch"):
         return int(torch.get_num_threads())
-    return cores()
+    told = re.match(r"[1-9]\d*", os.environ.get("OMP_NUM_THREADS", ""))  # as by Ray, for each of its workers
+    return int(told[0]) if told else cores()
 
 
 def cores() -> int:

@@ -1,0 +1,136 @@
+"""Prints the tables of docs/scale.md: what a million hours cost, from measured figures and some assumed ones.
+
+python docs/scale.py [--gpu 500] [--hours 1000000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+from dataclasses import dataclass
+
+LINK = 10e9
+"""bit/s between the object store and all workers; assumed."""
+LATENCY = 0.05
+"""Seconds until an object store answers; assumed. A file is fetched by one request and written by another."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """``encode``: times real time of the network on one core, by nac bench; ``memory``: MB of its process.
+
+    ``kbps``: of the files; ``source``: kbit/s of the recordings, WAV of one channel at the model's rate.
+    """
+
+    name: str
+    encode: float
+    memory: float | None
+    kbps: float
+    source: float
+
+
+MODELS = (
+    Measured("nac_24khz", 84.3, 105, 6.0, 384.0),
+    Measured("encodec_24khz", 6.0, 524, 6.0, 384.0),
+    Measured("dac_44khz", 1.0, None, 7.75, 705.6),
+)
+COMMAND = 35.3
+"""Times real time of the whole command with nac_24khz, a core: reading, resampling and range coding are in it."""
+OVERHEAD = 0.088
+"""Time that a file takes longer with Ray and two workers; the larger of two measurements."""
+HANDED_OUT = 300.0
+"""Files a second that Ray's driver hands out; assumed."""
+
+
+def core(model: Measured) -> float:
+    """Times real time of the whole command on one core, with Ray."""
+    rest = 1 / COMMAND - 1 / MODELS[0].encode
+    return 1 / ((1 / model.encode + rest) * (1 + OVERHEAD))
+
+
+def simulate(model: Measured, workers: int, speed: float, seconds: float) -> float:
+    """Times real time of so many workers, each of this speed, on recordings of so many seconds.
+
+    Each file waits for the driver, which hands out one after the other; is fetched and written over a link that
+    all share; and is worked on. A worker has one file in hand.
+    """
+    free = [0.0] * workers  # when each takes its next file
+    driver = link = end = 0.0
+    files = 20 * workers
+    for _ in range(files):
+        driver = max(driver, heapq.heappop(free)) + 1 / HANDED_OUT
+        link = max(link, driver) + seconds * 1000 * (model.source + model.kbps) / LINK
+        done = max(link, driver + LATENCY) + seconds / speed + LATENCY
+        end = max(end, done)
+        heapq.heappush(free, done)
+    return files * seconds / end
+
+
+def bound(model: Measured, workers: int, speed: float, seconds: float) -> str:
+    """What a simulated run is short of: the scarcest of what each file takes."""
+    needs = {
+        "workers": (seconds / speed + 2 * LATENCY) / workers,
+        "driver": 1 / HANDED_OUT,
+        "network": seconds * 1000 * (model.source + model.kbps) / LINK,
+    }
+    return max(needs, key=needs.__getitem__)
+
+
+def table(rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
+
+
+def work(hours: float, gpu: float) -> str:
+    rows = [
+        [
+            "model",
+            "network alone, one core",
+            "command with Ray, one core",
+            "core-hours",
+            "GPU-hours",
+            "MB of the process",
+        ]
+    ]
+    for model in MODELS:
+        cells = [model.name, f"{model.encode:.1f}x", f"{core(model):.1f}x", f"{hours / core(model):,.0f}"]
+        rows.append([*cells, f"{hours / gpu:,.0f}", "-" if model.memory is None else f"{model.memory:.0f}"])
+    return table(rows)
+
+
+def bytes_moved(hours: float) -> str:
+    rows = [["model", "fetched, as WAV", "fetched, as FLAC (half)", "stored", "by 10 Gbit/s (WAV)"]]
+    for model in MODELS:
+        fetched, stored = (hours * 3600 * 1000 * rate / 8 / 1e12 for rate in (model.source, model.kbps))
+        days = fetched * 8e12 / LINK / 86400
+        rows.append(
+            [model.name, f"{fetched:.0f} TB", f"{fetched / 2:.0f} TB", f"{stored:.2f} TB", f"{days:.1f} days"]
+        )
+    return table(rows)
+
+
+def bottlenecks(hours: float, gpu: float) -> str:
+    rows = [["workers", *(f"{model.name}, {length}" for model in MODELS for length in ("10 s", "5 min"))]]
+    crews = [(f"{n:,} cores", n, 0.0) for n in (100, 1000, 10000)] + [(f"{n} GPUs", n, gpu) for n in (8, 64)]
+    for label, workers, speed in crews:
+        row = [label]
+        for model in MODELS:
+            for seconds in (10, 300):
+                each = speed or core(model)
+                days = hours * 3600 / simulate(model, workers, each, seconds) / 86400
+                row.append(f"{days:,.1f} days ({bound(model, workers, each, seconds)})")
+        rows.append(row)
+    return table(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--hours", type=float, default=1e6, help="of audio")
+    parser.add_argument("--gpu", type=float, default=500, help="times real time of a GPU; assumed")
+    options = parser.parse_args()
+    print(work(options.hours, options.gpu), bytes_moved(options.hours), sep="\n\n")
+    print("", bottlenecks(options.hours, options.gpu), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
