@@ -158,7 +158,8 @@ def test_a_file_that_breaks_workers_is_tried_alone_and_left(
         clip(f"src/{name}.wav", seed=number)
     words = ("compress", "-r", "src", "-o", "dst", "-j", "2")
     assert "5 done, 0 skipped, 1 failed" in ray(*words, cluster=cluster, code=1).stderr
-    assert len(list(Path().glob("poison.*"))) == 2
+    # It may have been in hand, and not begun, when the first worker died on "once".
+    assert len(list(Path().glob("poison.*"))) in (1, 2)
     rows = manifest("dst")
     assert "two workers died on it" in rows["poison.wav"]["error"]
     assert sum(row["error"] is None for row in rows.values()) == 5
