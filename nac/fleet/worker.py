@@ -81,7 +81,7 @@ class Worker:
                 sweep.cache_clear()  # so that what the last worker left is swept up
             with self._notes.gathered() as notes:
                 done = self._done(row)
-            return Outcome("done", done, tuple(notes))
+            return Outcome("done", done, tuple(dict.fromkeys(notes)))  # each once
         except Exception as error:  # whatever is the matter with a file, the others go on
             return Outcome("failed", replace(row, error=reason(error)))
 
