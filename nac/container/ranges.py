@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -95,20 +96,23 @@ class _Few:
         self._words = [iter(words) for words in padded]
 
     def digits(self, layer: Codes, sums: Numbers) -> Codes:
-        flat = sums.astype(np.int64).reshape(-1).data
-        size, found = sums.shape[1], []
-        for row, number in zip(range(0, sums.size, size), layer.tolist(), strict=True):
-            code, wide, last = self._code[number], self._range[number], row + size - 1
-            wide //= flat[last]
-            at = bisect_right(flat, code // wide, row, last)
-            start = flat[at - 1] if at > row else 0
-            code -= wide * start
-            wide *= flat[at] - start
-            while wide < _LEAST:
-                wide <<= 16
-                code = code << 16 | next(self._words[number], 0)
+        flat, size, found = sums.astype(np.int64).reshape(-1).data, sums.shape[1], []
+        borders = [*np.flatnonzero(np.diff(layer, prepend=-1)).tolist(), len(layer)]
+        for begin, end in pairwise(borders):
+            number = int(layer[begin])
+            code, wide, words = self._code[number], self._range[number], self._words[number]
+            for row in range(begin * size, end * size, size):
+                last = row + size - 1
+                wide //= flat[last]
+                at = bisect_right(flat, code // wide, row, last)
+                start = flat[at - 1] if at > row else 0
+                code -= wide * start
+                wide *= flat[at] - start
+                while wide < _LEAST:
+                    wide <<= 16
+                    code = code << 16 | next(words, 0)
+                found.append(at - row)
             self._code[number], self._range[number] = code, wide
-            found.append(at - row)
         return np.array(found, np.int64)
 
 
