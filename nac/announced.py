@@ -15,6 +15,8 @@ _HEAD = 40
 _UNKNOWN = 0x7F000000  # writers that cannot seek announce a length from here up, or 0
 _W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")  # of its other chunks only the first four bytes differ
 
+_OGG, _OGG_PAGE = b"OggS", 27 + 255 + 255 * 255  # what a page begins with, and the longest there is (RFC 3533)
+
 
 class _Samples(NamedTuple):
     """Where samples begin, how many bytes of them are announced, and how many make one of all channels."""
@@ -27,11 +29,15 @@ class _Samples(NamedTuple):
 def missing_bytes(file: BinaryIO) -> int:
     """Bytes of whole samples that are announced and not there; 0 for formats that do not announce any.
 
-    WAV, RF64, Wave64, AIFF, AU and CAF do. The file is left anywhere.
+    WAV, RF64, Wave64, AIFF, AU and CAF do, and Ogg does so for each of its pages. The file is left anywhere.
     """
     end = file.seek(0, 2)
     file.seek(0)
-    found = _find(file, file.read(_HEAD), end)
+    head = file.read(_HEAD)
+    if head.startswith(_OGG):
+        file.seek(max(0, end - _OGG_PAGE))
+        return _ogg(file.read(_OGG_PAGE))
+    found = _find(file, head, end)
     if found is None:
         return 0
     return max(0, found.size // found.width - max(0, end - found.start) // found.width) * found.width
@@ -121,6 +127,17 @@ def _au(head: bytes) -> _Samples | None:
 
 
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of a sample of one channel
+
+
+def _ogg(tail: bytes) -> int:
+    """Bytes that the last page of an Ogg file lacks: its sizes, a byte each, follow its header of 27 bytes."""
+    at = tail.rfind(_OGG + b"\0")
+    if at < 0:  # what follows the last page is none
+        return 0
+    page = tail[at:].ljust(27, b"\0")
+    lacking = 27 + page[26] + sum(page[27 : 27 + page[26]]) - (len(tail) - at)
+    ends_in_name = any(-lacking == size and page.endswith(_OGG[:size]) for size in (1, 2, 3, 4))
+    return max(lacking, int(ends_in_name))
 
 
 def _known(start: int, size: int, width: int, unknown: int) -> _Samples | None:

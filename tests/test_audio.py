@@ -163,6 +163,22 @@ def test_a_file_whose_writer_could_not_tell_its_length_is_read_to_its_end(form: 
     assert len(read(io.BytesIO(bytes(data)))[0]) == 2000
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_file_that_ends_within_a_page_is_told(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "x.ogg"
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (40000, 1))
+    soundfile.write(path, sound, 24000, format="OGG", subtype=subtype)
+    whole = path.read_bytes()
+    assert len(read(path)[0]) == 40000
+    last = whole.rindex(b"OggS")
+    for length in (len(whole) // 2, last + 3, last + 20, last + 27, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(AudioError, match="cut off"):
+            read(path)
+    path.write_bytes(whole[:last])  # a recording of a broadcast may end like that, with a whole page
+    read(path)
+
+
 def test_what_surrounds_the_samples_of_a_wav_is_passed_over() -> None:
     pipe = Stream(wav(extra=b"LIST" + struct.pack("<I", 5) + b"12345\0") + b"id3 tags and the like")
     samples, _, _, count = read(pipe)
