@@ -30,7 +30,7 @@ def layers_of(body, header, frames, present, saved):
                 less, count = [*saved[s], *[0] * 255][k], frames * per_frame
                 if less:
                     refuse_unless(
-                        bits <= 12 and count <= 2**13 and less <= bits * count // 8 - count // 32, "bad saving"
+                        bits <= 12 and count <= 2**11 and less <= bits * count // 8 - count // 32, "bad saving"
                     )
                     coded += count
                     layers[s][k] = body.take(bits * count // 8 - less)

@@ -19,7 +19,7 @@ from nac.container.priors import Prior
 Coding = Literal["auto", "packed", "range"]
 MAX_BITS = 12
 """Wider codes are not range coded."""
-MAX_LENGTH = 1 << 13
+MAX_LENGTH = 1 << 11
 """Codes of a range coded layer, at most."""
 MAX_CODES_A_BYTE = 32
 """Of a range coded layer, so that a file of few bytes takes little time and memory."""
