@@ -10,8 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nac.codecs.mdct_torch import HOP
+
 #: share of crops of each kind of sound
 SHARES = {"speech": 0.42, "music": 0.33, "other": 0.25}
+#: frames a second
+FRAMES = data.RATE / HOP
 #: share of crops that are made up (what recordings hardly contain must survive, too) or side signals of stereo
 MADE_UP, SIDE = 0.12, 0.06
 
@@ -29,6 +33,8 @@ def made_up(random: np.random.Generator, samples: int) -> data.Samples:
             sound = np.zeros(samples)
             for _ in range(random.choice([1, 1, 1, 2, 3, 4])):
                 low, high = pitch(random, 2)
+                if random.random() < 0.3:  # the same in every frame, which a tone at random hardly is
+                    low = max(round(low / FRAMES), 1) * FRAMES
                 glide = np.linspace(low, high if random.random() < 0.4 else low, samples)
                 sound += random.random() * np.sin(2 * np.pi * np.cumsum(glide) / data.RATE)
         case 1:

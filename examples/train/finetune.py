@@ -101,9 +101,9 @@ def finetune(work: Path, options: Options) -> MdctNet:
         windows = batches.random.choice(list(RESOLUTIONS), 2, replace=False).tolist()
         # Discriminators that know nothing yet have little say.
         share = SHARE * min((step + 1) / options.warmup, 1)
-        for optimizer in (ours, theirs):
+        for optimizer, rate in ((ours, options.adversarial_rate), (theirs, options.discriminator_rate)):
             optimizer.zero_grad(set_to_none=True)
-            optimizer.param_groups[0]["lr"] = options.adversarial_rate * (1 - step / options.adversarial)
+            optimizer.param_groups[0]["lr"] = rate * (1 - step / options.adversarial)
         terms = gradients(net, judge, spectral, batch, windows, share)
         torch.nn.utils.clip_grad_norm_(net.decoder.parameters(), 1.0)
         ours.step()

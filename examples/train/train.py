@@ -39,7 +39,8 @@ class Options:
     rounds: int = 6
     every: int = 200
     adversarial: int = 1200
-    adversarial_rate: float = 2e-4
+    adversarial_rate: float = 1e-4
+    discriminator_rate: float = 2e-3
     held_crops: int = 24
     threads: int = 1
     seed: int = 0
