@@ -132,7 +132,7 @@ MODELS: Mapping[str, Model] = {
                         File(
                             "nac_24khz.safetensors",
                             11_634_204,
-                            "8952a34b639debaa694d73ba90d5c2c3676b5693dd0386a92d1c6c31b4ff697c",
+                            "e3f32f7f752937c0376ba72cf9ac688ea2853692b226d5f0c114fe747d65db19",
                         ),
                     ),
                 ),

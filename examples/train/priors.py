@@ -181,7 +181,7 @@ def rounded(layer: Layer, most: Tensor, seen: float) -> dict[str, npt.NDArray[An
     # Single precision holds all sums of the inputs' products: they stay below 2**24.
     width = torch.maximum(
         layer.mix.abs().amax(dim=0) / 127, (layer.mix.abs() * most[:, None]).sum(dim=0) / 2**23.5
-    )
+    ).clamp_min(1e-9)
     bold = torch.cat([layer.high, layer.low.flatten(0, 1)]).abs().amax(dim=0) * 64 * LEVELS
     unit = torch.minimum(127 / (bold + 1e-9), torch.tensor(1e3)).clamp_min(seen / 1023)
     out = 64 * LEVELS * unit
