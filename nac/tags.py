@@ -154,8 +154,7 @@ def _read(file: _Measured) -> Iterator[tuple[object, object]]:
     if head.startswith((b"fLaC", b"OggS")):
         kind = "FLAC" if head.startswith(b"fLaC") else "OggOpus" if b"OpusHead" in head else "OggVorbis"
         comments = _open("OggFLAC" if b"\x7fFLAC" in head else kind, file).tags
-        for key, values in comments.as_dict().items() if comments else ():
-            yield from ((key, value) for value in values)
+        yield from comments or ()  # in their order, unlike its keys()
     elif head[4:8] == b"ftyp":
         yield from _of_mp4(_open("MP4", file).tags or {})
     elif head.startswith((b"RIFF", b"FORM")):

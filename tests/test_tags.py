@@ -224,6 +224,18 @@ def test_there_are_limits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     assert "the tag lyrics is left out" in caplog.text
 
 
+def test_tags_keep_their_order(tmp_path: Path) -> None:
+    """Or the same command would not give the same bytes."""
+    names = [f"{letter}{number}" for number in range(4) for letter in "qwertz"]
+
+    def some(audio: Any) -> None:
+        for name in names:
+            audio[name] = name
+
+    write(tmp_path / "x.flac", some)
+    assert [name for name, _ in read_tags(tmp_path / "x.flac")] == names
+
+
 def bomb(version: int) -> bytes:
     """An ID3 tag with a title of 8 MB in a compressed frame."""
     text = zlib.compress(b"\x00" + b"A" * (8 << 20))
