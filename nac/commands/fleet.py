@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from nac import report
-from nac.commands.running import Stop
+from nac.commands.running import Stop, not_both
 from nac.errors import NacError
 from nac.output import Result
 
@@ -84,8 +84,7 @@ def hand_over(
         raise click.UsageError("--engine ray takes -r, one folder or URL, and -o with another")
     if remove_source:
         raise click.UsageError("--remove-source is not for --engine ray; its manifest tells what is done")
-    if force and skip_existing:
-        raise click.UsageError("--force and --skip-existing exclude each other")
+    not_both(force=force, skip_existing=skip_existing)
     if not is_url(inputs[0]) and not Path(inputs[0]).is_dir():
         raise click.UsageError(f"{inputs[0]} is no folder")
     source, target = (name if is_url(name) else str(Path(name).absolute()) for name in (inputs[0], out))

@@ -13,10 +13,9 @@ import click
 
 from nac import report
 from nac.commands.options import FORCE, JOBS, JSON, QUIET, SKIP
-from nac.commands.running import MOST_JOBS, ROW, Stop
+from nac.commands.running import ROW, Stop, at_once, not_both
 from nac.errors import NacError
 from nac.packing import LeftOut, Packed
-from nac.workers import cores
 
 
 class Size(click.ParamType[int]):
@@ -75,8 +74,7 @@ def pack(
     from nac import packing
     from nac.places import is_url
 
-    if force and skip_existing:
-        raise click.UsageError("--force and --skip-existing exclude each other")
+    not_both(force=force, skip_existing=skip_existing)
     for name in folders:
         if not is_url(name) and not Path(name).is_dir():
             raise click.UsageError(f"{name} is no folder")
@@ -108,7 +106,7 @@ def pack(
             size=size,
             force=force,
             skip_existing=skip_existing,
-            jobs=workers or min(cores(), MOST_JOBS),
+            jobs=at_once(workers),
             tell=tell,
         )
     except NacError as error:

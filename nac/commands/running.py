@@ -154,6 +154,16 @@ def target(path: Path) -> Any:
     return path
 
 
+def not_both(*, force: bool, skip_existing: bool) -> None:
+    if force and skip_existing:
+        raise click.UsageError("--force and --skip-existing exclude each other")
+
+
+def at_once(wanted: int | None) -> int:
+    """Files at a time: as many as wanted, else one for each core, up to ``MOST_JOBS``."""
+    return wanted or min(cores(), MOST_JOBS)
+
+
 def run_one(
     file: Path,
     out: Path,
@@ -184,8 +194,7 @@ def run(
     """
     if as_json and any(job.output == batch.STANDARD for job in jobs):
         raise click.UsageError("--json and -o - both write to standard output")
-    if force and skip_existing:
-        raise click.UsageError("--force and --skip-existing exclude each other")
+    not_both(force=force, skip_existing=skip_existing)
     if remove_source and any(batch.STANDARD in (job.input, job.output) for job in jobs):
         raise click.UsageError("--remove-source needs files, not standard input or output")
     outcomes: list[str] = []
@@ -217,7 +226,7 @@ def run(
         try:
             for folder in {job.output.parent.absolute() for job in jobs if job.output != batch.STANDARD}:
                 sweep(folder)
-            at_a_time = min(workers or min(cores(), MOST_JOBS), max(len(jobs), 1))
+            at_a_time = min(at_once(workers), max(len(jobs), 1))
             try:
                 batch.run(jobs, one, workers=at_a_time, cancel=progress.cancel)
             finally:
