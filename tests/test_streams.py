@@ -5,18 +5,24 @@ The networks have their layers but few channels, so that many cases can be tried
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import TypeVar
 
 import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from narrow_codecs import NAMES, narrow_codecs
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from nac.codecs.base import Codec, Codes
+from nac.codecs.mdct import OneThread
 from nac.codecs.specs import SPECS
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +107,36 @@ def test_any_number_of_threads(codecs: dict[str, Codec], name: str) -> None:
     assert torch.equal(results[0][1], results[1][1])
 
 
+def test_a_thread_where_openmp_and_mkl_differ(codecs: dict[str, Codec]) -> None:
+    """As other libraries leave it behind: MKL would multiply small matrices in another way."""
+    codec = codecs["snac_24khz"]
+    codes = codec.encode(sound(1, samples_of("snac_24khz", 0.4)))
+
+    def decode() -> Tensor:
+        torch.set_num_threads(2)
+        assert torch.get_num_threads() == 2  # which makes the number the thread's own
+        with ThreadpoolController().select(user_api="openmp").limit(limits=1), codec.inference():
+            return codec.decode_frames(codes.arrays, 0)
+
+    assert torch.equal(in_a_new_thread(decode), codec.decode(codes))
+
+
+def test_numpys_network_leaves_openmp_alone() -> None:
+    """The number of its threads is each thread's own, not to be restored by one to what it was in another."""
+    before, one = torch.get_num_threads(), OneThread()
+
+    def leave() -> int:
+        torch.set_num_threads(1)
+        assert torch.get_num_threads() == 1  # which makes the number the thread's own
+        one.__exit__()
+        return torch.get_num_threads()
+
+    torch.set_num_threads(2)
+    one.__enter__()
+    assert in_a_new_thread(leave) == 1
+    torch.set_num_threads(before)
+
+
 def test_segments_of_149_frames_and_1(codecs: dict[str, Codec]) -> None:
     """The only signals at 48 kHz whose segments cannot be told from the number of frames alone."""
     codec = codecs["encodec_48khz"]
@@ -117,6 +153,11 @@ def test_nothing_in_nothing_out(codecs: dict[str, Codec]) -> None:
         codes = codec.encode(sound(codec.spec.channels, 0))
         assert codes.frames(codec.spec) == 0
         assert codec.decode(codes).shape == (1, codec.spec.channels, 0)
+
+
+def in_a_new_thread(job: Callable[[], T]) -> T:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(job).result()
 
 
 def cut_codes(codec: Codec, codes: Codes, piece: slice) -> Codes:

@@ -233,8 +233,8 @@ class Codec(ABC, Generic[A]):
         import torch
 
         threads = torch.get_num_threads()
-        if self.device.type == "cpu" and threads > 1:
-            torch.set_num_threads(1)
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)  # even from 1: that is OpenMP's number, and MKL's may be another
         try:
             with torch.inference_mode():
                 yield

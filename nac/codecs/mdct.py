@@ -325,7 +325,9 @@ class OneThread:
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                self._limit.enter_context(ThreadpoolController().limit(limits=1, user_api="blas"))
+                # selected, as what is restored afterwards would else be OpenMP's too, which is each thread's own
+                blas = ThreadpoolController().select(user_api="blas")
+                self._limit.enter_context(blas.limit(limits=1))
             self._inside += 1
 
     def __exit__(self, *exception: object) -> None:
