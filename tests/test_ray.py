@@ -154,10 +154,14 @@ def test_a_file_that_breaks_workers_is_tried_alone_and_left(
     cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(crew, "Worker", FragileWorker)
-    for number, name in enumerate(("0", "1", "once", "poison", "4", "5")):
+    names = ("0", "1", "once", "poison", "4", "5")
+    for number, name in enumerate(names):
         clip(f"src/{name}.wav", seed=number)
-    words = ("compress", "-r", "src", "-o", "dst", "-j", "2")
-    assert "5 done, 0 skipped, 1 failed" in ray(*words, cluster=cluster, code=1).stderr
+    told = ray("compress", "-r", "src", "-o", "dst", "-j", "2", "--json", cluster=cluster, code=1)
+    assert "5 done, 0 skipped, 1 failed" in told.stderr
+    assert "a worker died over once.wav, which is tried once more, alone" in told.stderr
+    inputs = {json.loads(line)["input"] for line in told.stdout.splitlines()}  # and not what Ray has to say
+    assert inputs == {f"src/{name}.wav" for name in names}
     # It may have been in hand, and not begun, when the first worker died on "once".
     assert len(list(Path().glob("poison.*"))) in (1, 2)
     rows = manifest("dst")

@@ -8,15 +8,17 @@ hold up all others.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TextIO
 
 from nac.errors import NacError, reason
 from nac.fleet.jobs import Action, Job, Outcome
@@ -67,12 +69,23 @@ def cluster(address: str | None, crew: Crew) -> Iterator[None]:
         # Ray itself would wait for minutes.
         with _told_as_nacs(address), socket.create_connection((found[1], int(found[2])), timeout=10):
             pass
-    with _told_as_nacs(address):
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with redirect_stdout(_OnlyBytes(sys.stdout)):
+        with _told_as_nacs(address):
+            ray.init(address=address, logging_level="ERROR", log_to_driver=False, **options)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+class _OnlyBytes(io.TextIOBase):
+    """Standard output as nac writes to it. Ray prints text there, whatever it is told, when a worker dies."""
+
+    def __init__(self, output: TextIO | None) -> None:
+        self.buffer = getattr(output, "buffer", None)  # standard output may be closed
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 @contextmanager
@@ -188,6 +201,7 @@ class Fleet:
             error = "two workers died on it, the second with nothing else in hand"
             yield Outcome("failed", Row(job.input, job.output, error=error))
         else:
+            self.note(f"a worker died over {job.input}, which is tried once more, alone")
             self._suspects.append(replace(job, suspect=True))
 
     def _dismiss(self) -> None:
