@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from nac.wav import WavInput, WavOutput, WavUnsupported, to_int16
 
 BLOCK = 1 << 15  # samples per channel read at a time
 HEAD = 12  # bytes that tell what may be audio
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -354,20 +355,32 @@ class SoundFileOutput:
 
 
 class Guard:
-    """A file for libsndfile, whose callbacks cannot raise: errors of writing are kept until :meth:`check`."""
+    """A file for libsndfile, whose callbacks cannot raise: the first error is kept until :meth:`check`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._error: OSError | None = None
-        self.seek, self.tell, self.read = file.seek, file.tell, file.read
 
     def write(self, data: bytes) -> int:
-        try:
-            if self._error is None:
-                self._file.write(data)
-        except OSError as error:
-            self._error = error
+        self._try(lambda: self._file.write(data))
         return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> None:
+        self._try(lambda: self._file.seek(offset, whence))  # which writes what is still to be written
+
+    def tell(self) -> int:
+        return self._try(self._file.tell) or 0
+
+    def read(self, count: int) -> bytes:
+        return self._try(lambda: self._file.read(count)) or b""
+
+    def _try(self, action: Callable[[], T]) -> T | None:
+        if self._error is None:
+            try:
+                return action()
+            except OSError as error:
+                self._error = error
+        return None
 
     def check(self) -> None:
         """Raise what went wrong."""

@@ -27,6 +27,7 @@ from toy_command import nac, run, wav
 
 import nac as library
 from nac import NacError, check, output
+from nac.audio import OUTPUT_FORMATS
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -204,6 +205,15 @@ def test_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
         assert "cannot be deleted: Read-only file system; the output is whole" in stderr
         nac("verify", "song.nac")
         assert Path("disk/song.wav").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
+@pytest.mark.filterwarnings("error")  # what libsndfile's callbacks raise goes no further than to a trace
+def test_a_full_device_is_an_error_and_no_more(form: str) -> None:
+    library.compress(wav("song.wav"), "song.nac", model="toy")
+    with pytest.raises(NacError, match="No space left on device"):
+        library.decompress("song.nac", "/dev/full", format=form)
 
 
 def start_batch(*words: str) -> subprocess.Popen[bytes]:
