@@ -1,5 +1,20 @@
-"""`python -m nac` is `nac`."""
+"""Where `nac`, or `python -m nac`, begins."""
 
-from nac.commands import entry
+from __future__ import annotations
 
-entry()
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """The command; an interruption is not an error even while it is still being loaded."""
+    try:
+        from nac.commands import entry
+
+        entry()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""How many bytes of samples the header of an audio file announces, and the file lacks: it was cut off then.
+"""How many bytes the header of an audio file announces, and the file lacks: it was cut off then.
 
 libsndfile reads the rest of such files without a word.
 """
@@ -6,6 +6,7 @@ libsndfile reads the rest of such files without a word.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -15,7 +16,9 @@ _HEAD = 40
 _UNKNOWN = 0x7F000000  # writers that cannot seek announce a length from here up, or 0
 _W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")  # of its other chunks only the first four bytes differ
 
-_OGG, _OGG_PAGE = b"OggS", 27 + 255 + 255 * 255  # what a page begins with, and the longest there is (RFC 3533)
+_REMEDY = "`ffmpeg -i IN OUT.wav` saves the rest"
+
+_OGG = b"OggS"  # what a page begins with
 
 
 class _Samples(NamedTuple):
@@ -29,14 +32,16 @@ class _Samples(NamedTuple):
 def missing_bytes(file: BinaryIO) -> int:
     """Bytes of whole samples that are announced and not there; 0 for formats that do not announce any.
 
-    WAV, RF64, Wave64, AIFF, AU and CAF do, and Ogg does so for each of its pages. The file is left anywhere.
+    WAV, RF64, Wave64, AIFF, AU and CAF do, many MP3 do, and Ogg does so for each of its pages. The file is left
+    anywhere. Raises AudioError for an Ogg file that has a damaged page, or was made of several files.
     """
     end = file.seek(0, 2)
     file.seek(0)
     head = file.read(_HEAD)
     if head.startswith(_OGG):
-        file.seek(max(0, end - _OGG_PAGE))
-        return _ogg(file.read(_OGG_PAGE))
+        return _ogg(file)
+    if head.startswith(b"ID3") or head[:1] == b"\xff":
+        return _mp3(file, head, end)
     found = _find(file, head, end)
     if found is None:
         return 0
@@ -45,9 +50,12 @@ def missing_bytes(file: BinaryIO) -> int:
 
 def cut_off(missing: int) -> AudioError:
     """What is said of a file that lacks so many bytes."""
-    return AudioError(
-        f"cut off: {missing} bytes are missing that its header announces (`ffmpeg -i IN OUT.wav` saves the rest)"
-    )
+    return AudioError(f"cut off: {missing} bytes are missing that its header announces ({_REMEDY})")
+
+
+def damaged(what: str) -> AudioError:
+    """What is said of a file whose bytes are not those that were written."""
+    return AudioError(f"damaged: {what} ({_REMEDY})")
 
 
 def _find(file: BinaryIO, head: bytes, end: int) -> _Samples | None:
@@ -129,15 +137,49 @@ def _au(head: bytes) -> _Samples | None:
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of a sample of one channel
 
 
-def _ogg(tail: bytes) -> int:
-    """Bytes that the last page of an Ogg file lacks: its sizes, a byte each, follow its header of 27 bytes."""
-    at = tail.rfind(_OGG + b"\0")
-    if at < 0:  # what follows the last page is none
-        return 0
-    page = tail[at:].ljust(27, b"\0")
-    lacking = 27 + page[26] + sum(page[27 : 27 + page[26]]) - (len(tail) - at)
-    ends_in_name = any(-lacking == size and page.endswith(_OGG[:size]) for size in (1, 2, 3, 4))
-    return max(lacking, int(ends_in_name))
+def _mp3(file: BinaryIO, head: bytes, end: int) -> int:
+    """Bytes that an MP3 lacks of those that its first frame tells of, if it is one that tells (Xing, Info)."""
+    start = 0
+    if head.startswith(b"ID3"):  # its length has seven bits a byte
+        start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    file.seek(start)
+    frame = file.read(60)
+    for at in (13, 21, 36):  # behind what MPEG-1 and 2 say of one and two channels
+        if frame[at : at + 4] in (b"Xing", b"Info") and len(frame) == 60 and frame[at + 7] & 2:
+            size = int.from_bytes(frame[at + 8 + 4 * (frame[at + 7] & 1) :][:4], "big")
+            return max(0, size - (end - start))
+    return 0
+
+
+def _ogg(file: BinaryIO) -> int:
+    """Bytes that the last page of an Ogg file lacks, which must not be those of any other page.
+
+    A page is 27 bytes, of which the last is a number of sizes, these sizes, and so many bytes (RFC 3533).
+    """
+    file.seek(0)
+    begun = True
+    while head := file.read(27):
+        if not head.startswith(_OGG[: len(head)]):  # what follows the last page is none
+            break
+        sizes = file.read(head.ljust(27, b"\0")[26])
+        body = file.read(sum(sizes))
+        if lacking := 27 - len(head) or head[26] - len(sizes) + sum(sizes) - len(body):
+            return lacking
+        if _ogg_checksum(head[:22] + bytes(4) + head[26:] + sizes + body) != head[22:26]:
+            raise damaged(f"the page that ends at byte {file.tell()} has another checksum")
+        if head[5] & 2 and not begun:
+            raise AudioError("several recordings, one after the other (`ffmpeg -i IN OUT.wav` makes them one)")
+        begun = bool(head[5] & 2)
+    return 0
+
+
+def _ogg_checksum(page: bytes) -> bytes:
+    """A page's CRC-32: zlib's with all bits the other way round, from 0 on, and not inverted."""
+    crc = zlib.crc32(page.translate(_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return crc.to_bytes(4, "big").translate(_TURNED)
+
+
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def _known(start: int, size: int, width: int, unknown: int) -> _Samples | None:

@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
-from nac.announced import cut_off, missing_bytes
+from nac.announced import cut_off, damaged, missing_bytes
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
 from nac.resample import Samples
@@ -79,7 +79,8 @@ class SoundFileInput:
             raise AudioError(f"not audio that libsndfile reads ({_reason(error)})") from None
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
         self.sample_format = _FORMATS.get(self._file.subtype, SampleFormat.LOSSY)
-        self.samples: int | None = self._file.frames
+        # Of an MP3 that is often no more than an estimate.
+        self.samples: int | None = self._file.frames if self._file.format != "MP3" else None
         self.tags = kept(self._file.copy_metadata().items())
 
     def read(self) -> Samples:
@@ -109,6 +110,8 @@ class FFmpegInput:
             if not self._container.streams.audio:
                 raise AudioError("holds no audio")
             stream = self._container.streams.audio[0]
+            if stream.codec_context is None:
+                raise AudioError("audio of a kind that FFmpeg does not know")
             self.sample_rate, self.channels = int(stream.rate or 0), int(stream.channels or 0)
             if not self.sample_rate or not self.channels:
                 raise AudioError("audio without a sample rate or channels")
@@ -151,17 +154,29 @@ def open_source(file: Path | BinaryIO) -> Iterator[Source]:
             else:
                 yield replace(_source(blocks), live=True)
                 return
-        tags = read_tags(file) if not isinstance(file, Path) or file.is_file() else ()
         blocks = _open(file)
         stack.callback(lambda: blocks.close())
-        source = replace(_source(blocks), tags=tags or blocks.tags)
+        source = _source(blocks)
         if source.sample_format in (SampleFormat.F32, SampleFormat.F64, SampleFormat.LOSSY):
-            # Such samples may lie above full scale, and their announced number may be an estimate: look first.
+            # Such samples may lie above full scale, and their number need not be announced: look first.
             samples, peak = _scan(source.blocks)
+            if samples < (source.samples or 0):
+                raise damaged(f"{(source.samples or 0) - samples} of {source.samples} samples are lost")
             blocks.close()
             blocks = _open(file)
             source = replace(source, samples=samples, peak=peak, blocks=_source(blocks).blocks)
-        yield source
+        with _left_in_place(file):
+            tags = read_tags(file)
+        yield replace(source, tags=tags or source.tags)
+
+
+@contextmanager
+def _left_in_place(file: Path | BinaryIO) -> Iterator[None]:
+    """A file object stands afterwards where it stood before."""
+    place = None if isinstance(file, Path) else file.tell()
+    yield
+    if place is not None and not isinstance(file, Path):
+        file.seek(place)
 
 
 def _open(file: Path | BinaryIO) -> Blocks:

@@ -20,20 +20,29 @@ from nac.audio import Source
 from nac.bitrate import is_stereo_pair
 from nac.codecs.base import Array, Codec, CodecSpec, Codes, Decoder, Encoder
 from nac.container.chunk import TOGETHER, Chunk, Draft, chunk_frames
-from nac.container.header import UNKNOWN_WEIGHTS, Header
+from nac.container.header import MAX_CHANNELS, UNKNOWN_WEIGHTS, Header
 from nac.container.layers import Coding
 from nac.container.reader import Reader
-from nac.errors import ModelError
+from nac.errors import AudioError, ModelError
 from nac.nacfile import check_growth
 from nac.resample import Resampler, Samples
 
 PART = 1 << 21
 """Samples of all channels, at the higher of two rates, that are decoded at a time: more than most chunks have."""
+LOUDEST = 1e30
+"""A sample that no recording has; the gain that would bring larger ones into range is none that a file can say."""
 
 
 def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mono: bool) -> Header:
-    """The header of a file made from a source with so many codebooks in each stream."""
+    """The header of a file made from a source with so many codebooks in each stream.
+
+    Raises AudioError for more channels or larger samples than a file can hold.
+    """
     channels = 1 if mono else source.channels
+    if channels > MAX_CHANNELS:
+        raise AudioError(f"{channels} channels; {MAX_CHANNELS} are the most (--mono mixes them down)")
+    if source.peak > LOUDEST:
+        raise AudioError(f"a sample of {source.peak:.3g}, where 1 is full scale")
     return Header(
         model=spec.name,
         fingerprint=spec.fingerprint,

@@ -19,6 +19,7 @@ Samples = npt.NDArray[np.float32]
 """Samples [n, channels], nominally within -1 to 1."""
 
 _MOST = 1 << 24  # samples of all channels in a second, of which some are held in memory
+_LEAST = 1000  # Hz: what lies around a second takes longer than itself below, and each byte minutes at last
 _CONTEXT = 256  # samples at the lower rate; the filter of soxr's VHQ reaches less than 128
 
 
@@ -27,9 +28,12 @@ class Resampler:
 
     ``start``: the first input sample that the output is wanted for. The first block must begin at input sample
     ``first_input``, and the output begins at output sample ``first_output``, at or before the time of ``start``.
+    Raises AudioError for rates far from all sound, here and where many channels come.
     """
 
     def __init__(self, in_rate: int, out_rate: int, *, start: int = 0) -> None:
+        if min(in_rate, out_rate) < _LEAST:
+            raise AudioError(f"a sample rate of {min(in_rate, out_rate)} Hz; {_LEAST} Hz are the least")
         self._in, self._out = in_rate, out_rate
         # Context is a whole number of samples at both rates, so that the window stays aligned.
         step = in_rate // gcd(in_rate, out_rate)
@@ -88,6 +92,7 @@ class Resampler:
         skip = (self._second * self._in - low) * self._out // self._in
         end = (self._second + 1) * self._in + self._context
         window = held[low - self._held_from : end - self._held_from]
-        converted: Samples = soxr.resample(window, self._in, self._out, quality="VHQ")
+        converted = soxr.resample(window, self._in, self._out, quality="VHQ")
         self._second += 1
-        return converted[skip : skip + samples]
+        wanted: Samples = converted[skip : skip + samples].copy()  # which keeps nothing of the rest
+        return wanted

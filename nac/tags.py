@@ -99,7 +99,8 @@ def read_tags(file: Path | BinaryIO) -> Tags:
         with file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream:
             return kept(_read(_Measured(stream)))
     except Exception as error:  # mutagen meets broken tags with errors of any kind
-        log.warning("%s: its tags cannot be read: %s", file if isinstance(file, Path) else "-", error)
+        name, why = file if isinstance(file, Path) else "-", str(error) or type(error).__name__
+        log.warning("%s: its tags cannot be read: %s", name, why)
         return ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import sys
 import threading
@@ -179,6 +180,42 @@ def test_an_ogg_file_that_ends_within_a_page_is_told(tmp_path: Path, subtype: st
     read(path)
 
 
+@pytest.mark.parametrize(("rate", "channels"), [(24000, 1), (24000, 2), (44100, 1), (44100, 2)])
+def test_an_mp3_that_ends_before_its_first_frame_says_so_is_told(tmp_path: Path, rate: int, channels: int) -> None:
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, tone(40_000, channels), rate, format="MP3")
+    whole = path.read_bytes()
+    for tags in b"", b"ID3\4\0\0\0\0\2\0" + bytes(256):
+        path.write_bytes(tags + whole + b"TAG".ljust(128, b"\0"))
+        assert len(read(path)[0]) == 40_000
+        path.write_bytes(tags + whole[:-1000])
+        with pytest.raises(AudioError, match="cut off: 1000 bytes"):
+            read(path)
+    bare = whole.replace(b"Xing", bytes(4)).replace(b"Info", bytes(4))
+    path.write_bytes(bare[: len(whole) // 2])  # which then only ends
+    assert len(read(path)[0]) < 30_000
+
+
+def test_a_page_of_an_ogg_file_that_is_not_whole_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.ogg"
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (40000, 1))
+    soundfile.write(path, sound, 24000, format="OGG", subtype="VORBIS")
+    whole = path.read_bytes()
+    pages = [page.start() for page in re.finditer(b"OggS", whole)]
+    for at in [0, *pages[2:]]:
+        path.write_bytes(whole[: at + 40] + b"hole" + whole[at + 44 :])
+        with pytest.raises(AudioError, match="damaged: the page that ends at byte"):
+            read(path)
+    path.write_bytes(whole[: pages[3]] + whole[pages[4] :])
+    with pytest.raises(AudioError, match=r"damaged: \d+ of 40000 samples are lost"):
+        read(path)
+    path.write_bytes(whole + whole)  # of which libsndfile reads the first half
+    with pytest.raises(AudioError, match="several recordings"):
+        read(path)
+    path.write_bytes(whole + b"TAG".ljust(128, b"\0"))
+    assert len(read(path)[0]) == 40000
+
+
 def test_what_surrounds_the_samples_of_a_wav_is_passed_over() -> None:
     pipe = Stream(wav(extra=b"LIST" + struct.pack("<I", 5) + b"12345\0") + b"id3 tags and the like")
     samples, _, _, count = read(pipe)
@@ -202,6 +239,23 @@ def test_what_is_no_audio_is_refused_in_one_line(tmp_path: Path, data: bytes, wa
     with pytest.raises(AudioError) as error:
         read(tmp_path / "x.wav" if way == "path" else Stream(data))
     assert "\n" not in str(error.value)
+
+
+def test_broken_tags_of_what_is_no_audio_are_not_spoken_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "x.flac").write_bytes(b"fLaC" + bytes(range(256)) * 9)
+    with pytest.raises(AudioError):
+        read(tmp_path / "x.flac")
+    assert not caplog.records
+
+
+def test_a_wav_of_a_kind_that_nobody_knows(tmp_path: Path) -> None:
+    data = bytearray(wav())
+    data[20:22] = struct.pack("<H", 9999)
+    (tmp_path / "x.wav").write_bytes(data)
+    with pytest.raises(AudioError):
+        read(tmp_path / "x.wav")
 
 
 def test_a_named_pipe_is_read_like_any_other(tmp_path: Path) -> None:

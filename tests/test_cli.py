@@ -299,6 +299,21 @@ def test_files_are_told_of_in_their_order() -> None:
     assert [json.loads(row)["input"] for row in rows] == names
 
 
+def test_an_interruption_while_the_command_is_loaded_is_no_error() -> None:
+    script = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'nac.report': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted)\n"
+        "from nac.__main__ import main\n"
+        "main()"
+    )
+    root = Path(__file__).parents[1]
+    result = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (130, "")
+
+
 def test_an_interruption_stops_all_workers() -> None:
     inputs = [str(wav(f"{i}.wav", samples=30_000_000)) for i in range(2)]
     with run("compress", *inputs, "-j", "2") as process:

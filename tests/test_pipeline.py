@@ -470,13 +470,21 @@ def test_rates_and_channels_that_take_gigabytes_are_refused(toy) -> None:
     toy()
     with pytest.raises(AudioError, match="255 channels at 16777216 Hz"):
         nac.read(io.BytesIO(bomb(0, 1, channels=255, rate=1 << 24)))
-    wav = bytearray(io_wav(np.zeros((3, 255), np.int16)))
-    wav[24:28] = struct.pack("<I", 1 << 24)
-    with pytest.raises(AudioError, match="255 channels at 16777216 Hz"):
-        nac.compress(io.BytesIO(wav), Pipe(), model="toy")
+    for told, (rate, channels, kind) in {
+        "255 channels at 16777216 Hz": (1 << 24, 255, np.int16),
+        "a sample rate of 999 Hz; 1000 Hz are the least": (999, 1, np.int16),
+        "256 channels; 255 are the most": (16000, 256, np.int16),
+        "a sample of 1e\\+38": (16000, 1, np.float32),
+    }.items():
+        wav = bytearray(io_wav(np.full((3, channels), 1e38 if kind == np.float32 else 0, kind)))
+        wav[24:28] = struct.pack("<I", rate)
+        with pytest.raises(AudioError, match=told):
+            nac.compress(io.BytesIO(wav), Pipe(), model="toy")
+    with pytest.raises(AudioError, match="a sample rate of 1 Hz"):
+        nac.read(io.BytesIO(bomb(0, 1, rate=1, samples=1)))
 
 
 def io_wav(samples: np.ndarray) -> bytes:
     wav = io.BytesIO()
-    soundfile.write(wav, samples, 16000, format="WAV")
+    soundfile.write(wav, samples, 16000, format="WAV", subtype="FLOAT" if samples.dtype == np.float32 else None)
     return wav.getvalue()

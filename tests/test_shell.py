@@ -28,7 +28,7 @@ def run(*words: str, **variables: str) -> str:
 def nac(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The command as it is installed: completion goes by its name."""
     path = tmp_path_factory.mktemp("bin") / "nac"
-    path.write_text(f"#!{sys.executable}\nfrom nac.commands import entry\nentry()\n")
+    path.write_text(f"#!{sys.executable}\nfrom nac.__main__ import main\nmain()\n")
     path.chmod(0o755)
     return str(path)
 

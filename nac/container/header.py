@@ -20,6 +20,7 @@ MAX_HEADER = 1 << 20
 MAX_SAMPLES = 1 << 48
 MAX_RATE = 1 << 24
 MAX_FRAME = 1 << 20
+MAX_CHANNELS = 255
 UNKNOWN_WEIGHTS = "0" * 16
 """The fingerprint where nobody knows it: of a file that was converted from a format that does not say it."""
 _KNOWN, _TAGS, _SEGMENTS, _SCALES, _UNIFORM, _START, _GAIN = (1 << bit for bit in range(7))
@@ -275,7 +276,7 @@ def _read_codebooks(fields: Fields, uniform: bool) -> tuple[Codebook, ...]:
 
 def _stream_count(stereo_pair: bool, network_channels: int, channels: int) -> int:
     _check(network_channels in (1, 2), "a network of 1 or 2 channels", network_channels)
-    _check(1 <= channels <= 255, "1 to 255 channels", channels)
+    _check(1 <= channels <= MAX_CHANNELS, f"1 to {MAX_CHANNELS} channels", channels)
     if stereo_pair:
         _check(
             (network_channels, channels) == (1, 2),

@@ -27,7 +27,7 @@ from nac.container import Chunk, Reader, Recovery, Writer, header, records, veri
 from nac.container import layers as coded_layers
 from nac.container.fields import Fields
 from nac.container.priors import FOLDER, NONE, prior
-from nac.errors import FormatError, NacError
+from nac.errors import AudioError, FormatError, NacError
 from nac.interop.convert import FORMATS, convert
 from nac.nacfile import NacFile
 from nac.tags import LONGEST, MOST, read_tags
@@ -259,8 +259,9 @@ def cut(data: bytes) -> None:
 
 
 def wav(data: bytes) -> None:
-    """A WAV from a pipe, and what a file's header announces."""
-    missing_bytes(io.BytesIO(data))
+    """A WAV from a pipe, and what a file of any kind announces."""
+    with suppress(AudioError):
+        missing_bytes(io.BytesIO(data))
     try:
         file = WavInput(io.BytesIO(data))
         while len(block := file.read()):
@@ -446,7 +447,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "foreign": (foreign, foreign_files),
     "to_foreign": (to_foreign, _converted),
     "cut": (cut, lambda: vectors() + _converted()),
-    "wav": (wav, _waves),
+    "wav": (wav, lambda: _waves() + _tagged()),
     "arrays": (arrays, _arrays),
     "tags": (tags, _tagged),
     "tflite": (tflite, _graphs),
