@@ -31,12 +31,22 @@ OBJECT_STORES = ("s3", "gcs", "abfs")
 BUFFER = 1 << 16
 PAUSES = (0.5, 2.0, 8.0, 30.0)
 """Seconds, more or less, before a transfer that failed is tried again."""
+HOPELESS = re.compile(r"AWS Error (NO_SUCH_BUCKET|ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH)\b")
+"""What pyarrow says of errors of S3 that would only come again."""
 
 
 class Place(Protocol):
     """A folder and what is below it. ``name``: as it is told. Methods raise OSError."""
 
     name: str
+
+    def is_there(self) -> bool:
+        """Whether the folder is there."""
+        ...
+
+    def takes_files(self) -> bool:
+        """Whether it is a folder or can become one: no file has its name, and its bucket is there."""
+        ...
 
     def list(self, folder: str) -> tuple[list[str], list[str]]:
         """Names of the files and of the folders in a folder, in order; none where there is no such folder."""
@@ -100,6 +110,12 @@ class Local:
     def __init__(self, name: str) -> None:
         self.name, self.root = name.rstrip("/") or "/", Path(name).absolute()
 
+    def is_there(self) -> bool:
+        return self.root.is_dir()
+
+    def takes_files(self) -> bool:
+        return self.is_there() or not self.root.exists()
+
     def list(self, folder: str) -> tuple[list[str], list[str]]:
         files, folders = [], []
         try:
@@ -150,6 +166,18 @@ class Remote:
         self._root = root.rstrip("/")
         # Options and secrets in the URL are not told.
         self.name = re.sub(r"(?<=://)[^/@]*@", "", name.split("?")[0]).rstrip("/")
+
+    def is_there(self) -> bool:
+        return self._exists(self._root)
+
+    def takes_files(self) -> bool:
+        return self._system.type_name not in OBJECT_STORES or self._exists(self._root.split("/")[0])
+
+    def _exists(self, path: str) -> bool:
+        from pyarrow.fs import FileType
+
+        (found,) = _patiently(lambda: self._system.get_file_info([path]))
+        return bool(found.type != FileType.NotFound)
 
     def list(self, folder: str) -> tuple[list[str], list[str]]:
         from pyarrow.fs import FileSelector, FileType
@@ -290,6 +318,8 @@ def _patiently(action: Callable[[], T]) -> T:
             return action()
         except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
             raise
-        except OSError:
+        except OSError as error:
+            if HOPELESS.search(str(error)):
+                raise
             time.sleep(pause * random.uniform(0.5, 1.5))
     return action()

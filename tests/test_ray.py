@@ -23,9 +23,11 @@ pytest.importorskip("ray", reason="Ray is absent: pip install 'nac-audio[ray]'")
 pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install 'nac-audio[ray]'")
 
 from fragile_worker import FragileWorker
+from pyarrow.fs import FileSystem, FileType
 
 from nac.fleet import crew
 from nac.fleet.manifest import FOLDER
+from nac.places import place
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +213,6 @@ def test_a_killed_node_costs_only_its_work_in_hand(
 
 def test_an_object_store_that_turns_requests_away(cluster: Any, folder: Path) -> None:
     pytest.importorskip("moto.server", reason="moto's S3 server is absent: pip install 'moto[s3,server]'")
-    from pyarrow.fs import FileSystem, FileType
     from throttled_s3 import s3_server
 
     for number in range(3):
@@ -277,7 +278,8 @@ def test_an_interrupted_run_leaves_nothing_half_written(cluster: Any, folder: Pa
         (("src", "-o", "dst"), "takes -r, one folder"),
         (("-r", "src"), "and -o with another"),
         (("-r", "src", "src", "-o", "dst"), "one folder or URL"),
-        (("-r", "nowhere", "-o", "dst"), "nowhere"),
+        (("-r", "nowhere", "-o", "dst"), "nowhere is no folder"),
+        (("-r", "src", "-o", "src/a.wav"), "src/a.wav is no folder"),
         (("-r", "src", "-o", "dst", "--remove-source"), "--remove-source"),
         (("-r", "src", "-o", "dst", "-m", "nac_25khz"), "did you mean nac_24khz"),
     ],
@@ -285,6 +287,38 @@ def test_an_interrupted_run_leaves_nothing_half_written(cluster: Any, folder: Pa
 def test_wrong_usage(folder: Path, words: tuple[str, ...], message: str) -> None:
     clip("src/a.wav")
     assert message in nac("compress", *words, "--engine", "ray", code=2).stderr
+
+
+def test_urls(folder: Path) -> None:
+    clip("src/a.wav")
+    for words in ("foo://x", "-o", "dst"), ("src", "-o", "foo://x"):
+        message = nac("compress", "-r", *words, code=2).stderr
+        assert "foo://x is a URL: --engine ray takes those" in message
+        told = nac("compress", "-r", *words, "--engine", "ray", code=1).stderr
+        assert told == "nac: foo://x: Protocol not known: foo\n"
+    assert [path.name for path in folder.iterdir()] == ["src"]
+
+
+def test_buckets_that_are_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("moto.server", reason="moto's S3 server is absent: pip install 'moto[s3,server]'")
+    from throttled_s3 import s3_server
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    clip("src/a.wav")
+    with s3_server() as (throttle, options):
+        store, _ = FileSystem.from_uri(f"s3://archive/{options}&allow_bucket_creation=true")
+        store.create_dir("archive")
+        there, other = f"s3://archive/a{options}", f"s3://other/a{options}"
+        for source, target in (there, "dst"), (other, "dst"), ("src", other):
+            url = (target if source == "src" else source).split("?")[0]
+            told = nac("compress", "-r", source, "-o", target, "--engine", "ray", code=2).stderr
+            assert f"{url} is no folder" in told
+            assert f"{url} is no folder" in nac("pack", source, "-o", target, code=2).stderr
+        # One that has gone meanwhile is not asked for again and again.
+        with pytest.raises(OSError, match="NO_SUCH_BUCKET"), place(other).written("a.nac") as path:
+            path.write_bytes(b"nac")
+        assert throttle.refused["PUT", "/other/a/a.nac?"] == 1
 
 
 def test_what_else_there_is_to_say_is_told(cluster: Any, folder: Path) -> None:

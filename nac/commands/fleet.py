@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from nac import report
-from nac.commands.running import Stop, not_both
+from nac.commands.running import Stop, folders, not_both
 from nac.errors import NacError
 from nac.output import Result
 
@@ -45,11 +45,16 @@ def engine_options(command: F) -> F:
 
 
 def only_local(options: dict[str, Any]) -> dict[str, Any]:
-    """The options without those of an engine, which must not have been given."""
+    """The options without those of an engine. They must not have been given, nor URLs, which only engines take."""
+    from nac.places import is_url
+
     names = ("address", "crew", "worker_cpus", "worker_gpus")
     context = click.get_current_context()
     if any(context.get_parameter_source(name) == ParameterSource.COMMANDLINE for name in names):
         raise click.UsageError("--address, --workers, --worker-cpus and --worker-gpus are for --engine ray")
+    for name in (*context.params["inputs"], context.params["out"] or ""):
+        if is_url(name) and not Path(name).exists():
+            raise click.UsageError(f"{name} is a URL: --engine ray takes those, with -r and -o")
     return {key: value for key, value in options.items() if key not in (*names, "engine")}
 
 
@@ -78,15 +83,14 @@ def hand_over(
     """Have a fleet do what nac.files' function of that name does; tell of each file; exit with 1 if any failed."""
     from nac import fleet
     from nac.fleet.jobs import Outcome
-    from nac.places import is_url, place
+    from nac.places import is_url
 
     if len(inputs) != 1 or not recursive or out is None or "-" in (inputs[0], out):
         raise click.UsageError("--engine ray takes -r, one folder or URL, and -o with another")
     if remove_source:
         raise click.UsageError("--remove-source is not for --engine ray; its manifest tells what is done")
     not_both(force=force, skip_existing=skip_existing)
-    if not is_url(inputs[0]) and not Path(inputs[0]).is_dir():
-        raise click.UsageError(f"{inputs[0]} is no folder")
+    told_source, told_target = (where.name for where in folders(inputs, out))
     source, target = (name if is_url(name) else str(Path(name).absolute()) for name in (inputs[0], out))
     action = fleet.Action(
         name=name,
@@ -98,7 +102,6 @@ def hand_over(
         model=model,
         force=force,
     )
-    told_source, told_target = place(inputs[0]).name, place(out).name
     fates: Counter[str] = Counter()
 
     def tell(outcome: Outcome) -> None:
@@ -129,7 +132,7 @@ def hand_over(
     except NacError as error:
         raise Stop(str(error)) from None
     finally:
-        if not quiet:
+        if fates and not quiet:
             report.note(report.fates_text(fates))
     if fates["failed"]:
         raise SystemExit(1)

@@ -6,14 +6,13 @@ import json
 import re
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
 from nac import report
 from nac.commands.options import FORCE, JOBS, JSON, QUIET, SKIP
-from nac.commands.running import ROW, Stop, at_once, not_both
+from nac.commands.running import ROW, Stop, at_once, folders, not_both
 from nac.errors import NacError
 from nac.packing import LeftOut, Packed
 
@@ -38,7 +37,7 @@ class Size(click.ParamType[int]):
 
 
 @click.command()
-@click.argument("folders", metavar="DIR...", nargs=-1, required=True)
+@click.argument("sources", metavar="DIR...", nargs=-1, required=True)
 @click.option("-o", "--output", "out", required=True, help="A folder for the shards, or a URL.")
 @click.option("--size", type=Size(), default="1GB", show_default=True, help="Of a shard, at most.")
 @click.option(
@@ -55,7 +54,7 @@ class Size(click.ParamType[int]):
 @JSON
 @QUIET
 def pack(
-    folders: tuple[str, ...],
+    sources: tuple[str, ...],
     out: str,
     size: int,
     form: Any,
@@ -72,14 +71,9 @@ def pack(
     --skip-existing does the rest.
     """
     from nac import packing
-    from nac.places import is_url
 
     not_both(force=force, skip_existing=skip_existing)
-    for name in folders:
-        if not is_url(name) and not Path(name).is_dir():
-            raise click.UsageError(f"{name} is no folder")
-    if out == "-" or (not is_url(out) and Path(out).exists() and not Path(out).is_dir()):
-        raise click.UsageError(f"{out} is no folder")
+    folders(sources, out)
     fates: Counter[str] = Counter()
 
     def tell(item: Packed | LeftOut) -> None:
@@ -100,7 +94,7 @@ def pack(
 
     try:
         packing.pack(
-            folders,
+            sources,
             out,
             format=form,
             size=size,
@@ -112,7 +106,7 @@ def pack(
     except NacError as error:
         raise Stop(str(error)) from None
     finally:
-        if not quiet:
+        if fates and not quiet:
             report.note(report.fates_text(fates))
     if fates["failed"]:
         raise SystemExit(1)

@@ -10,12 +10,12 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from nac import batch, report
 from nac.errors import NacError, reason
 from nac.output import Spent, sweep
 from nac.workers import cores
+
+if TYPE_CHECKING:
+    from nac.places import Place
 
 
 def or_exit(action: Callable[[str], object], name: str) -> None:
@@ -157,6 +160,22 @@ def target(path: Path) -> Any:
 def not_both(*, force: bool, skip_existing: bool) -> None:
     if force and skip_existing:
         raise click.UsageError("--force and --skip-existing exclude each other")
+
+
+def folders(sources: Sequence[str], out: str) -> list[Place]:
+    """The places at paths or URLs, where there are folders to read, and at last one that takes files."""
+    from nac.places import place
+
+    try:
+        places = [place(name) for name in (*sources, out)]
+    except NacError as error:
+        raise Stop(str(error)) from None
+    for where in places[:-1]:
+        if not where.is_there():
+            raise click.UsageError(f"{where.name} is no folder")
+    if out == "-" or not places[-1].takes_files():
+        raise click.UsageError(f"{places[-1].name} is no folder, and cannot become one")
+    return places
 
 
 def at_once(wanted: int | None) -> int:
