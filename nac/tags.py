@@ -22,6 +22,7 @@ MOST = 256
 """Tags that are kept of a file."""
 LONGEST = 1 << 16
 """Bytes that they take together."""
+_READS = 1 << 16
 
 log = logging.getLogger("nac")
 
@@ -105,15 +106,18 @@ def read_tags(file: Path | BinaryIO) -> Tags:
 
 
 class _Measured:
-    """A file of which no more is asked than it has, whatever the lengths in it claim."""
+    """A file of which no more is asked than it has, whatever the lengths in it claim, nor again and again."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self._file, self._reads = file, 0
         self._size = file.seek(0, 2)
         self.seek, self.tell = file.seek, file.tell
         file.seek(0)
 
     def read(self, size: int = -1) -> bytes:
+        self._reads += 1
+        if self._reads > _READS:
+            raise AudioError("there are too many parts to look at")
         return self._file.read(min(size, max(0, self._size - self._file.tell())))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -300,3 +301,11 @@ def test_any_tags_in_a_file_can_be_written(tags: list[tuple[str, str]], format: 
         sink.write(SAMPLES.astype(np.float32) / 32768)
     file.seek(0)
     assert len(soundfile.read(file)[0]) == len(SAMPLES)
+
+
+def test_a_wav_of_too_many_chunks_is_not_searched_for_tags(caplog: pytest.LogCaptureFixture) -> None:
+    chunks = b"WAVE" + (b"junk" + bytes(4)) * 200_000
+    began = time.process_time()
+    assert read_tags(io.BytesIO(b"RIFF" + len(chunks).to_bytes(4, "little") + chunks)) == ()
+    assert "too many parts" in caplog.text
+    assert time.process_time() - began < 2

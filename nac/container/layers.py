@@ -24,7 +24,7 @@ MAX_LENGTH = 1 << 11
 MAX_CODES_A_BYTE = 32
 """Of a range coded layer, so that a file of few bytes takes little time and memory."""
 _TOGETHER = 1 << 18
-_LEAST = 512
+_LEAST = 192
 """Codes that are coded side by side, at most, and what a layer counts for at least: each takes up to 400 bytes."""
 
 
