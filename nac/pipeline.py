@@ -23,7 +23,7 @@ from nac.container.chunk import TOGETHER, Chunk, Draft, chunk_frames
 from nac.container.header import MAX_CHANNELS, UNKNOWN_WEIGHTS, Header
 from nac.container.layers import Coding
 from nac.container.reader import Reader
-from nac.errors import AudioError, ModelError
+from nac.errors import AudioError, FormatError, ModelError
 from nac.nacfile import check_growth
 from nac.resample import Resampler, Samples
 
@@ -328,9 +328,9 @@ def decode_blocks(
     """Samples [n, channels] of a file at ``sample_rate`` (Hz), from ``start`` up to ``stop`` or the end.
 
     Positions are samples per channel at that rate from the start of the file's timeline. ``codebooks``: at most so
-    many of each stream.
+    many of each stream. Where the file is cut short or damaged, all before that comes first, and then the error.
     """
-    spec = codec.spec
+    spec, damage = codec.spec, list[FormatError]()
     resampler = Resampler(spec.sample_rate, sample_rate, start=start * spec.sample_rate // sample_rate)
     low = resampler.first_input
     first = spec.frame_at(low)
@@ -340,7 +340,7 @@ def decode_blocks(
     position = resampler.first_output
     skip = spec.start(first)
     growth = -(-sample_rate // spec.sample_rate)
-    for block in chain(_joined(reader, codec, first, codebooks, PART // growth), [None]):
+    for block in chain(_joined(reader, codec, first, codebooks, PART // growth, damage), [None]):
         if block is not None:
             drop = min(max(0, low - skip), len(block))
             skip += len(block)
@@ -354,18 +354,28 @@ def decode_blocks(
         if len(out[a:b]):
             yield out[a:b]
         if stop is not None and position >= stop:
-            return
+            break
+    if damage:
+        raise damage[0]
 
 
 def _joined(
-    reader: Reader, codec: Codec[Any], first: int, codebooks: tuple[int, ...] | None, most: int
+    reader: Reader,
+    codec: Codec[Any],
+    first: int,
+    codebooks: tuple[int, ...] | None,
+    most: int,
+    damage: list[FormatError],
 ) -> Iterator[Samples]:
-    """The channels [n, channels] at the codec's rate, from frame ``first`` on, some ``most`` samples at a time."""
+    """The channels [n, channels] at the codec's rate, from frame ``first`` on, some ``most`` samples at a time.
+
+    They end at the first ``damage``, which is added there.
+    """
     spec, header = codec.spec, reader.header
     tracks = [Track(codec, first) for _ in header.stream_codebooks]
     turns = Turns(spec, first)
     at = spec.start(first)
-    chunks = _chunks(reader, min(codec.preroll(first), max(0, first - 1)))
+    chunks = _undamaged(_chunks(reader, min(codec.preroll(first), max(0, first - 1))), damage)
     unit = spec.segment.frames if spec.segment else 1
     size = max(1, most // (spec.frame_samples * unit * len(tracks) * spec.channels)) * unit
     part = None
@@ -392,6 +402,14 @@ def _chunks(reader: Reader, frame: int) -> Iterator[Chunk]:
     """The chunks from the one that holds a frame on; where the file cannot seek, those before are read past."""
     chunks = reader.chunks(reader.index.find(frame) if frame and reader.seekable else 0)
     return (chunk for chunk in chunks if chunk.first_frame + chunk.frames > frame)
+
+
+def _undamaged(chunks: Iterator[Chunk], damage: list[FormatError]) -> Iterator[Chunk]:
+    """The chunks up to where that of the file is added to ``damage``, if there is any."""
+    try:
+        yield from chunks
+    except FormatError as error:
+        damage.append(error)
 
 
 @dataclass(frozen=True)

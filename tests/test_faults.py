@@ -283,7 +283,7 @@ def test_a_reader_that_is_slow_makes_nothing_pile_up() -> None:
 
 
 def test_a_live_stream_is_decoded_as_it_comes_and_up_to_where_it_is_cut() -> None:
-    wav("song.wav", samples=600_000)
+    wav("song.wav", samples=300_000, rate=8000)
     nac("compress", "song.wav", "--codebooks", "2", "-q")
     nac("decompress", "song.nac", "-o", "back.wav", "-q")
     packed, sound = Path("song.nac").read_bytes(), Path("back.wav").read_bytes()[44:]
@@ -293,7 +293,7 @@ def test_a_live_stream_is_decoded_as_it_comes_and_up_to_where_it_is_cut() -> Non
         # 37.5 s in four chunks, of which three are whole.
         feeder = threading.Thread(target=lambda: (process.stdin.write(packed[:-200_000]), process.stdin.flush()))
         feeder.start()
-        live = process.stdout.read(44 + 900_000)  # while the input is still open
+        live = process.stdout.read(44 + 300_000)  # while the input is still open
         feeder.join()
         process.stdin.close()
         rest, stderr = process.stdout.read(), process.stderr.read()
@@ -301,8 +301,9 @@ def test_a_live_stream_is_decoded_as_it_comes_and_up_to_where_it_is_cut() -> Non
         watchdog.cancel()
     assert b"cut short" in stderr
     decoded = (live + rest)[44:]
-    assert len(live) == 44 + 900_000
-    assert sound.startswith(decoded)
+    assert len(live) == 44 + 300_000
+    assert 29.9 < len(decoded) / 2 / 8000 <= 30  # all that is whole
+    assert sound.startswith(decoded[:-1600])  # the last tenth of a second depends on what would come next
 
 
 def test_an_output_without_a_buffer_that_takes_a_part_at_a_time() -> None:
