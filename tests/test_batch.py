@@ -159,7 +159,7 @@ def test_an_error_nobody_thought_of_costs_one_file(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(files, "compress", failing)
     for name in "abcd":
         wav(f"{name}.wav")
-    lines = nac("compress", "a.wav", "b.wav", "c.wav", "d.wav", code=1).stderr.splitlines()
+    lines = nac("compress", "a.wav", "b.wav", "c.wav", "d.wav", "-j", "1", code=1).stderr.splitlines()
     assert lines[:2] == [f"nac: {name}.wav: not enough memory for it" for name in "ab"]
     assert lines[2].startswith(
         "nac: c.wav: an error in nac, please report it: ZeroDivisionError: x (test_batch.py:"

@@ -226,7 +226,7 @@ def begun() -> bool:
 
 def test_a_batch_that_is_killed_goes_on_where_it_was() -> None:
     for number in range(5):
-        wav(f"in/{number}.wav", samples=2_000_000, seed=number)
+        wav(f"in/{number}.wav", samples=800_000, seed=number)
     nac("compress", "-r", "in", "-o", "whole", "-q")
     wanted = {path.name: path.read_bytes() for path in Path("whole").iterdir()}
     dice = random.Random()

@@ -111,11 +111,11 @@ def test_every_length_and_channel_count_comes_back(samples: int, channels: int, 
 def test_reading_a_part_gives_the_samples_of_the_whole(toy) -> None:
     toy(sample_rate=24000)
     rate = 44100
-    data = encode(noise(25 * rate, 2), rate)
+    data = encode(noise(21 * rate, 2), rate)
     whole, _ = decode(data)
     random = np.random.default_rng(1)
-    for start in [0.0, 0.5, 9.99, 10.0, 10.001, *random.uniform(0, 24, 4)]:
-        for duration in (0.0, 0.01, 1.5, 99.0):
+    for start in [0.0, 0.5, 9.99, 10.0, 10.001, 20.5, *random.uniform(0, 20, 2)]:
+        for duration in (0.0, 1.5, 99.0) if start in (0.5, 20.5) else (0.01, 1.5):
             part, _ = decode(data, start=start, duration=duration)
             first = round(start * rate)
             assert np.array_equal(part, whole[first : first + round(duration * rate)])
