@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_command import ROOT, nac, wav
@@ -165,6 +166,28 @@ def test_an_error_nobody_thought_of_costs_one_file(monkeypatch: pytest.MonkeyPat
         "nac: c.wav: an error in nac, please report it: ZeroDivisionError: x (test_batch.py:"
     )
     assert lines[4] == "1 done, 0 skipped, 3 failed"
+
+
+def test_a_folder_that_vanishes_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a disk was mounted there is then another, which the rest of the night would fill."""
+    for name in ("a.wav", "b.wav", "sub/c.wav", "sub/d.wav"):
+        wav(f"in/{name}")
+    compress = files.compress
+
+    def vanishing(source: Path, out: Path, **options: Any) -> Any:
+        result = compress(source, out, **options)
+        if Path(out).name == "a.nac":
+            Path("disk/out").rename("gone")
+        return result
+
+    monkeypatch.setattr(files, "compress", vanishing)
+    Path("disk").mkdir()
+    stderr = nac("compress", "-r", "in", "-o", "disk/out", "-j", "1", code=1).stderr
+    assert stderr.count("No such file or directory") == 3
+    assert "1 done, 0 skipped, 3 failed" in stderr
+    assert list(Path("disk").iterdir()) == []
+    monkeypatch.setattr(files, "compress", compress)
+    nac("compress", "-r", "in", "-o", "disk/out")
 
 
 def test_standard_input_is_looked_at_like_a_file() -> None:

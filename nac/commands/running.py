@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,8 +153,16 @@ def target(path: Path) -> Any:
         if sys.stdout is None:
             raise NacError("standard output is closed")
         return sys.stdout.buffer
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _folder(path.parent.absolute())
     return path
+
+
+@cache
+def _folder(path: Path) -> None:
+    """Make a folder, once a run: one that vanishes with its disk is not made again where that was."""
+    if not path.is_dir():
+        _folder(path.parent)
+        path.mkdir(exist_ok=True)
 
 
 def not_both(*, force: bool, skip_existing: bool) -> None:
@@ -218,6 +226,7 @@ def run(
         raise click.UsageError("--remove-source needs files, not standard input or output")
     outcomes: list[str] = []
     telling = InOrder(jobs)
+    _folder.cache_clear()
 
     def one(job: batch.Job) -> None:
         say: list[Callable[[], None]] = []
