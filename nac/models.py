@@ -439,6 +439,8 @@ def _verify_file(model: Model, local: _Local, file: File, path: Path, digest: st
 
 
 def _mend(model: Model, local: _Local) -> str:
+    if isinstance(local.source, Packaged) and not local.own:
+        return "; install nac again"
     return " (--weights takes any)" if local.own else f"; `nac models download {model.name}` fetches it again"
 
 
