@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -13,8 +12,7 @@ import click
 from click.core import ParameterSource
 
 from nac import report
-from nac.commands.running import Stop, folders, not_both
-from nac.errors import NacError
+from nac.commands.running import fates_of_files, folders, not_both
 from nac.output import Result
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -102,7 +100,6 @@ def hand_over(
         model=model,
         force=force,
     )
-    fates: Counter[str] = Counter()
 
     def tell(outcome: Outcome) -> None:
         fates[outcome.fate] += 1
@@ -121,7 +118,7 @@ def hand_over(
             told = asdict(row)
             report.note(report.result_text(Result(**{key.name: told[key.name] for key in fields(Result)})))
 
-    try:
+    with fates_of_files(quiet) as fates:
         fleet.run(
             action,
             fleet.Crew(workers=crew, cpus=worker_cpus, gpus=worker_gpus, files=workers or 1),
@@ -129,10 +126,3 @@ def hand_over(
             address=address,
             note=lambda line: None if quiet else report.note(line),
         )
-    except NacError as error:
-        raise Stop(str(error)) from None
-    finally:
-        if fates and not quiet:
-            report.note(report.fates_text(fates))
-    if fates["failed"]:
-        raise SystemExit(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -12,8 +11,7 @@ import click
 
 from nac import report
 from nac.commands.options import FORCE, JOBS, JSON, QUIET, SKIP
-from nac.commands.running import ROW, Stop, at_once, folders, not_both
-from nac.errors import NacError
+from nac.commands.running import ROW, at_once, fates_of_files, folders, not_both
 from nac.packing import LeftOut, Packed
 
 
@@ -74,7 +72,6 @@ def pack(
 
     not_both(force=force, skip_existing=skip_existing)
     folders(sources, out)
-    fates: Counter[str] = Counter()
 
     def tell(item: Packed | LeftOut) -> None:
         if isinstance(item, LeftOut):
@@ -92,7 +89,7 @@ def pack(
         elif not quiet:
             report.note(report.shard_text(item))
 
-    try:
+    with fates_of_files(quiet) as fates:
         packing.pack(
             sources,
             out,
@@ -103,10 +100,3 @@ def pack(
             jobs=at_once(workers),
             tell=tell,
         )
-    except NacError as error:
-        raise Stop(str(error)) from None
-    finally:
-        if fates and not quiet:
-            report.note(report.fates_text(fates))
-    if fates["failed"]:
-        raise SystemExit(1)

@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -189,6 +189,21 @@ def folders(sources: Sequence[str], out: str) -> list[Place]:
 def at_once(wanted: int | None) -> int:
     """Files at a time: as many as wanted, else one for each core, up to ``MOST_JOBS``."""
     return wanted or min(cores(), MOST_JOBS)
+
+
+@contextmanager
+def fates_of_files(quiet: bool) -> Iterator[Counter[str]]:
+    """Counts what becomes of files that are not known beforehand; tells it, and exits with 1 if any failed."""
+    fates: Counter[str] = Counter()
+    try:
+        yield fates
+    except NacError as error:
+        raise Stop(str(error)) from None
+    finally:
+        if fates and not quiet:
+            report.note(report.fates_text(fates))
+    if fates["failed"]:
+        raise SystemExit(1)
 
 
 def run_one(
