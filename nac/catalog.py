@@ -132,7 +132,7 @@ MODELS: Mapping[str, Model] = {
                         File(
                             "nac_24khz.safetensors",
                             11_634_204,
-                            "e3f32f7f752937c0376ba72cf9ac688ea2853692b226d5f0c114fe747d65db19",
+                            "dc8491e8edb64ab3a6edb9a745d9bb57015a28d9fa5bd0df07824447237eb272",
                         ),
                     ),
                 ),
