@@ -83,7 +83,7 @@ def _part_of(path: Path) -> Iterator[BinaryIO]:
         try:
             with part.open("x+b") as file:
                 with suppress(OSError):  # a file system without locks: nothing is swept there either
-                    _lock(file)
+                    lock(file)
                 if os.name == "nt" or os.fstat(file.fileno()).st_nlink:
                     yield file
                     return
@@ -99,12 +99,12 @@ def sweep(folder: Path) -> None:
         for part in sorted(folder.iterdir()):
             if _PART.fullmatch(part.name) and part.is_file() and not part.is_symlink():
                 with suppress(OSError), part.open("r+b") as file:
-                    _lock(file, wait=False)
+                    lock(file, wait=False)
                     part.unlink()
 
 
-def _lock(file: BinaryIO, *, wait: bool = True) -> None:
-    """Raises OSError where another process has the file locked, or where there are no locks."""
+def lock(file: BinaryIO, *, wait: bool = True) -> None:
+    """Keep other processes from locking a file. Raises OSError where one has, or where there are no locks."""
     if os.name != "nt":
         import fcntl
 

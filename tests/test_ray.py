@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from nac.fleet import crew
 from nac.fleet.manifest import FOLDER
+from nac.fleet.worker import scratch
 from nac.places import place
 
 
@@ -174,6 +177,26 @@ def test_a_file_that_breaks_workers_is_tried_alone_and_left(
     assert contents("dst") == contents("plain")
 
 
+def test_what_a_killed_worker_held_is_deleted_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from nac.fleet.worker import scratch; held = scratch(); print(held[0], flush=True); input()"
+    settings: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = []
+    for _ in range(2):
+        environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        workers.append(subprocess.Popen([sys.executable, "-c", code], env=environment, **settings))
+    killed, living = workers
+    folders = [Path(worker.stdout.readline().strip()) for worker in workers]
+    (folders[0] / "fetched").mkdir()
+    (folders[0] / "fetched" / "a.wav").touch()
+    killed.kill()
+    killed.wait()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder, held = scratch()
+    with held:
+        assert set(tmp_path.iterdir()) == {folders[1], Path(folder)}
+    living.communicate("\n")
+
+
 def test_a_killed_node_costs_only_its_work_in_hand(
     cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,8 +272,6 @@ def test_an_object_store_that_turns_requests_away(cluster: Any, folder: Path) ->
 
 
 def test_an_interrupted_run_leaves_nothing_half_written(cluster: Any, folder: Path) -> None:
-    import subprocess
-
     for number in range(40):
         clip(f"src/{number}.wav", seed=number)
     command = [sys.executable, "-m", "nac", "compress", "-r", "src", "-o", "dst", "--engine", "ray"]

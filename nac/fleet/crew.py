@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import secrets
 import socket
 import sys
 from collections import deque
@@ -48,7 +47,6 @@ class Member:
     """A worker as its employer sees it. ``alone``: it has a suspect in hand, and gets nothing else."""
 
     actor: Any
-    number: int
     files: int = 0
     ready: bool = False
     alone: bool = False
@@ -109,7 +107,6 @@ class Fleet:
     _next: Job | None = None
     _kit: tuple[str, ...] | None = None
     _stillborn: int = 0
-    _name: str = field(default_factory=lambda: f"nac-{secrets.token_hex(4)}")
 
     def run(self, work: Iterable[Job]) -> Iterator[Outcome]:
         """Have all jobs done, in any order. They are taken as workers are free for them. Raises NacError."""
@@ -120,8 +117,8 @@ class Fleet:
         if self._next is None:
             return
         try:
-            for number in range(self._size()):
-                self._hire(number)
+            for _ in range(self._size()):
+                self._hire()
             while self._next or self._suspects or any(job for _, job in self._pending.values()):
                 self._hand_out(queue)
                 refs = ray.wait(list(self._pending), num_returns=1, timeout=PATIENCE)[0]
@@ -151,13 +148,13 @@ class Fleet:
 
         return self.crew.workers or max(1, int(ray.cluster_resources().get("CPU", 1) // max(self.crew.cpus, 0.01)))
 
-    def _hire(self, number: int) -> None:
+    def _hire(self) -> None:
         import ray
 
         crew = self.crew
         options = {"num_cpus": crew.cpus, "num_gpus": crew.gpus, "max_concurrency": crew.files}
-        actor = ray.remote(Worker).options(**options).remote(self.action, f"{self._name}-{number}")
-        member = Member(actor, number)
+        actor = ray.remote(Worker).options(**options).remote(self.action)
+        member = Member(actor)
         self._members.append(member)
         self._pending[actor.ready.remote()] = member, None
 
@@ -194,7 +191,7 @@ class Fleet:
             self._stillborn += not member.ready
             if self._stillborn >= STILLBORN:
                 raise NacError(f"workers die before they have begun, {STILLBORN} in a row: Ray's logs may say why")
-            self._hire(member.number)
+            self._hire()
         if job is None:
             return
         if job.suspect:

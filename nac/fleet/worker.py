@@ -8,10 +8,10 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nac import models
 from nac.codecs.base import Codec
@@ -19,9 +19,11 @@ from nac.errors import NacError, reason
 from nac.fleet.jobs import Action, Job, Outcome, wanted
 from nac.fleet.manifest import Row
 from nac.nacfile import info
-from nac.output import sweep
+from nac.output import lock, sweep
 from nac.places import place
 from nac.version import __version__
+
+SCRATCH = "nac-worker-"
 
 
 class Notes(logging.Handler):
@@ -44,16 +46,29 @@ class Notes(logging.Handler):
             self._of_thread.lines.append(record.getMessage())
 
 
+def scratch() -> tuple[str, BinaryIO]:
+    """A folder for temporary files, and a file in it that is locked as long as this process lives.
+
+    Those of workers that were killed, by whom and whenever that was, are deleted.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*/held"):
+        with suppress(OSError), left.open("r+b") as file:
+            lock(file, wait=False)
+            shutil.rmtree(left.parent)
+    folder = tempfile.mkdtemp(prefix=SCRATCH)
+    held = Path(folder, "taken").open("xb")  # noqa: SIM115 (to stay open)
+    with suppress(OSError):  # a file system without locks: nothing is deleted there either
+        lock(held)
+        Path(held.name).rename(Path(folder, "held"))  # so that nobody finds it before it is locked
+    return folder, held
+
+
 class Worker:
     """An actor of Ray: a process that loads a model once, and is given names of files."""
 
-    def __init__(self, action: Action, scratch: str) -> None:
+    def __init__(self, action: Action) -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does, before PyTorch is loaded
-        # A folder for temporary files that the next worker in this one's place empties, should this one be killed.
-        folder = Path(tempfile.gettempdir(), scratch)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        tempfile.tempdir = str(folder)
+        tempfile.tempdir, self._held = scratch()
         self._action = action
         self._source, self._target = place(action.source), place(action.target)
         self._notes = Notes()
