@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import socket
 import sys
 from collections import deque
@@ -68,8 +69,10 @@ def cluster(address: str | None, crew: Crew) -> Iterator[None]:
         with _told_as_nacs(address), socket.create_connection((found[1], int(found[2])), timeout=10):
             pass
     with redirect_stdout(_OnlyBytes(sys.stdout)):
+        terminated = signal.getsignal(signal.SIGTERM)
         with _told_as_nacs(address):
             ray.init(address=address, logging_level="ERROR", log_to_driver=False, **options)
+        signal.signal(signal.SIGTERM, terminated)  # Ray's own prints a stack
         try:
             yield
         finally:
