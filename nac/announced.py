@@ -141,7 +141,7 @@ def _mp3(file: BinaryIO, head: bytes, end: int) -> int:
     """Bytes that an MP3 lacks of those that its first frame tells of, if it is one that tells (Xing, Info)."""
     start = 0
     if head.startswith(b"ID3"):  # its length has seven bits a byte
-        start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
     file.seek(start)
     frame = file.read(60)
     for at in (13, 21, 36):  # behind what MPEG-1 and 2 say of one and two channels
@@ -152,12 +152,12 @@ def _mp3(file: BinaryIO, head: bytes, end: int) -> int:
 
 
 def _ogg(file: BinaryIO) -> int:
-    """Bytes that the last page of an Ogg file lacks, which must not be those of any other page.
+    """Bytes that the last page of an Ogg file lacks, once all before it are found to be whole.
 
     A page is 27 bytes, of which the last is a number of sizes, these sizes, and so many bytes (RFC 3533).
     """
     file.seek(0)
-    begun = True
+    opening = True  # with the pages that begin streams side by side
     while head := file.read(27):
         if not head.startswith(_OGG[: len(head)]):  # what follows the last page is none
             break
@@ -167,9 +167,9 @@ def _ogg(file: BinaryIO) -> int:
             return lacking
         if _ogg_checksum(head[:22] + bytes(4) + head[26:] + sizes + body) != head[22:26]:
             raise damaged(f"the page that ends at byte {file.tell()} has another checksum")
-        if head[5] & 2 and not begun:
+        if head[5] & 2 and not opening:
             raise AudioError("several recordings, one after the other (`ffmpeg -i IN OUT.wav` makes them one)")
-        begun = bool(head[5] & 2)
+        opening = bool(head[5] & 2)
     return 0
 
 

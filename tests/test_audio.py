@@ -230,8 +230,17 @@ def test_a_wav_pipe_that_ends_in_a_sample_gives_the_whole_ones() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"RIFF", b"RIFF\0\0\0\0WAVE", b"hello world, this is text", bytes(100), b"\xff\xfb" * 50],
-    ids=["empty", "start", "no chunks", "text", "zeros", "false mp3"],
+    [
+        b"",
+        b"RIFF",
+        b"RIFF\0\0\0\0WAVE",
+        b"hello world, this is text",
+        bytes(100),
+        b"\xff\xfb" * 50,
+        b"ID3",
+        b"OggS",
+    ],
+    ids=["empty", "start", "no chunks", "text", "zeros", "false mp3", "start of tags", "start of ogg"],
 )
 @pytest.mark.parametrize("way", ["path", "pipe"])
 def test_what_is_no_audio_is_refused_in_one_line(tmp_path: Path, data: bytes, way: str) -> None:
