@@ -36,6 +36,20 @@ def test_operations_of_all_windows_are_counted() -> None:
     assert many > 3 * few
 
 
+def test_the_peak_is_that_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    class Square:
+        def __matmul__(self, other: object) -> object:
+            threads.append(torch.get_num_threads())
+            return self
+
+    codec = random_weights.codec("snac_24khz")
+    monkeypatch.setattr(codec, "array", lambda *_: Square())
+    bench._peak(codec)
+    assert set(threads) == {torch.get_num_threads()}
+
+
 def test_the_built_in_model_is_measured() -> None:
     done = run("-m", "nac_24khz", "--seconds", "2", "--json")
     row = json.loads(done.stdout)
