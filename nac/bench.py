@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from nac import models
-from nac.codecs.base import Array, Codec, Codes
+from nac.codecs.base import Codec, Codes
 from nac.codecs.specs import SPECS
 from nac.errors import ModelError
 from nac.workers import cores
@@ -24,6 +24,7 @@ from nac.workers import cores
 if TYPE_CHECKING:
     from torch import Tensor
 
+T = TypeVar("T")
 ROUNDS = 3
 """Every time is the best of so many; with a reference, rounds alternate."""
 
@@ -68,7 +69,7 @@ def bench(
     reference: bool = False,
     device: str = "auto",
 ) -> Iterator[Measured]:
-    """Measure models, each in a process of its own: with their weights, or with random ones of official size.
+    """Measure models, each in processes of its own: with their weights, or with random ones of official size.
 
     ``names``: by default all whose weights are here, or with ``random`` all there are. ``reference``: compare with
     the family's reference package too, which gets the same random weights. Raises ModelError.
@@ -78,8 +79,14 @@ def bench(
     for name in names:
         models.find(name)
     for name in names or (SPECS if random else models.present()):
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            yield process.submit(_measure, name, seconds, random, reference, device).result()
+        memory = _apart(_memory, name, seconds, random, device)
+        yield _apart(_measure, name, seconds, random, reference, device, memory)
+
+
+def _apart(function: Callable[..., T], *args: object) -> T:
+    """What it gives in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(function, *args).result()
 
 
 def machine() -> str:
@@ -90,14 +97,26 @@ def machine() -> str:
     return f"{name}, {cores()} cores"
 
 
-def _measure(name: str, seconds: float, random: bool, reference: bool, device: str) -> Measured:
+def _memory(name: str, seconds: float, random: bool, device: str) -> int:
+    """The most that this process has held at a time, on the GPU if it computes there; in bytes."""
+    codec = _codec(name, random, device)[0]
+    codec.decode(codec.encode(_audio(codec, seconds)))
+    if _device(codec).startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _measure(name: str, seconds: float, random: bool, reference: bool, device: str, memory: int) -> Measured:
     codec, tensors = _codec(name, random, device)
-    rate, unit = codec.spec.sample_rate, codec.spec.frame_samples
-    samples = max(1, round(seconds * rate / unit)) * unit
-    audio = codec.array(_sound(codec.spec.channels, samples, rate), np.float32)
+    audio = _audio(codec, seconds)
+    seconds = audio.shape[-1] / codec.spec.sample_rate
     codes = codec.encode(audio)
     codec.decode(codes)
-    memory = _memory(codec)
     runs: list[list[Callable[[], Any]]] = [[lambda: codec.encode(audio)], [lambda: codec.decode(codes)]]
     package = same = None
     if reference and tensors:
@@ -112,14 +131,14 @@ def _measure(name: str, seconds: float, random: bool, reference: bool, device: s
     peak = _peak(codec)
     work = _operations(name, codec, audio, codes)
     encode, decode = (
-        Speed(samples / rate / own, count / own / peak, theirs[0] / own if theirs else None)
+        Speed(seconds / own, count / own / peak, theirs[0] / own if theirs else None)
         for (own, *theirs), count in zip(times, work, strict=True)
     )
     return Measured(
         model=name,
         device=_device(codec),
         weights="random" if random and name != "nac_24khz" else codec.spec.fingerprint,
-        seconds=samples / rate,
+        seconds=seconds,
         encode=encode,
         decode=decode,
         memory=memory,
@@ -141,30 +160,20 @@ def _codec(name: str, random: bool, device: str) -> tuple[Codec[Any], dict[str, 
     return checkpoints.build(spec.with_fingerprint(random_weights.FINGERPRINT), weights), weights.tensors
 
 
-def _sound(channels: int, samples: int, rate: int) -> Array:
-    """Chords that pulse over noise: [1, channels, samples]."""
+def _audio(codec: Codec[Any], seconds: float) -> Any:
+    """Chords that pulse over noise, in whole frames: [1, channels, samples]."""
+    rate, unit = codec.spec.sample_rate, codec.spec.frame_samples
+    samples = max(1, round(seconds * rate / unit)) * unit
     random, clock = np.random.default_rng(0), np.arange(samples) / rate
-    sound = 0.02 * random.standard_normal((channels, samples))
+    sound = 0.02 * random.standard_normal((codec.spec.channels, samples))
     for _ in range(6):
         pitch, pulse = random.uniform(80, 2000), random.uniform(0.5, 5)
         sound += 0.08 * np.sin(2 * np.pi * pitch * clock) * np.sin(np.pi * pulse * clock) ** 2
-    return sound.astype(np.float32)[None]
+    return codec.array(sound.astype(np.float32)[None], np.float32)
 
 
 def _device(codec: Codec[Any]) -> str:
     return str(getattr(codec, "device", "cpu"))
-
-
-def _memory(codec: Codec[Any]) -> int:
-    """The most that this process has held at a time, on the GPU if it computes there; in bytes."""
-    if _device(codec).startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 def _best(*runs: Callable[[], Any]) -> list[float]:

@@ -10,12 +10,14 @@ import os
 import re
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
 from nac import commands
+from nac.commands.options import KBPS, several
 from nac.compare.averages import mean
 from nac.compare.coders import Mp3, Opus, distinct
 from nac.compare.comparison import Score, averages, badness
@@ -209,3 +211,16 @@ def test_what_makes_no_sense(folder: Path, tmp_path: Path) -> None:
     assert "no recordings" in nac("compare", "-r", tmp_path, code=2).stderr
     assert "written over" in nac("compare", path, "-o", path, "-f", code=2).stderr
     assert "'loud' is not a valid float" in nac("compare", path, "-k", "3,loud", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [([], (1.5, 3.0)), (["-k", "3, 6"], (3.0, 6.0)), (["-k", "3", "-k", "6,3"], (3.0, 6.0))],
+)
+def test_several_values_come_with_commas_or_with_the_option_again(words: list[str], taken: object) -> None:
+    @click.command()
+    @several("-k", of=KBPS, metavar="R,R", default=["1.5,3"])
+    def command(k: object) -> None:
+        assert k == taken
+
+    command(words, standalone_mode=False)

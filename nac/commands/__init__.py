@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -33,6 +35,7 @@ def entry() -> NoReturn:
     # PyTorch's threads wait for one another by spinning, which on a busy machine can take a hundred times as long
     # as the work. This has to be said before PyTorch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    atexit.register(gc.freeze)  # or Python looks for cycles among all objects as it ends: with PyTorch, 0.5 s
     try:
         sys.exit(main(standalone_mode=False))
     except click.ClickException as error:

@@ -8,14 +8,12 @@ from dataclasses import asdict
 import click
 
 from nac import report
-from nac.commands.options import DEVICE, JSON, ModelName
+from nac.commands.options import DEVICE, JSON, ModelName, several
 from nac.errors import NacError
 
 
 @click.command()
-@click.option(
-    "-m", "--model", "names", type=ModelName(), multiple=True, help="A name from `nac models`; one or more."
-)
+@several("-m", "--model", "names", of=ModelName(), metavar="A,B", help="Names from `nac models`.")
 @click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of sound.")
 @click.option("--random", is_flag=True, help="Take random weights at official size; nothing needs to be here.")
 @click.option("--reference", is_flag=True, help="Compare with the reference packages too; needs --random.")

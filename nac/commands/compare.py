@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from nac import report
-from nac.commands.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, path
+from nac.commands.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, path, several
 from nac.commands.running import loader, or_exit
 from nac.errors import NacError, reason
 
@@ -26,44 +25,30 @@ if TYPE_CHECKING:
 PAGE = Path("compare.html")
 
 
-class Several(click.ParamType[tuple[Any, ...]]):
-    """Values with commas between them."""
-
-    def __init__(self, of: click.ParamType[Any], name: str) -> None:
-        self._of, self.name = of, name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-        return tuple(dict.fromkeys(self._of.convert(part, param, ctx) for part in parts))
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return self._of.shell_complete(ctx, param, incomplete)
-
-
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=path(exists=True))
 @click.option(
     "-o", "--output", "out", type=path(), help=f"The page. [default: {PAGE}, or none with --json or --csv]"
 )
-@click.option(
+@several(
     "-m",
     "--models",
-    type=Several(ModelName(), "A,B"),
+    of=ModelName(),
+    metavar="A,B",
     help="Names from `nac models`. [default: all that are on this machine]",
 )
-@click.option(
+@several(
     "-k",
     "--kbps",
-    type=Several(KBPS, "R,R"),
-    default="1.5,3,6,12",
+    of=KBPS,
+    metavar="R,R",
+    default=["1.5,3,6,12"],
     show_default=True,
     help="Bitrates in kbit/s, all channels together.",
 )
 @click.option("--start", type=Time(), help="Where to begin in each recording. [default: so as to hear its middle]")
 @click.option("--duration", type=Time(), default=10.0, show_default=True, help="How much of each recording.")
-@click.option(
-    "--metrics", type=Several(click.STRING, "A,B"), help="Which metrics. [default: all that are installed]"
-)
+@several("--metrics", of=click.STRING, metavar="A,B", help="Which metrics. [default: all that are installed]")
 @click.option(
     "--players",
     type=click.IntRange(min=1),
@@ -80,11 +65,11 @@ class Several(click.ParamType[tuple[Any, ...]]):
 def compare(
     inputs: tuple[Path, ...],
     out: Path | None,
-    models: tuple[str, ...] | None,
+    models: tuple[str, ...],
     kbps: tuple[float, ...],
     start: float | None,
     duration: float,
-    metrics: tuple[str, ...] | None,
+    metrics: tuple[str, ...],
     players: int,
     recursive: bool,
     device: str,
@@ -117,7 +102,7 @@ def compare(
     try:
         if out is not None:
             refuse_existing(out, force=force)
-        judges = chosen(metrics)
+        judges = chosen(metrics or None)
         names = models or tuple(table.present())
     except NacError as error:
         report.error("", error)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 KBPS = click.FloatRange(min=0, min_open=True)
 
 
@@ -58,6 +61,29 @@ class ModelName(click.ParamType[str]):
         # After the last comma, where several are wanted.
         before, comma, begun = incomplete.rpartition(",")
         return [CompletionItem(before + comma + name) for name in MODELS if name.startswith(begun)]
+
+
+class Several(click.ParamType[tuple[Any, ...]]):
+    """Values with commas between them."""
+
+    def __init__(self, of: click.ParamType[Any]) -> None:
+        self._of, self.name = of, of.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        return tuple(self._of.convert(part, param, ctx) for part in parts)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self._of.shell_complete(ctx, param, incomplete)
+
+
+def several(*names: str, of: click.ParamType[Any], **options: Any) -> Callable[[Decorated], Decorated]:
+    """An option that takes several values, with commas between them or each with the option again."""
+
+    def joined(ctx: click.Context, param: click.Parameter, values: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(chain.from_iterable(values)))
+
+    return click.option(*names, type=Several(of), multiple=True, callback=joined, **options)
 
 
 def path(**options: Any) -> click.Path:
