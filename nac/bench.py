@@ -191,7 +191,7 @@ def _best(*runs: Callable[[], Any]) -> list[float]:
 
 def _peak(codec: Codec[Any]) -> float:
     """Operations a second in a large float32 matrix product of what the codec computes with, on all cores."""
-    size = 1536
+    size = 3072
     square = codec.array(np.ones((size, size)), np.float32)
     square @ square
     return 2 * size**3 / _best(lambda: square @ square)[0]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import nac
 from nac.codecs import mdct, mdct_torch
@@ -154,3 +158,24 @@ def test_training_runs_from_nothing_to_weights_and_resumes(tmp_path: Path) -> No
 
 def steps_of(log: Path) -> list[int]:
     return [int(line.split(",")[0]) for line in log.read_text().splitlines()[1:]]
+
+
+def threads() -> set[int]:
+    return {library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers}
+
+
+def test_products_are_those_of_one_thread_whichever_thread_asks() -> None:
+    with threadpool_limits(2, user_api="blas"), ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        before = threads()
+
+        def step(pool: ThreadPoolExecutor, action: Callable[[], None]) -> set[int]:
+            pool.submit(action).result()
+            return threads()
+
+        only = mdct.OneThread()
+        leave = partial(only.__exit__, None, None, None)
+        for first, second in ((one, other), (other, one)):
+            assert step(first, only.__enter__) == {1}
+            assert step(second, only.__enter__) == {1}
+            assert step(first, leave) == {1}
+            assert step(second, leave) == before

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 from nac.codecs.base import Array, CodecSpec
 from nac.codecs.fingerprint import fingerprint
@@ -320,21 +320,35 @@ class OneThread:
     """While within, matrix products are computed by one thread each: with more they would be rounded otherwise."""
 
     def __init__(self) -> None:
-        self._lock, self._inside, self._limit = threading.Lock(), 0, ExitStack()
+        self._lock, self._inside, self._before = threading.Lock(), 0, list[tuple[LibController, int]]()
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                # selected, as what is restored afterwards would else be OpenMP's too, which is each thread's own
-                blas = ThreadpoolController().select(user_api="blas")
-                self._limit.enter_context(blas.limit(limits=1))
+                # selected, as OpenMP's number of threads is each thread's own
+                libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+                self._before = [(library, library.num_threads) for library in libraries]
+                for library, _ in self._before:
+                    _set_threads(library, 1)
             self._inside += 1
 
     def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:
-                self._limit.close()
+                for library, number in self._before:
+                    _set_threads(library, number)
+
+
+def _set_threads(library: LibController, number: int) -> None:
+    """Threads that a library computes with, whichever thread sets them.
+
+    From one thread on, threadpoolctl takes no notice of others as to OpenBLAS's number, until that is cleared.
+    """
+    clear = getattr(library, "clear_controlling_thread", lambda force: None)
+    clear(force=True)
+    library.set_num_threads(number)
+    clear(force=True)
 
 
 _ONE_THREAD = OneThread()
