@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 import nac
 from nac.codecs import mdct, mdct_torch
 from nac.codecs.base import Codebook, CodecSpec, Codes
+from nac.codecs.one_thread import OneThread
 from nac.errors import ModelError
 
 SPEC = CodecSpec("nac_24khz", "mdct", 24000, 1, mdct.HOP, (Codebook(10),) * 16)
@@ -172,7 +173,7 @@ def test_products_are_those_of_one_thread_whichever_thread_asks() -> None:
             pool.submit(action).result()
             return threads()
 
-        only = mdct.OneThread()
+        only = OneThread()
         leave = partial(only.__exit__, None, None, None)
         for first, second in ((one, other), (other, one)):
             assert step(first, only.__enter__) == {1}

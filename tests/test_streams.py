@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from nac.codecs.base import Codec, Codes
-from nac.codecs.mdct import OneThread
+from nac.codecs.one_thread import OneThread
 from nac.codecs.specs import SPECS
 
 T = TypeVar("T")

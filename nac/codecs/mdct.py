@@ -16,7 +16,6 @@ This is the network in numpy, for the processor: it starts in a fraction of the 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from threadpoolctl import LibController, ThreadpoolController
 
 from nac.codecs.base import Array, CodecSpec
 from nac.codecs.fingerprint import fingerprint
+from nac.codecs.one_thread import ONE_THREAD
 from nac.errors import ModelError
 from nac.stream import Plan, WindowedCodec
 
@@ -316,44 +315,6 @@ class Network:
         return levels
 
 
-class OneThread:
-    """While within, matrix products are computed by one thread each: with more they would be rounded otherwise."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._before = threading.Lock(), 0, list[tuple[LibController, int]]()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                # selected, as OpenMP's number of threads is each thread's own
-                libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._before = [(library, library.num_threads) for library in libraries]
-                for library, _ in self._before:
-                    _set_threads(library, 1)
-            self._inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                for library, number in self._before:
-                    _set_threads(library, number)
-
-
-def _set_threads(library: LibController, number: int) -> None:
-    """Threads that a library computes with, whichever thread sets them.
-
-    From one thread on, threadpoolctl takes no notice of others as to OpenBLAS's number, until that is cleared.
-    """
-    clear = getattr(library, "clear_controlling_thread", lambda force: None)
-    clear(force=True)
-    library.set_num_threads(number)
-    clear(force=True)
-
-
-_ONE_THREAD = OneThread()
-
-
 class MdctCodec(WindowedCodec[Array]):
     """See :class:`nac.codecs.base.Codec`."""
 
@@ -378,7 +339,7 @@ class MdctCodec(WindowedCodec[Array]):
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        with _ONE_THREAD:
+        with ONE_THREAD:
             yield
 
     @property
