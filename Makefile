@@ -15,6 +15,7 @@ check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 man: venv
 	$(BIN)/python docs/man_pages.py man/man1

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from click_man.core import write_man_pages
 
-from nac.commands import main
+from nac.cli import main
 from nac.version import __version__
 
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from nac.codecs.base import Codebook, Segment
 from nac.container import Chunk, Header, SampleFormat, Writer
+from nac.container.codebooks import Coding
 from nac.container.fields import varint
-from nac.container.layers import Coding
 from nac.container.records import CHUNK, checksum, frame
+from nac.spec import Codebook, Segment
 
 VECTORS = Path(__file__).parent / "vectors"
 

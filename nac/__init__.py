@@ -16,20 +16,21 @@ from nac.errors import AudioError, DamageError, FormatError, ModelError, NacErro
 from nac.version import __version__
 
 if TYPE_CHECKING:
-    from nac.arrays import write_codes
-    from nac.codecs.base import Codec, CodecSpec, Codes
-    from nac.codecs.tensors import load
-    from nac.cutting import cut
-    from nac.dataset import Dataset
-    from nac.files import compress, decompress, read
+    from nac.codecs.base import Codec, Codes
+    from nac.files.conversion import compress, decompress, read
+    from nac.files.cutting import cut
+    from nac.files.joining import cat
+    from nac.files.nacfile import Info, NacFile, info, read_codes
+    from nac.files.nacfile import NacFile as open
+    from nac.files.peeling import peel
+    from nac.interop.arrays import write_codes
     from nac.interop.convert import convert
-    from nac.joining import cat
-    from nac.nacfile import Info, NacFile, info, read_codes
-    from nac.nacfile import NacFile as open
-    from nac.output import Result
-    from nac.packing import pack
-    from nac.patterns import delay, flatten, undelay, unflatten
-    from nac.peeling import peel
+    from nac.spec import CodecSpec
+    from nac.storage.output import Result
+    from nac.training.dataset import Dataset
+    from nac.training.packing import pack
+    from nac.training.patterns import delay, flatten, undelay, unflatten
+    from nac.weights.loading import load
 
 __all__ = [
     "AudioError",
@@ -66,29 +67,29 @@ __all__ = [
 
 _HOMES = {
     "Codec": "nac.codecs.base",
-    "CodecSpec": "nac.codecs.base",
+    "CodecSpec": "nac.spec",
     "Codes": "nac.codecs.base",
-    "Result": "nac.output",
-    "cat": "nac.joining",
-    "compress": "nac.files",
-    "cut": "nac.cutting",
-    "Dataset": "nac.dataset",
-    "delay": "nac.patterns",
-    "flatten": "nac.patterns",
-    "undelay": "nac.patterns",
-    "unflatten": "nac.patterns",
-    "decompress": "nac.files",
-    "read": "nac.files",
+    "Result": "nac.storage.output",
+    "cat": "nac.files.joining",
+    "compress": "nac.files.conversion",
+    "cut": "nac.files.cutting",
+    "Dataset": "nac.training.dataset",
+    "delay": "nac.training.patterns",
+    "flatten": "nac.training.patterns",
+    "undelay": "nac.training.patterns",
+    "unflatten": "nac.training.patterns",
+    "decompress": "nac.files.conversion",
+    "read": "nac.files.conversion",
     "convert": "nac.interop.convert",
-    "load": "nac.codecs.tensors",
-    "pack": "nac.packing",
-    "peel": "nac.peeling",
-    "Info": "nac.nacfile",
-    "NacFile": "nac.nacfile",
-    "info": "nac.nacfile",
-    "open": "nac.nacfile",
-    "read_codes": "nac.nacfile",
-    "write_codes": "nac.arrays",
+    "load": "nac.weights.loading",
+    "pack": "nac.training.packing",
+    "peel": "nac.files.peeling",
+    "Info": "nac.files.nacfile",
+    "NacFile": "nac.files.nacfile",
+    "info": "nac.files.nacfile",
+    "open": "nac.files.nacfile",
+    "read_codes": "nac.files.nacfile",
+    "write_codes": "nac.interop.arrays",
 }
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """The command; an interruption is not an error even while it is still being loaded."""
     try:
-        from nac.commands import entry
+        from nac.cli import entry
 
         entry()
     except KeyboardInterrupt:

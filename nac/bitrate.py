@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from math import inf
 
-from nac.codecs.base import CodecSpec
 from nac.container.header import Header
 from nac.errors import ModelError
+from nac.spec import CodecSpec
 
 DEFAULT_KBPS = 8.0
 """What is aimed at where no bitrate is asked for, in kbit/s of the whole file."""
 
 
 def is_stereo_pair(spec: CodecSpec, channels: int) -> bool:
-    """Whether two channels are coded as a pair of streams turned towards the sound (see :mod:`nac.stereo`)."""
+    """Whether two channels are coded as a rotated pair of streams (see :mod:`nac.audio.stereo`)."""
     return spec.channels == 1 and channels == 2
 
 

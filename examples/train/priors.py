@@ -28,8 +28,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import nac
-from nac import models
 from nac.container import priors
+from nac.weights import models
 
 Codes = npt.NDArray[np.int64]
 #: units of a level: 32 to the factor of two

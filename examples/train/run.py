@@ -64,7 +64,7 @@ def main() -> None:
     net = finetune(args.work, options)
     target = args.work / "nac_24khz.safetensors"
     print(f"{target}: {export(net, target):,} bytes")
-    print("measure it: python tests/bench/quality.py --cache", args.work, "--weights", target)
+    print("measure it: python benchmarks/quality.py --cache", args.work, "--weights", target)
 
 
 if __name__ == "__main__":

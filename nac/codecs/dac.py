@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from nac.codecs import rvq
-from nac.codecs.base import CodecSpec
 from nac.codecs.layers import (
     Chain,
     Layer,
@@ -34,7 +33,8 @@ from nac.codecs.layers import (
     to_audio,
     up,
 )
-from nac.stream import Plan, WindowedCodec
+from nac.codecs.windows import Plan, WindowedCodec
+from nac.spec import CodecSpec
 
 
 @dataclass(frozen=True)

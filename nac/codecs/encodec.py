@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from nac.codecs import rvq, seanet
-from nac.codecs.base import Codec, CodecSpec, Codes, Segment
+from nac.codecs.base import Codec, Codes
 from nac.codecs.layers import Weights
+from nac.codecs.parallel import in_turn
 from nac.codecs.seanet import LATENT, Layer, Network, Recurrent, Stream, run
-from nac.workers import in_turn
+from nac.spec import CodecSpec, Segment
 
 BLOCK = 64  # frames that the 24 kHz model computes at a time, as measured
 GROUP = 8  # segments that the 48 kHz model computes at a time

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nac.codecs.layers import Weights
-from nac.workers import Together
+from nac.codecs.parallel import Together
 
 MOST_ROWS = 16  # signals that are computed as one
 Piece = tuple[Tensor, Tensor]

@@ -26,11 +26,12 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from nac.codecs.base import Array, CodecSpec
+from nac.codecs.base import Array
 from nac.codecs.fingerprint import fingerprint
 from nac.codecs.one_thread import ONE_THREAD
+from nac.codecs.windows import Plan, WindowedCodec
 from nac.errors import ModelError
-from nac.stream import Plan, WindowedCodec
+from nac.spec import CodecSpec
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]

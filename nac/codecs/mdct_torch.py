@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nac.codecs import mdct
-from nac.codecs.base import CodecSpec
 from nac.codecs.fingerprint import fingerprint
 from nac.codecs.mdct import BANDS, COMPANDING, FLOOR, HIGHEST, HOP, KERNEL, LOWEST, WINDOW
-from nac.stream import Plan, Tensors, WindowedCodec
+from nac.codecs.windows import Plan, Tensors, WindowedCodec
+from nac.spec import CodecSpec
 
 
 def position_noise(first: int, frames: int, device: torch.device | None = None) -> Tensor:

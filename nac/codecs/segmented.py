@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nac.codecs.base import Codec, Codes, Encoder, Segment
+from nac.codecs.base import Codec, Codes, Encoder
 from nac.errors import ModelError
+from nac.spec import Segment
 
 
 class Segmented(Codec):

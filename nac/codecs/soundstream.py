@@ -28,8 +28,8 @@ from nac.codecs.fingerprint import fingerprint
 from nac.codecs.layers import Pointwise, Span, Weights, context, conv_span, each, transposed_span, union
 from nac.codecs.specs import SPECS
 from nac.codecs.tflite import Array, Operand, Operator, read_operators
+from nac.codecs.windows import Plan, Tensors, WindowedCodec
 from nac.errors import ModelError
-from nac.stream import Plan, Tensors, WindowedCodec
 
 SLOPE = float(np.float32(0.3))  # of all leaky ReLUs
 FEATURES = 64  # dimensions of the latent space

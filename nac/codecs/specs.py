@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nac.codecs.base import Codebook, CodecSpec, Segment
-from nac.stream import Plan
+from nac.codecs.windows import Plan
+from nac.spec import Codebook, CodecSpec, Segment
 
 
 def _dac(name: str, sample_rate: int, hop: int, codebooks: int) -> CodecSpec:

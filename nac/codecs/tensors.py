@@ -2,35 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from torch import Tensor
 
-from nac import models
 from nac.codecs.base import Array, Codec, Codes, Decoder, Encoder
-from nac.codecs.mdct import MdctCodec
-
-
-def load(
-    name: str,
-    *,
-    weights: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    revision: str | None = None,
-    download: bool = True,
-    progress: bool = False,
-) -> Codec:
-    """A codec with its weights, ready to use.
-
-    ``weights``: a checkpoint of one's own, a file or a folder. ``device``: "auto", "cpu", "cuda" or "cuda:N".
-    ``revision``: branch, tag or commit on the Hub. ``download``: fetch absent weights; ``progress``: with a bar on
-    standard error. Raises ModelError where the model is unknown or its weights are absent, wrong or not to be had.
-    """
-    codec = models.load(
-        name, weights=weights, device=device, revision=revision, download=download, progress=progress
-    )
-    return TensorCodec(codec) if isinstance(codec, MdctCodec) else codec
 
 
 class TensorCodec(Codec):

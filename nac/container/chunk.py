@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nac.codecs.base import Codebook, CodecSpec
-from nac.container import layers as coded_layers
+from nac.container import codebooks as coded_layers
 from nac.container.bits import check_padding, join, packed_bytes, split
+from nac.container.codebooks import Coding, Packed, Plain
 from nac.container.fields import Fields, varint
 from nac.container.header import Header
-from nac.container.layers import Coding, Packed, Plain
 from nac.container.priors import NONE, Prior, current, prior
 from nac.errors import FormatError
+from nac.spec import Codebook, CodecSpec
 
 PACKED, RANGE = 0, 1
 MAX_CODED = 1 << 23
@@ -84,7 +84,7 @@ class Chunk:
         ``codes``: for each stream an integer array [frames * codes_per_frame] for each of its codebooks, or None
         where the stream is silent. ``scales``: where the codec has them, for each stream float32 [segments], or
         None where it is silent; one more than the frames fill makes an ``overhang``. ``coding``: see
-        :func:`nac.container.layers.encode`. Raises ValueError if the codes do not fit the header.
+        :func:`nac.container.codebooks.encode`. Raises ValueError if the codes do not fit the header.
         """
         return cls.pack_all(header, [Draft(first_frame, frames, codes, angle, scales)], coding=coding)[0]
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nac.container import ranges
+from nac.container import range_coder as ranges
 from nac.container.priors import Prior
 
 _TOP = 1 << 14  # weight of the likeliest digit

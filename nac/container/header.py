@@ -9,10 +9,10 @@ from enum import IntEnum
 from functools import cached_property
 from itertools import chain
 
-from nac.codecs.base import Codebook, CodecSpec, Segment
 from nac.container.fields import Fields, text, varint
 from nac.container.records import Source, checksum
 from nac.errors import DamageError, FormatError
+from nac.spec import Codebook, CodecSpec, Segment
 
 SIGNATURE = b"\x89NAC\r\n\x1a\n"
 VERSION = 1

@@ -14,7 +14,7 @@ from nac.container.header import SIGNATURE, UNKNOWN_WEIGHTS
 from nac.errors import FormatError, NacError
 from nac.interop import dac, ecdc, lyra
 from nac.interop.recording import Recording, from_nac, published_weights, to_nac
-from nac.output import PathOrFile, Result, created, name_of
+from nac.storage.output import PathOrFile, Result, created, name_of
 
 FORMATS = {"ecdc": ecdc, "dac": dac, "lyra": lyra}
 _SIGNATURES = {"nac": SIGNATURE[:4], "ecdc": ecdc.SIGNATURE, "dac": dac.SIGNATURE}

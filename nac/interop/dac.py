@@ -20,8 +20,6 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from nac.catalog import MODELS
-from nac.codecs.base import CodecSpec, Segment
 from nac.container import Header
 from nac.container.header import MAX_FRAME, MAX_RATE, MAX_SAMPLES
 from nac.errors import FormatError, NacError
@@ -35,6 +33,8 @@ from nac.interop.recording import (
     header_for,
     integer,
 )
+from nac.spec import CodecSpec, Segment
+from nac.weights.catalog import MODELS
 
 SIGNATURE = b"\x93NUMPY"
 LOUDNESS = -16.0

@@ -14,8 +14,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nac.catalog import MODELS
-from nac.codecs.base import CodecSpec
 from nac.container import Header
 from nac.container.bits import pack, packed_bytes, unpack
 from nac.container.header import MAX_SAMPLES
@@ -31,6 +29,8 @@ from nac.interop.recording import (
     header_for,
     integer,
 )
+from nac.spec import CodecSpec
+from nac.weights.catalog import MODELS
 
 SIGNATURE = b"ECDC"
 _HEADER = struct.Struct(">4sBI")

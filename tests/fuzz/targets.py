@@ -16,25 +16,25 @@ import numpy as np
 import soundfile
 from safetensors.numpy import save as save_numpy
 
-from nac import cutting, peeling
-from nac.announced import missing_bytes
-from nac.arrays import write_codes
-from nac.audio import OUTPUT_FORMATS, open_sink
-from nac.check import save
-from nac.codecs.base import Codebook
+from nac.audio.declared import missing_bytes
+from nac.audio.recordings import OUTPUT_FORMATS, open_sink
+from nac.audio.tags import LONGEST, MOST, read_tags
+from nac.audio.wav import WavInput, WavUnsupported
 from nac.codecs.tflite import read_operators
 from nac.container import Chunk, Reader, Recovery, Writer, header, records, verify
-from nac.container import layers as coded_layers
+from nac.container import codebooks as coded_layers
 from nac.container.fields import Fields
 from nac.container.priors import FOLDER, NONE, prior
 from nac.errors import AudioError, FormatError, NacError
+from nac.files import cutting, peeling
+from nac.files.nacfile import NacFile
+from nac.files.verify import save
+from nac.interop.arrays import write_codes
 from nac.interop.convert import FORMATS, convert
-from nac.nacfile import NacFile
-from nac.tags import LONGEST, MOST, read_tags
-from nac.wav import WavInput, WavUnsupported
+from nac.spec import Codebook
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 
 @cache
@@ -302,7 +302,7 @@ def tflite(data: bytes) -> None:
 
 def checkpoint(data: bytes) -> None:
     """Tensors in safetensors, pickles and zip files of them, brought into form."""
-    from nac.codecs import checkpoints
+    from nac.weights import checkpoints
 
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(data)

@@ -1,0 +1,203 @@
+"""How good is it? Models of nac against Opus at real file sizes, by distances and by perceptual metrics.
+
+    python benchmarks/quality.py --cache WORK                  held-out and unseen clips of examples/train
+    python benchmarks/quality.py --model nac_24khz a.wav b.flac
+
+Clips are mono at 24 kHz. Every system writes a file, whose size is what counts. Printed for each kind of sound
+are the mean and the worst clip of every metric of `nac.evaluate.metrics` that is installed; PESQ and STOI for
+speech only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+
+import nac
+from nac.evaluate.metrics import Metric, chosen
+
+RATE = 24000
+Samples = Any  # float32 [n]
+
+
+System = Callable[[Any, Path], tuple[Any, int]]
+
+
+class Clip(NamedTuple):
+    name: str
+    kind: str
+    samples: Samples
+
+
+# Clips
+
+
+def cached(work: Path, split: str, count: int, seconds: float) -> Iterator[Clip]:
+    """Up to ``count`` excerpts of each kind from a cache of examples/train, always the same ones."""
+    pool = np.memmap(work / f"{split}.i16", "<i2", "r")
+    clips = json.loads((work / f"{split}.json").read_text())
+    for kind in ("speech", "music", "other"):
+        found = [c for c in clips if c["kind"] == kind and c["length"] > 2 * RATE]
+        found.sort(key=lambda c: zlib.crc32(c["name"].encode()))
+        taken = 0
+        for clip in found:
+            length = min(int(seconds * RATE), clip["length"])
+            middle = clip["start"] + (clip["length"] - length) // 2
+            samples = pool[middle : middle + length].astype(np.float32) / 32768
+            if taken < count and np.abs(samples).max() > 0.03:
+                taken += 1
+                yield Clip(clip["name"], f"{split} {kind}", samples)
+
+
+def opened(path: Path, seconds: float) -> Clip:
+    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = soxr.resample(audio.mean(axis=1), rate, RATE)[: int(seconds * RATE)]
+    return Clip(path.name, "files", mono.astype(np.float32))
+
+
+# Systems: samples to samples and bytes
+
+
+class Opus(NamedTuple):
+    """Opus as libsndfile writes it; ``kbps`` is what is asked for, more comes out."""
+
+    kbps: float
+
+    def __str__(self) -> str:
+        return f"opus {self.kbps:g}"
+
+    def __call__(self, samples: Samples, folder: Path) -> tuple[Samples, int]:
+        path = folder / "clip.opus"
+        # libsndfile maps compression 1 to 0 onto 6 to 256 kbit/s a channel.
+        level = 1 - (self.kbps - 6) / 250
+        with soundfile.SoundFile(
+            path, "w", RATE, 1, format="OGG", subtype="OPUS", compression_level=level
+        ) as file:
+            file.write(samples)
+        decoded, rate = soundfile.read(path, dtype="float32")
+        return fitted(soxr.resample(decoded, rate, RATE), len(samples)), path.stat().st_size
+
+
+class Model(NamedTuple):
+    """A model of nac with a number of codebooks."""
+
+    name: str
+    codebooks: int
+    weights: Path | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.codebooks}"
+
+    def __call__(self, samples: Samples, folder: Path) -> tuple[Samples, int]:
+        source, packed, result = folder / "in.wav", folder / "clip.nac", folder / "out.wav"
+        soundfile.write(source, samples, RATE, subtype="FLOAT")
+        codec = loaded(self.name, self.weights)
+        nac.compress(
+            source, packed, model=self.name, codebooks=self.codebooks, force=True, load=lambda name: codec
+        )
+        nac.decompress(packed, result, force=True, load=lambda name: codec)
+        decoded, _ = soundfile.read(result, dtype="float32")
+        return fitted(decoded, len(samples)), packed.stat().st_size
+
+
+@cache
+def loaded(name: str, weights: Path | None) -> Any:
+    return nac.load(name, weights=weights)
+
+
+def silence(samples: Samples, folder: Path) -> tuple[Samples, int]:
+    return np.zeros_like(samples), 0
+
+
+def fitted(samples: Samples, length: int) -> Samples:
+    return np.pad(samples, (0, max(length - len(samples), 0)))[:length].astype(np.float32)
+
+
+#: measured on speech only
+SPEECH = ("pesq", "stoi")
+#: neither defined nor needed where nothing came out
+NOT_FOR_SILENCE = ("visqol", "pesq", "stoi")
+
+
+def measured(system: System, clip: Clip, measures: list[Metric]) -> dict[str, float]:
+    """One clip through one system."""
+    with tempfile.TemporaryDirectory() as folder:
+        result, size = system(clip.samples, Path(folder))
+    row = {"kbit/s": size * 8 / len(clip.samples) * RATE / 1000}
+    for metric in measures:
+        name = metric.name
+        skip = (name in SPEECH and "speech" not in clip.kind) or (system is silence and name in NOT_FOR_SILENCE)
+        row[name] = math.nan if skip else metric.measure(clip.samples, result, RATE)
+    return row
+
+
+def line(rows: list[dict[str, float]], measures: list[Metric]) -> str:
+    """Mean bitrate, and mean and worst of every measure."""
+    cells = f"{np.mean([row['kbit/s'] for row in rows]):7.2f}"
+    for metric in measures:
+        values = [row[metric.name] for row in rows if not math.isnan(row[metric.name])]
+        worst = min if metric.higher_is_better else max
+        cells += f"{np.mean(values):8.2f} ({worst(values):5.2f})" if values else f"{'-':>16}"
+    return cells
+
+
+def report(systems: list[System], clips: list[Clip], measures: list[Metric]) -> None:
+    kinds = sorted({clip.kind for clip in clips})
+    print(f"{len(clips)} clips: " + ", ".join(f"{sum(c.kind == k for c in clips)} {k}" for k in kinds))
+    print(f"{'system':22} {'kind':14} {'kbit/s':>7}" + "".join(f"{metric.name:>16}" for metric in measures))
+    floor: list[dict[str, float]] = []
+    for system in systems:
+        label = "silence" if system is silence else str(system)
+        wanted = [c for c in clips if "soundstream" not in label or "speech" in c.kind or c.kind == "files"]
+        rows = [measured(system, clip, measures) for clip in wanted]
+        for kind in kinds:
+            if chosen := [row for row, clip in zip(rows, wanted, strict=True) if clip.kind == kind]:
+                print(f"{label:22} {kind:14} {line(chosen, measures)}", flush=True)
+        print(f"{label:22} {'all':14} {line(rows, measures)}", flush=True)
+        if system is silence:
+            floor = rows
+        elif floor and "mel" in floor[0]:
+            quiet = {clip.name: row["mel"] for clip, row in zip(clips, floor, strict=True)}
+            worse = sum(row["mel"] > quiet[clip.name] for row, clip in zip(rows, wanted, strict=True))
+            print(f"{label:22} clips with a larger mel distance than silence: {worse}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, help="recordings to measure on")
+    parser.add_argument("--cache", type=Path, help="cache of examples/train: its held-out and unseen splits")
+    parser.add_argument("--count", type=int, default=6, help="clips of each kind and split of the cache")
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of a clip")
+    parser.add_argument("--model", default="nac_24khz")
+    parser.add_argument("--codebooks", type=int, nargs="*", default=[2, 4, 8, 16])
+    parser.add_argument("--weights", type=Path, help="weights of the model, instead of the installed ones")
+    parser.add_argument("--opus", type=float, nargs="*", default=[6, 8, 12, 24], help="nominal kbit/s")
+    parser.add_argument("--soundstream", type=Path, help="its weights, for speech at 3.2, 6 and 9.2 kbit/s")
+    parser.add_argument("--metrics", nargs="*", help="all that are installed, by default")
+    args = parser.parse_args()
+
+    clips = [opened(path, args.seconds) for path in args.files]
+    if args.cache:
+        for split in ("held", "unseen"):
+            clips += cached(args.cache, split, args.count, args.seconds)
+    systems: list[System] = [silence]
+    systems += [Opus(kbps) for kbps in args.opus]
+    if args.soundstream:
+        systems += [Model("soundstream_16khz", count, args.soundstream) for count in (16, 30, 46)]
+    systems += [Model(args.model, count, args.weights) for count in args.codebooks]
+    report(systems, clips, chosen(args.metrics))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What Ray costs: nac compress with and without --engine ray, on the same files of this machine.
+
+    python benchmarks/scale.py [--files 60] [--seconds 20] [--rounds 3] [-m nac_24khz]
+
+For each way it prints the start-up (until the first files are done, less what they take by themselves), the speed
+from then on (audio seconds a second), and the peak memory of a process that does the work; then how many files a
+second Ray's driver hands out, measured with files whose outputs are there. The outputs are compared. Needs Linux
+and 'nac-audio[ray]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+
+from memory import recording
+
+from nac.cluster.manifest import FOLDER
+
+WAYS = {
+    "plain, 1 core": ("-j", "1"),
+    "Ray, 1 worker": ("--engine", "ray", "--workers", "1"),
+    "plain, 2 cores": ("-j", "2"),
+    "Ray, 2 workers": ("--engine", "ray", "--workers", "2"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """``startup``, ``wall``: seconds; ``speed``: audio seconds a second from then on; ``memory``: MB a worker."""
+
+    startup: float
+    speed: float
+    wall: float
+    memory: float
+
+
+class Watch(Thread):
+    """Looks at the memory of the process that does the work, or of Ray's workers."""
+
+    def __init__(self, process: int) -> None:
+        super().__init__(daemon=True)
+        self.process, self.most, self.stop = process, 0.0, Event()
+
+    def run(self) -> None:
+        while not self.stop.wait(0.5):
+            for status in Path("/proc").glob("[0-9]*/status"):
+                with suppress(OSError):
+                    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+                    works = (
+                        fields["Name"].strip().startswith("ray::Worker") or int(status.parent.name) == self.process
+                    )
+                    if works and "VmHWM" in fields:
+                        self.most = max(self.most, int(fields["VmHWM"].split()[0]) / 1000)
+
+
+def told(*words: str | Path) -> tuple[list[float], float, float]:
+    """When nac compress tells of each file and when it ends (seconds), and the peak memory (MB) of the worker."""
+    command = [sys.executable, "-m", "nac", "compress", "--json", "-q", "-r", *words]
+    threads = {"OMP_NUM_THREADS": "1"}  # as Ray sets it for workers of one CPU
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **threads}) as process:
+        watch = Watch(process.pid)
+        watch.start()
+        assert process.stdout is not None
+        times = [(time.perf_counter() - began, json.loads(line)["error"]) for line in process.stdout]
+        watch.stop.set()
+    assert process.returncode == 0
+    assert not any(error for _, error in times)
+    return [when for when, _ in times], time.perf_counter() - began, watch.most
+
+
+def run(src: Path, dst: Path, model: str, words: tuple[str, ...], seconds: float) -> Run:
+    """One way. The first files are its start-up: two for each worker."""
+    times, wall, memory = told(src, "-o", dst, "-m", model, "-f", *words)
+    skip = 2 * int(words[-1])
+    speed = (len(times) - skip) * seconds / (times[-1] - times[skip - 1])
+    return Run(times[skip - 1] - skip * seconds / speed, speed, wall, memory)
+
+
+def handed_out(folder: Path, whole: Path, count: int) -> float:
+    """Files a second that two workers look at and pass over, since their outputs are there."""
+    for number in range(count):
+        for name, data in ((f"in/{number}.wav", b"RIFF----WAVE"), (f"out/{number}.nac", whole.read_bytes())):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(data)
+    times, _, _ = told(folder / "in", "-o", folder / "out", *WAYS["Ray, 2 workers"])
+    return (count - 10) / (times[-1] - times[9])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.nac")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--files", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rounds", type=int, default=3, help="the fastest counts")
+    parser.add_argument("--looks", type=int, default=3000)
+    parser.add_argument("-m", "--model", default="nac_24khz")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "src").mkdir()
+        for number in range(options.files):
+            recording(folder / "src" / f"{number}.wav", options.seconds / 60, 1, 24000)
+        runs: dict[str, Run] = {}
+        for way, words in list(WAYS.items()) * options.rounds:
+            found = run(folder / "src", folder / way, options.model, words, options.seconds)
+            assert contents(folder / way) == contents(folder / "plain, 1 core")
+            shutil.rmtree(folder / way / FOLDER, ignore_errors=True)
+            runs[way] = max(runs.get(way, found), found, key=lambda run: run.speed)
+        for way, best in runs.items():
+            print(
+                f"{way:15} start-up {best.startup:4.1f} s, then {best.speed:5.1f}x real time; "
+                f"{best.wall:5.1f} s in all; {best.memory:4.0f} MB a worker"
+            )
+        for cores, ray in (("1 core", "1 worker"), ("2 cores", "2 workers")):
+            cost = runs[f"plain, {cores}"].speed / runs[f"Ray, {ray}"].speed - 1
+            print(f"Ray, {ray}: {cost:+.1%} time a file against plain on {cores}")
+        rate = handed_out(folder, folder / "plain, 1 core" / "0.nac", options.looks)
+        print(f"{rate:.0f} files a second are handed out")
+
+
+if __name__ == "__main__":
+    main()

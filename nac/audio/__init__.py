@@ -1,0 +1,1 @@
+"""Recordings in and out: reading, writing, WAV, tags, resampling, stereo."""

@@ -1,0 +1,79 @@
+"""Two channels as two streams turned towards the sound: the first carries most of it, the second what is left.
+
+Mid/side coding is the turn by 45 degrees. A turn chosen for each chunk keeps the balance of any recording: sound
+that is only in the left channel has the angle 0 and leaves the second stream silent, identical channels have 45
+degrees and leave it silent too. Angles are counted in 1/256 of a full turn.
+"""
+
+from __future__ import annotations
+
+from math import atan2, pi
+
+import numpy as np
+
+from nac.audio.resample import Samples
+
+MID_SIDE = 32
+_EIGHTHS = np.array([1, 0.5**0.5, 0, -(0.5**0.5), -1, -(0.5**0.5), 0, 0.5**0.5])  # cosines
+SILENCE = 1e-5
+"""Peak below which a signal counts as silent (-100 dB of full scale)."""
+
+
+def principal_angle(pair: Samples, previous: int) -> int:
+    """The angle, 0 to 255, at which the first stream of ``pair`` [n, 2] is strongest.
+
+    Of the two opposite turns the one nearer to ``previous`` is taken; ``previous`` itself for silence.
+    """
+    left, right = pair[:, 0].astype(np.float64), pair[:, 1].astype(np.float64)
+    power = float(left @ left), float(right @ right)
+    if np.abs(pair).max(initial=0) < SILENCE:
+        return previous
+    axis = 0.5 * atan2(2 * float(left @ right), power[0] - power[1])  # -pi/2 to pi/2
+    angle = round(axis * 128 / pi) % 128
+    opposite = angle + 128
+    return angle if abs(turn(previous, angle)) <= abs(turn(previous, opposite)) else opposite
+
+
+def turn(start: int, end: int) -> int:
+    """From one angle to another the shorter way round: -128 to 127."""
+    return (end - start + 128) % 256 - 128
+
+
+def angles(start: int | None, end: int, samples: int, ramp: int) -> Samples:
+    """The angle at each sample of a chunk whose angle is ``end``: [n], in radians.
+
+    From the previous chunk's angle ``start`` it moves linearly over the first ``ramp`` samples; None: no ramp.
+    """
+    steps = np.full(samples, end, np.float64)
+    if start is not None:
+        count = np.arange(1, min(ramp, samples) + 1)
+        steps[:ramp] = start + turn(start, end) * count / ramp
+    return steps.astype(np.float32)
+
+
+def rotate(pair: Samples, steps: Samples) -> Samples:
+    """Left and right [n, 2] to first and second stream, at the angle of each sample."""
+    cos, sin = _cos_sin(steps)
+    left, right = pair[:, 0], pair[:, 1]
+    streams: Samples = np.stack([cos * left + sin * right, cos * right - sin * left], axis=1)
+    streams *= np.float32(0.5**0.5)
+    return streams
+
+
+def unrotate(streams: Samples, steps: Samples) -> Samples:
+    """The inverse of :func:`rotate`."""
+    cos, sin = _cos_sin(steps)
+    first, second = streams[:, 0], streams[:, 1]
+    pair: Samples = np.stack([cos * first - sin * second, sin * first + cos * second], axis=1)
+    pair *= np.float32(2**0.5)
+    return pair
+
+
+def _cos_sin(steps: Samples) -> tuple[Samples, Samples]:
+    """Cosine and sine, exact at the eighths of a turn so that silence stays silence."""
+    radians = steps.astype(np.float64) * (np.pi / 128)
+    cos, sin = np.cos(radians), np.sin(radians)
+    eighth = np.mod(steps, 32) == 0
+    eighths = (steps[eighth] // 32).astype(np.int64)
+    cos[eighth], sin[eighth] = _EIGHTHS[eighths % 8], _EIGHTHS[(eighths - 2) % 8]
+    return cos.astype(np.float32), sin.astype(np.float32)

@@ -1,0 +1,66 @@
+"""The `nac` command: each command reads its part of the command line, calls the library, prints."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from nac.cli import report
+from nac.cli.bench import bench
+from nac.cli.cat import cat
+from nac.cli.codes import codes
+from nac.cli.compare import compare
+from nac.cli.compress import compress
+from nac.cli.convert import convert
+from nac.cli.cut import cut
+from nac.cli.decompress import decompress
+from nac.cli.info import info
+from nac.cli.models import models
+from nac.cli.pack import pack
+from nac.cli.peel import peel
+from nac.cli.verify import verify
+from nac.errors import reason
+from nac.version import __version__
+
+
+def entry() -> NoReturn:
+    """Run the command, and exit with 0: done; 1: a file failed; 2: wrong usage; 130: interrupted."""
+    # PyTorch's threads wait for one another by spinning, which on a busy machine can take a hundred times as long
+    # as the work. This has to be said before PyTorch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    atexit.register(gc.freeze)  # or Python looks for cycles among all objects as it ends: with PyTorch, 0.5 s
+    try:
+        sys.exit(main(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except OSError as error:
+        report.error("", reason(error))
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="nac")
+def main() -> None:
+    """Compress audio with neural codecs, and bring it back."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    # As an exception, so that unfinished outputs are removed on the way out.
+    raise SystemExit(128 + number)
+
+
+for command in (compress, decompress, peel, cut, cat, codes, pack, convert, info, verify, models, bench, compare):
+    main.add_command(command)

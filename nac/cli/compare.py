@@ -1,0 +1,230 @@
+"""`nac compare`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nac.cli import report
+from nac.cli.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, path, several
+from nac.cli.running import loader, or_exit
+from nac.errors import NacError, reason
+
+if TYPE_CHECKING:
+    from nac.evaluate.comparison import Compared, Score
+    from nac.evaluate.metrics import Metric
+    from nac.evaluate.page import Exhibit
+
+PAGE = Path("compare.html")
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, type=path(exists=True))
+@click.option(
+    "-o", "--output", "out", type=path(), help=f"The page. [default: {PAGE}, or none with --json or --csv]"
+)
+@several(
+    "-m",
+    "--models",
+    of=ModelName(),
+    metavar="A,B",
+    help="Names from `nac models`. [default: all that are on this machine]",
+)
+@several(
+    "-k",
+    "--kbps",
+    of=KBPS,
+    metavar="R,R",
+    default=["1.5,3,6,12"],
+    show_default=True,
+    help="Bitrates in kbit/s, all channels together.",
+)
+@click.option("--start", type=Time(), help="Where to begin in each recording. [default: so as to hear its middle]")
+@click.option("--duration", type=Time(), default=10.0, show_default=True, help="How much of each recording.")
+@several("--metrics", of=click.STRING, metavar="A,B", help="Which metrics. [default: all that are installed]")
+@click.option(
+    "--players",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="How many recordings, the worst, the page has to hear and see; the others are there as numbers.",
+)
+@RECURSIVE
+@DEVICE
+@click.option("--json", "as_json", is_flag=True, help="The numbers, a JSON object a line, to standard output.")
+@click.option("--csv", "as_csv", is_flag=True, help="The numbers as CSV, to standard output.")
+@FORCE
+@QUIET
+def compare(
+    inputs: tuple[Path, ...],
+    out: Path | None,
+    models: tuple[str, ...],
+    kbps: tuple[float, ...],
+    start: float | None,
+    duration: float,
+    metrics: tuple[str, ...],
+    players: int,
+    recursive: bool,
+    device: str,
+    as_json: bool,
+    as_csv: bool,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Hear and see what models make of your recordings: a page for the browser.
+
+    Every recording is put through every model at every bitrate, and through Opus and MP3 at the bitrates nearest
+    to those. The page holds it all, to be listened to in turn or blindly, with spectrograms, sizes, speeds and
+    metrics of quality, and needs no network.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    if not duration > 0:
+        raise click.UsageError("--duration has to be more than 0")
+    paths = list(_recordings(inputs, recursive))
+    if not paths:
+        raise click.UsageError("there are no recordings in there")
+    if out is None and not (as_json or as_csv):
+        out = PAGE
+    if out is not None and out.resolve() in {one.resolve() for one in paths}:
+        raise click.UsageError(f"{out} would be written over by the page")
+    from nac.evaluate.metrics import chosen
+    from nac.storage.output import refuse_existing
+    from nac.weights import models as table
+
+    try:
+        if out is not None:
+            refuse_existing(out, force=force)
+        judges = chosen(metrics or None)
+        names = models or tuple(table.present())
+    except NacError as error:
+        report.error("", error)
+        raise SystemExit(1) from None
+    for name in names:
+        or_exit(table.find, name)
+    load = loader(device, None, None, progress=not quiet, download=True)
+    gathered = Gathered(names, judges, players if out is not None else 0)
+    failed = _run(paths, gathered, load, kbps, start, duration, quiet)
+    if not gathered.scores:
+        raise SystemExit(1)
+    if as_json or as_csv:
+        _print(gathered.scores, as_csv)
+    elif not quiet:
+        from nac.evaluate.comparison import averages
+
+        report.out(report.averages_text(averages(gathered.scores), judges))
+    if out is not None:
+        _write(out, gathered, duration, force, quiet)
+    if failed:
+        raise SystemExit(1)
+
+
+def _recordings(inputs: tuple[Path, ...], recursive: bool) -> Iterator[Path]:
+    from nac.audio.recordings import is_audio
+
+    for item in inputs:
+        if not item.is_dir():
+            yield item
+        elif not recursive:
+            raise click.UsageError(f"{item} is a folder (-r takes what is in it)")
+        else:
+            yield from sorted(path for path in item.rglob("*") if path.is_file() and is_audio(path))
+
+
+class Gathered:
+    """What has been compared: every number, and the recordings to show, with players for the worst ones only."""
+
+    def __init__(self, models: tuple[str, ...], metrics: Sequence[Metric], players: int) -> None:
+        self.models, self.metrics, self._players = models, metrics, players
+        self.scores: list[Score] = []
+        self._exhibits: list[tuple[float, Exhibit]] = []
+
+    def add(self, compared: Compared) -> None:
+        from nac.evaluate.comparison import badness
+        from nac.evaluate.page import exhibit, without_player
+
+        self.scores += compared.scores
+        if not self._players:
+            return
+        bad = badness(compared.scores, self.models, self.metrics[0])
+        self._exhibits.append((bad, exhibit(compared)))
+        self._exhibits.sort(key=lambda pair: -pair[0])
+        # The audio of one that is no longer among the worst is dropped at once, so that memory stays bounded.
+        self._exhibits[self._players :] = [
+            (bad, without_player(one)) for bad, one in self._exhibits[self._players :]
+        ]
+
+    @property
+    def exhibits(self) -> list[Exhibit]:
+        """The recordings, worst first."""
+        return [one for _, one in self._exhibits]
+
+
+def _run(
+    paths: Sequence[Path],
+    gathered: Gathered,
+    load: Callable[[str], Any],
+    kbps: tuple[float, ...],
+    start: float | None,
+    duration: float,
+    quiet: bool,
+) -> bool:
+    """Compare every recording; whether any failed."""
+    from tqdm import tqdm
+
+    from nac.evaluate.coders import Coder, Model, Mp3, Opus
+    from nac.evaluate.comparison import compare as compare_one
+    from nac.evaluate.excerpt import read_excerpt
+
+    failed = False
+    root = os.path.commonpath([one.absolute().parent for one in paths])
+    coders: list[Coder] = [*(Model(name, load) for name in gathered.models), Opus(), Mp3()]
+    # None: shown on a terminal only.
+    with tqdm(total=len(paths), leave=False, unit="recording", disable=quiet or None) as bar:
+        for number, one in enumerate(paths, 1):
+            try:
+                excerpt = read_excerpt(one, os.path.relpath(one, root), start, duration)
+                gathered.add(compare_one(excerpt, coders, kbps, gathered.metrics, bar.update))
+            except (NacError, OSError) as error:
+                failed = True
+                with bar.external_write_mode():
+                    report.error(one, reason(error))
+            bar.update(number - bar.n)
+    return failed
+
+
+def _print(scores: Sequence[Score], as_csv: bool) -> None:
+    rows = [score.row() for score in scores]
+    if not as_csv:
+        for row in rows:
+            report.out(json.dumps(row))
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    report.out(text.getvalue().rstrip("\n"))
+
+
+def _write(out: Path, gathered: Gathered, duration: float, force: bool, quiet: bool) -> None:
+    from nac.evaluate.comparison import averages
+    from nac.evaluate.page import write_page
+    from nac.storage.output import whole_file
+    from nac.weights.catalog import MODELS
+
+    try:
+        with whole_file(out, force=force) as file:
+            known = [MODELS[name] for name in gathered.models]
+            write_page(file, gathered.exhibits, averages(gathered.scores), gathered.metrics, known, duration)
+    except NacError as error:
+        report.error("", error)
+        raise SystemExit(1) from None
+    if not quiet:
+        report.note(f"{report.printable(out)}: {report.size(out.stat().st_size)}, to be opened in a browser")

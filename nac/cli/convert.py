@@ -1,0 +1,50 @@
+"""`nac convert`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nac.cli import batch, report
+from nac.cli.options import FORCE, JSON, QUIET, ModelName, path
+from nac.cli.running import run_one, source, target
+
+
+@click.command()
+@click.argument("file", metavar="IN", type=path(allow_dash=True))
+@click.argument("out", type=path(allow_dash=True))
+@click.option(
+    "--format", "form", type=click.Choice(["nac", "ecdc", "dac", "lyra"]), help="Of OUT; else its ending tells."
+)
+@click.option("-m", "--model", type=ModelName(), help="The model that made a .dac file, which does not say.")
+@click.option("-k", "--kbps", type=float, help="The bitrate of a .lyra file, which does not say: 3.2, 6 or 9.2.")
+@click.option(
+    "--lm", type=path(exists=True), help="Weights of EnCodec's language model, for .ecdc files coded with it."
+)
+@FORCE
+@JSON
+@QUIET
+def convert(
+    file: Path, out: Path, form: str | None, model: str | None, kbps: float | None, lm: Path | None, **options: Any
+) -> None:
+    """Convert EnCodec's .ecdc, Descript's .dac and Lyra's .lyra files to .nac, and .nac files to them.
+
+    The codes stay as they are: nothing is decoded, and no model is needed. What the other format does not say is
+    told in a line.
+    """
+
+    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+        from nac.interop.convert import convert
+
+        force = options["force"]
+        result = convert(
+            source(job.input), target(job.output), format=form, model=model, kbps=kbps, lm=lm, force=force
+        )
+        if result.notes and not options["quiet"]:
+            report.note(report.notes_text(result))
+        return result
+
+    run_one(file, out, f".{form or 'nac'}", work, **options)

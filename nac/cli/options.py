@@ -1,0 +1,128 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+KBPS = click.FloatRange(min=0, min_open=True)
+
+
+class Time(click.ParamType[float]):
+    """Seconds, or [h:]m:s[.fff]."""
+
+    name = "T"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        parts = str(value).split(":")
+        try:
+            numbers = [float(part) for part in parts]
+        except ValueError:
+            numbers = []
+        if not 1 <= len(numbers) <= 3 or any(not 0 <= n < float("inf") for n in numbers):
+            self.fail(f"{value!r} is not a time: seconds or [h:]m:s[.fff]", param, ctx)
+        seconds = 0.0
+        for number in numbers:
+            seconds = seconds * 60 + number
+        return seconds
+
+
+class Device(click.ParamType[str]):
+    """auto, cpu, cuda or cuda:N."""
+
+    name = "DEVICE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            self.fail(f"there is no device {value!r}; it is auto, cpu, cuda or cuda:N", param, ctx)
+        return str(value)
+
+
+class ModelName(click.ParamType[str]):
+    """A model's name, which the shell can complete. Whether there is one is told where it is looked up."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from nac.weights.catalog import MODELS
+
+        # After the last comma, where several are wanted.
+        before, comma, begun = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + name) for name in MODELS if name.startswith(begun)]
+
+
+class Several(click.ParamType[tuple[Any, ...]]):
+    """Values with commas between them."""
+
+    def __init__(self, of: click.ParamType[Any]) -> None:
+        self._of, self.name = of, of.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        return tuple(self._of.convert(part, param, ctx) for part in parts)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self._of.shell_complete(ctx, param, incomplete)
+
+
+def several(*names: str, of: click.ParamType[Any], **options: Any) -> Callable[[Decorated], Decorated]:
+    """An option that takes several values, with commas between them or each with the option again."""
+
+    def joined(ctx: click.Context, param: click.Parameter, values: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(chain.from_iterable(values)))
+
+    return click.option(*names, type=Several(of), multiple=True, callback=joined, **options)
+
+
+def path(**options: Any) -> click.Path:
+    return click.Path(path_type=Path, **options)
+
+
+# As text, because an input can be a URL.
+INPUTS = click.argument("inputs", nargs=-1, required=True, type=click.Path(allow_dash=True))
+FILES = click.argument("files", nargs=-1, required=True, type=path(allow_dash=True))
+# As text, because a slash at the end says that a folder is meant.
+OUT = click.option(
+    "-o", "--output", "out", type=click.Path(allow_dash=True), help="File, folder, or - for standard output."
+)
+RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Take what is in folders; keep their tree.")
+FORCE = click.option("-f", "--force", is_flag=True, help="Replace existing outputs.")
+SKIP = click.option("--skip-existing", is_flag=True, help="Pass over inputs whose output is there.")
+REMOVE = click.option(
+    "--remove-source", is_flag=True, help="Delete each input once its output is on the disk and verified."
+)
+DEVICE = click.option(
+    "--device", default="auto", type=Device(), show_default=True, help="auto, cpu, cuda or cuda:N."
+)
+JOBS = click.option(
+    "-j",
+    "--jobs",
+    "workers",
+    type=click.IntRange(min=1),
+    help="Files at a time.  [default: one for each core, up to 8]",
+)
+REVISION = click.option("--revision", help="Branch, tag or commit of the weights on the Hub.")
+WEIGHTS = click.option("--weights", type=path(exists=True), help="Weights of your own: a file or a folder.")
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a file, one a line.")
+QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+RATE = click.option("-k", "--kbps", type=KBPS, help="At most so many kbit/s, all channels together.")
+COUNT = click.option("--codebooks", type=click.IntRange(min=1), help="Codebooks of every stream.")
+START = click.option("--start", type=Time(), default=0.0, help="Where to begin: seconds or [h:]m:s[.fff].")
+DURATION = click.option("--duration", type=Time(), help="How much: seconds or [h:]m:s[.fff].")
+
+
+def one_of(**options: object) -> None:
+    if all(value is not None for value in options.values()):
+        raise click.UsageError(" and ".join(f"--{name}" for name in options) + " exclude each other")

@@ -1,0 +1,102 @@
+"""`nac pack`."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from nac.cli import report
+from nac.cli.options import FORCE, JOBS, JSON, QUIET, SKIP
+from nac.cli.running import ROW, at_once, fates_of_files, folders, not_both
+from nac.training.packing import LeftOut, Packed
+
+
+class Size(click.ParamType[int]):
+    """Bytes: 1GB, 500MB, 64MiB."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:([kKMGT])(i?))?B?", value)
+        size = 0
+        if found:
+            size = round(
+                float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index((found[2] or " ").upper())
+            )
+        if not size:
+            self.fail(f"{value!r} is not a size: a number with kB, MB, GB or TB", param, ctx)
+        return size
+
+
+@click.command()
+@click.argument("sources", metavar="DIR...", nargs=-1, required=True)
+@click.option("-o", "--output", "out", required=True, help="A folder for the shards, or a URL.")
+@click.option("--size", type=Size(), default="1GB", show_default=True, help="Of a shard, at most.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["tar", "parquet"]),
+    default="tar",
+    show_default=True,
+    help="tar: as WebDataset has it; parquet: a row for each file.",
+)
+@FORCE
+@SKIP
+@JOBS
+@JSON
+@QUIET
+def pack(
+    sources: tuple[str, ...],
+    out: str,
+    size: int,
+    form: Any,
+    force: bool,
+    skip_existing: bool,
+    workers: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Pack all .nac files below folders into shards, to train on.
+
+    DIR and OUT are folders or URLs (s3://, ...). A file is checked first, and left out if it is not whole. It is
+    in the shard as it is, with a description: the fields of `nac info --json`. After a run that was killed,
+    --skip-existing does the rest.
+    """
+    from nac.training import packing
+
+    not_both(force=force, skip_existing=skip_existing)
+    folders(sources, out)
+
+    def tell(item: Packed | LeftOut) -> None:
+        if isinstance(item, LeftOut):
+            fates[item.fate] += 1
+            if item.fate == "failed":
+                report.error(item.input, item.error)
+            if as_json and item.fate != "other":
+                row = {**dict.fromkeys(ROW), "input": item.input, "error": item.error}
+                report.out(json.dumps({**row, "skipped": item.fate == "skipped"}))
+            return
+        fates["done"] += len(item.files)
+        if as_json:
+            for file in item.files:
+                report.out(json.dumps({**dict.fromkeys(ROW), **asdict(file), "skipped": False}))
+        elif not quiet:
+            report.note(report.shard_text(item))
+
+    with fates_of_files(quiet) as fates:
+        packing.pack(
+            sources,
+            out,
+            format=form,
+            size=size,
+            force=force,
+            skip_existing=skip_existing,
+            jobs=at_once(workers),
+            tell=tell,
+        )

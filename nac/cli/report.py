@@ -1,0 +1,282 @@
+"""What the command prints: lines, tables, progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nac.container.header import UNKNOWN_WEIGHTS
+from nac.container.timeline import clock
+
+if TYPE_CHECKING:
+    from nac.cli.batch import Job
+    from nac.evaluate.bench import Measured
+    from nac.evaluate.comparison import Average
+    from nac.evaluate.metrics import Metric
+    from nac.files.nacfile import Info
+    from nac.files.verify import Checked
+    from nac.interop.convert import Converted
+    from nac.storage.output import Result
+    from nac.training.packing import Packed
+    from nac.weights.models import Status
+
+
+def out(line: str) -> None:
+    """A line of results, to standard output. File names that are not UTF-8 pass through."""
+    sys.stdout.buffer.write(os.fsencode(line + "\n"))
+    sys.stdout.buffer.flush()
+
+
+def note(line: str) -> None:
+    """A line for people, to standard error."""
+    sys.stderr.buffer.write(os.fsencode(line + "\n"))
+    sys.stderr.buffer.flush()
+
+
+def error(name: object, message: object) -> None:
+    """The one line that a failure gets."""
+    note(f"nac: {printable(name)}: {message}" if name else f"nac: {message}")
+
+
+def printable(name: object) -> str:
+    """A file name on one line."""
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in str(name))
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def result_text(result: Result) -> str:
+    """What was done with one file, on one line."""
+    speed = result.seconds / max(result.wall_seconds, 1e-9)
+    sizes = size(result.bytes_out)
+    if result.bytes_in:
+        small, large = sorted((result.bytes_in, max(result.bytes_out, 1)))
+        sizes = f"{size(result.bytes_in)} -> {sizes} ({large / small:.1f}:1)"
+    names = f"{printable(result.input)} -> {printable(result.output)}"
+    rate = f"{result.model} {result.kbps:.3g} kbit/s"
+    return f"{names}: {clock(result.seconds)}, {sizes}, {rate}, {speed:.3g}x real time"
+
+
+def notes_text(result: Converted) -> str:
+    """What a file of another codec does not say, on one line."""
+    return f"{printable(result.input)}: .{result.format} does not say: {'; '.join(result.notes)}"
+
+
+def shard_text(packed: Packed) -> str:
+    """What is in a shard, on one line."""
+    count = len(packed.files)
+    seconds = clock(sum(file.seconds for file in packed.files))
+    return f"{printable(packed.output)}: {count} file{'s' * (count != 1)}, {seconds}, {size(packed.bytes)}"
+
+
+def fates_text(fates: Mapping[str, int]) -> str:
+    """How many files came to what, on a line or two."""
+    line = ", ".join(f"{fates[fate]} {fate}" for fate in ("done", "skipped", "failed"))
+    others = fates["other"]
+    return f"{line}\npassed over {others} other file{'s' * (others > 1)}" if others else line
+
+
+def info_text(info: Info) -> str:
+    """A file's description, a line a field."""
+    counts = " + ".join(map(str, info.codebooks))
+    channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
+    coding = f"{info.saved:.1%} of that saved by range coding" if info.coding == "range" else "packed"
+    missing = "" if info.complete else "  (the end of the file is missing or damaged: `nac verify` tells more)"
+    rows = [
+        (
+            "model",
+            f"{info.model}, weights {'not known' if info.fingerprint == UNKNOWN_WEIGHTS else info.fingerprint}",
+        ),
+        ("audio", f"{info.sample_rate} Hz, {channels}, {clock(info.seconds)} ({info.samples} samples){missing}"),
+        ("codes", f"{counts} codebooks, {info.kbps:.3g} kbit/s, {coding}"),
+        (
+            "file",
+            f"{info.bytes} bytes in {info.chunks} chunks, {info.actual_kbps:.3g} kbit/s, version {info.version}",
+        ),
+        *(("tag", f"{key}={value}") for key, value in info.tags.items()),
+    ]
+    return "\n".join([printable(info.path), *(f"  {name:<6} {printable(text)}" for name, text in rows)])
+
+
+def check_text(checked: Checked) -> str:
+    """What a check found, on one line, or a line for each loss where a file was recovered."""
+    name = printable(checked.path)
+    if checked.output:
+        target = printable(checked.output)
+        saved = f"{name}: {checked.chunks} whole chunks, {clock(checked.seconds)}, saved to {target}"
+        return "\n".join([saved, *(f"{name}: {lost}" for lost in checked.lost)])
+    if checked.error:
+        return f"{name}: damaged"
+    gaps = "".join(f"; {gap} before it was written" for gap in checked.lost)
+    return f"{name}: whole, {clock(checked.seconds)} in {checked.chunks} chunks{gaps}"
+
+
+BENCH = (20, 9, 9, 9, 16, 9, 9, 10)
+
+
+def bench_head(reference: bool) -> str:
+    """The heading over :func:`bench_text`; the last columns only with a ``reference``."""
+    head = ["model", "encode", "decode", "memory", "of matrix peak", "x ref enc", "x ref dec", "same codes"]
+    return _columns(head if reference else head[:5])
+
+
+def bench_text(row: Measured) -> str:
+    """A model's speed, on one line."""
+    cells = [row.model, f"{row.encode.speed:.3g}x", f"{row.decode.speed:.3g}x", size(row.memory)]
+    cells.append(f"{row.encode.share:.0%} / {row.decode.share:.0%}")
+    if row.encode.ratio and row.decode.ratio and row.same_codes is not None:
+        cells += [f"{row.encode.ratio:.2f}", f"{row.decode.ratio:.2f}", f"{row.same_codes:.2%}"]
+    return _columns(cells)
+
+
+def _columns(cells: Sequence[str]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, BENCH, strict=False)).rstrip()
+
+
+def models_text(rows: Sequence[Status]) -> str:
+    """A table of models."""
+    head = ("name", "rate", "ch", "kbit/s a stream", "size", "here", "licence", "good for")
+    lines = [head]
+    for row in rows:
+        rates = f"{row.kbps[0]:.3g} to {row.kbps[1]:.3g}"
+        here = "yes" if row.present else "-"
+        bytes_ = "" if row.size is None else size(row.size)
+        cells = (row.name, f"{row.sample_rate}", f"{row.channels}", rates, bytes_, here, row.licence, row.about)
+        lines.append(cells)
+    return table(lines)
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells below one another."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def averages_text(rows: Sequence[Average], metrics: Sequence[Metric]) -> str:
+    """A table of what was compared: a line for each coder at each bitrate."""
+
+    def cell(row: Average, name: str) -> str:
+        if name not in row.values:
+            return "-"
+        value = row.values[name].mean
+        return f"{value:.1f}x" if name in ("encode", "decode") else f"{value:.2f}"
+
+    names = ["kbps", "encode", "decode", *(metric.name for metric in metrics)]
+    head = ["", "asked", "kbit/s", "encode", "decode", *(metric.label for metric in metrics)]
+    return table([head, *([row.system, f"{row.asked:.3g}", *(cell(row, name) for name in names)] for row in rows)])
+
+
+class Progress:
+    """A bar on standard error over all files of a command, if that is a terminal and ``shown``.
+
+    It goes by the bytes of the inputs, so that the time left holds for short and long files together.
+    """
+
+    def __init__(self, jobs: Sequence[Job], *, shown: bool) -> None:
+        self._bar: Any = None
+        self._cancelled = False
+        self._lock = threading.Lock()
+        self._files, self._ended = len(jobs), 0
+        self._seconds, self._began = 0.0, time.perf_counter()
+        if shown and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            # What a job still has to go, in bytes.
+            self._left: dict[Job, float] = {job: _size(job.input) for job in jobs}
+            total = sum(self._left.values())
+            bar = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]" if total else "{desc} [{elapsed}]"
+            self._bar = tqdm(total=total, leave=False, dynamic_ncols=True, smoothing=0.1, bar_format=bar)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def cancel(self) -> None:
+        """Make whoever advances from now on stop."""
+        self._cancelled = True
+
+    def of(self, job: Job) -> Callable[[float, float | None], None]:
+        """What is to be told that so many more seconds of a job's audio are done, of so many if that is known."""
+        whole = 0.0 if self._bar is None else self._left[job]
+
+        def advance(seconds: float, total: float | None) -> None:
+            if self._cancelled:
+                raise KeyboardInterrupt
+            if self._bar is None:
+                return
+            with self._lock:
+                self._seconds += seconds
+                # Where the length is not known, nothing counts before the end.
+                self._take(job, whole * seconds / total if total else 0)
+
+        return advance
+
+    def _take(self, job: Job, share: float) -> None:
+        share = min(share, self._left[job])
+        self._left[job] -= share
+        speed = self._seconds / max(time.perf_counter() - self._began, 1e-9)
+        files = f"{self._ended}/{self._files} files, " * (self._files > 1)
+        text = f"{files}{clock(self._seconds)} of audio, {speed:.3g}x real time"
+        self._bar.set_description_str(text, refresh=False)
+        self._bar.update(share)
+
+    def file_done(self, job: Job, *, skipped: bool) -> None:
+        """A job has ended, well or not; what was ``skipped`` says nothing about the time left."""
+        if self._bar is not None:
+            with self._lock:
+                self._ended += 1
+                if skipped:
+                    self._bar.total -= self._left[job]
+                    self._left[job] = 0
+                self._take(job, self._left[job])
+
+    def note(self, line: str) -> None:
+        """A line for people, above the bar."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.clear()
+            note(line)
+            if self._bar is not None:
+                self._bar.refresh()
+
+
+def summary_text(outcomes: Sequence[str], files: int) -> str:
+    """How many files were done, skipped, failed, and not even tried."""
+    told = [f"{outcomes.count(outcome)} {outcome}" for outcome in ("done", "skipped", "failed")]
+    left = files - len(outcomes)
+    return ", ".join([*told, f"{left} left"] if left else told)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where that is not known."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def others_text(others: Sequence[Path]) -> str:
+    """The files that were passed over."""
+    shown = ", ".join(printable(path) for path in others[:5])
+    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+    return f"passed over {len(others)} other file{'s' * (len(others) > 1)}: {shown}{more}"

@@ -1,0 +1,130 @@
+"""What became of every file of a large job: Parquet files beside the outputs, which say what is done already.
+
+A run adds files of its own, so that one that is killed loses no earlier rows. An input may have several rows: the
+last counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+from datetime import datetime, timezone
+from functools import cache
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nac.storage.output import whole_file
+from nac.storage.places import Place, as_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FOLDER = "nac-manifest"
+ROWS, SECONDS = 10_000, 60.0
+"""A file is written after so many rows, or so long."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one file; what is not known is None.
+
+    ``input`` and ``output``: paths from the source and from the target; ``fingerprint``: of the weights;
+    ``kbps``: bitrate of the codes (kbit/s); ``seconds``: of audio; ``wall_seconds``: of work.
+    """
+
+    input: str
+    output: str
+    model: str | None = None
+    fingerprint: str | None = None
+    kbps: float | None = None
+    seconds: float | None = None
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+    wall_seconds: float | None = None
+    error: str | None = None
+
+
+class Done:
+    """The inputs that a manifest says are done, eight bytes for each."""
+
+    def __init__(self, names: Iterator[str]) -> None:
+        self._hashes = np.unique(np.fromiter(map(_hash, names), np.uint64))
+
+    def __contains__(self, name: str) -> bool:
+        value = np.uint64(_hash(as_text(name)))
+        place = np.searchsorted(self._hashes, value)
+        return bool(place < len(self._hashes) and self._hashes[place] == value)
+
+
+class Manifest:
+    """The manifest in a folder, open to add rows."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._run = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self._files = 0
+        self._rows: list[tuple[object, ...]] = []
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._write()
+
+    def done(self) -> Done:
+        """What earlier runs have done. Raises OSError."""
+        return Done(self._done())
+
+    def _done(self) -> Iterator[str]:
+        from pyarrow.parquet import ParquetFile
+
+        for name in self._place.list(FOLDER)[0]:
+            with self._place.fetched(f"{FOLDER}/{name}") as path, path.open("rb") as file:
+                for batch in ParquetFile(file).iter_batches(columns=["input", "error"]):
+                    inputs, errors = (column.to_pylist() for column in batch.columns)
+                    yield from (name for name, error in zip(inputs, errors, strict=True) if error is None)
+
+    def add(self, row: Row) -> None:
+        """Raises OSError or NacError where a file is due and cannot be written."""
+        texts = (as_text(value) if isinstance(value, str) else value for value in astuple(row))
+        self._rows.append((*texts, datetime.now(timezone.utc)))
+        if len(self._rows) >= ROWS or time.monotonic() - self._began > SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        import pyarrow as pa
+        from pyarrow.parquet import write_table
+
+        if self._rows:
+            arrays = [
+                pa.array(column, kind.type)
+                for column, kind in zip(zip(*self._rows, strict=True), _schema(), strict=True)
+            ]
+            name = f"{FOLDER}/{self._run}-{self._files:05}.parquet"
+            with self._place.written(name) as path, whole_file(path) as file:
+                write_table(pa.table(arrays, schema=_schema()), file)
+            self._files += 1
+            self._rows = []
+        self._began = time.monotonic()
+
+
+@cache
+def _schema() -> pa.Schema:
+    """Row's fields, and when the row was written."""
+    import pyarrow as pa
+
+    kinds = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    columns = [(field.name, kinds[str(field.type).split(" ")[0]]) for field in fields(Row)]
+    return pa.schema([*columns, ("written", pa.timestamp("ms", tz="UTC"))])
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")

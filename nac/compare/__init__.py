@@ -1,1 +1,0 @@
-"""Recordings beside what codecs make of them: `nac compare`."""

@@ -1,0 +1,1 @@
+"""Whole .nac files: made, decoded, cut, joined, peeled, verified."""

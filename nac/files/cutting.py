@@ -1,0 +1,120 @@
+"""A part of a .nac file, without decoding: its codes are copied. Needs no model and no PyTorch.
+
+A network takes sound from the codes on either side too. So the frames around the part are kept with it, as far as
+its first and last sample depend on them, and the header says which samples are wanted. Frames keep their numbers,
+since noise, blocks and resampling are counted from the start of the recording.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from nac.audio.resample import Resampler
+from nac.bitrate import total_kbps
+from nac.codecs.specs import DECODE_PLANS, SPECS
+from nac.codecs.windows import Plan
+from nac.container import Header, Reader, Writer, silent_end
+from nac.container.chunk import MAX_FRAME_NUMBER
+from nac.errors import ModelError, NacError
+from nac.files.nacfile import opened, sample_range
+from nac.spec import CodecSpec
+from nac.storage.output import PathOrFile, Result, created, name_of, size_of
+
+
+def cut(
+    src: PathOrFile, dst: PathOrFile, *, start: float = 0.0, duration: float | None = None, force: bool = False
+) -> Result:
+    """Write a part of ``src``, a .nac file, to ``dst``: from ``start`` on, ``duration`` long, both in seconds.
+
+    Decoding the result gives exactly the samples that decoding the whole gives there; with encodec_24khz, whose
+    network never quite forgets, nearly so. Tags are kept. Works on pipes. Raises NacError.
+    """
+    began = time.perf_counter()
+    with opened(src) as reader:
+        low, high = sample_range(reader, start, duration)
+        header = replace(
+            reader.header,
+            start=reader.header.start + low,
+            samples=None if high is None or reader.samples is None else high - low,
+        )
+        with created(src, dst, force=force) as out:
+            writer = Writer(out, header)
+            _copy(reader, writer, header, needed_frames(reader.header, low, high))
+            samples = _samples(reader, low, high)
+            if writer.samples < samples:  # what was there is lost
+                writer.write(silent_end(header, samples))
+            writer.finish(samples)
+    return Result(
+        input=name_of(src),
+        output=name_of(dst),
+        model=header.model,
+        kbps=total_kbps(header.spec, header.stream_codebooks),
+        seconds=samples / header.original_sample_rate,
+        bytes_in=size_of(src),
+        bytes_out=writer.bytes_written,
+        wall_seconds=time.perf_counter() - began,
+    )
+
+
+def _copy(reader: Reader, writer: Writer, header: Header, frames: range) -> None:
+    """Write the chunks that have some of ``frames``, and of these no others."""
+    for chunk in reader.chunks(reader.index.find(frames.start) if reader.seekable else 0):
+        if part := chunk.part(header, frames.start, frames.stop):
+            writer.write(part)
+        elif chunk.first_frame >= frames.stop and reader.samples is not None:
+            return
+
+
+def _samples(reader: Reader, low: int, high: int | None) -> int:
+    """How many samples there are from ``low`` up to ``high``."""
+    assert reader.samples is not None  # the end has been read, or was not needed
+    if low > reader.samples:
+        rate = reader.header.original_sample_rate
+        raise NacError(f"starts after the end: {low / rate:g} s of {reader.samples / rate:.3f} s")
+    return (reader.samples if high is None else min(high, reader.samples)) - low
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What has to be known of a codec to take its files apart and put them together.
+
+    ``unit``: frames that a part must begin at a multiple of.
+    """
+
+    spec: CodecSpec
+    plan: Plan
+    unit: int
+
+
+def layout_of(header: Header) -> Layout:
+    """Raises ModelError for a codec that this version does not know."""
+    spec = SPECS.get(header.model)
+    windows = None if spec is None or spec.segment else header.segment  # of a .dac file
+    bare = replace(header.spec, fingerprint="", segment=None if windows else header.segment)
+    if spec is None or replace(spec, family="", frame_multiple=1) != bare:
+        raise ModelError(f"made with a {header.model} that this version of nac does not know how to cut")
+    if windows:
+        # Each is decoded by itself, but where the last one counts depends on whether another follows.
+        plan = Plan(windows.frames, windows.frames, windows.frames)
+        return Layout(replace(spec, segment=windows), plan, windows.frames)
+    return Layout(spec, DECODE_PLANS[spec.name], spec.segment.frames if spec.segment else spec.frame_multiple)
+
+
+def needed_frames(header: Header, low: int, high: int | None) -> range:
+    """The frames that are needed to decode the recording's samples from ``low`` up to ``high`` (None: the end)."""
+    layout, rate, codec_rate = layout_of(header), header.original_sample_rate, header.sample_rate
+    spec, plan = layout.spec, layout.plan
+    begin = low + header.start
+    resampler = Resampler(codec_rate, rate, start=begin * codec_rate // rate)
+    first = spec.frame_at(resampler.first_input)
+    start = plan.preroll(first)
+    if header.stereo_pair:
+        # The turn from the chunk before takes 20 ms, and begins with that one's last frame.
+        start = min(start, first - -(-(codec_rate // 50) // spec.frame_samples) - 1)
+    start = max(0, start) // layout.unit * layout.unit
+    if high is None:
+        return range(start, MAX_FRAME_NUMBER)
+    if high <= low:
+        return range(start, start)
+    return range(start, plan.end(spec.frame_at(resampler.input_end(high + header.start - 1) - 1)))

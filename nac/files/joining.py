@@ -1,0 +1,218 @@
+"""Several .nac files as one, without decoding. Needs no model and no PyTorch.
+
+Pieces of one recording, as :func:`nac.cut` makes them, join without a seam: the result decodes to the samples of
+the recording. Other recordings follow one another at the next frame that the codec can begin at, so that up to a
+frame of what lies around them is heard in between; the network, and the turning of a stereo pair, run on across
+the join as if it had been one recording.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from itertools import chain
+from math import floor
+from typing import BinaryIO
+
+from nac.bitrate import total_kbps
+from nac.container import Chunk, Header, Reader, SampleFormat, Writer
+from nac.errors import NacError
+from nac.files.cutting import layout_of
+from nac.files.nacfile import opened
+from nac.storage.output import PathOrFile, Result, created, name_of, refuse_same, size_of
+
+
+def cat(srcs: Sequence[PathOrFile], dst: PathOrFile, *, force: bool = False) -> Result:
+    """Write several .nac files, paths or binary file objects, to ``dst`` one after the other.
+
+    They must be of the same model, weights, codebooks, sample rate, channels and level. Tags that all have are
+    kept. Works on pipes. Raises NacError, which names the file that is at fault.
+    """
+    began = time.perf_counter()
+    if not srcs:
+        raise NacError("nothing to join")
+    for src in srcs:
+        refuse_same(src, dst)
+    readers: list[str | os.PathLike[str] | Reader] = []
+    headers: list[Header] = []
+    for src in srcs:
+        with _named(src):
+            readers.append(src if isinstance(src, (str, os.PathLike)) else Reader(src))  # cannot be opened twice
+            headers.append(_header(readers[-1]))
+            _check_alike(headers[0], headers[-1])
+    header = headers[0]
+    with created(srcs[0], dst, force=force) as out:
+        joiner = Joiner(out, _common(headers))
+        for src, reader in zip(srcs, readers, strict=True):
+            with _named(src), _reading(reader) as open_reader:
+                joiner.add(open_reader)
+        samples, size = joiner.finish()
+    sizes = [size_of(src) for src in srcs]
+    return Result(
+        input=" + ".join(map(name_of, srcs)),
+        output=name_of(dst),
+        model=header.model,
+        kbps=total_kbps(header.spec, header.stream_codebooks),
+        seconds=samples / header.original_sample_rate,
+        bytes_in=None if None in sizes else sum(size or 0 for size in sizes),
+        bytes_out=size,
+        wall_seconds=time.perf_counter() - began,
+    )
+
+
+_MUST_AGREE = {
+    "model": "model",
+    "fingerprint": "weights",
+    "original_sample_rate": "sample rate (Hz)",
+    "channels": "number of channels",
+    "stream_codebooks": "codebooks (nac peel drops some)",
+    "gain": "level",
+}
+
+
+def _check_alike(first: Header, other: Header) -> None:
+    for field, what in _MUST_AGREE.items():
+        ours, theirs = getattr(first, field), getattr(other, field)
+        if ours != theirs:
+            raise NacError(f"cannot follow: its {what}: {_said(theirs)}, not {_said(ours)}")
+    if first.spec != other.spec or first.stereo_pair != other.stereo_pair:
+        raise NacError(f"cannot follow: its {other.model} is another network")
+
+
+def _said(value: object) -> str:
+    return " + ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _common(headers: list[Header]) -> Header:
+    """The first header with what holds for all; how long the whole is, the end will say."""
+    first = headers[0]
+    formats = {header.sample_format for header in headers}
+    return replace(
+        first,
+        samples=None,
+        sample_format=first.sample_format if len(formats) == 1 else SampleFormat.UNKNOWN,
+        tags=tuple(tag for tag in first.tags if all(tag in header.tags for header in headers)),
+    )
+
+
+class Joiner:
+    """Writes recordings one after the other.
+
+    Of each, the frames from the one with its last sample on are held back until it is known what follows.
+    """
+
+    def __init__(self, out: BinaryIO, header: Header) -> None:
+        self._out, self._header, self._layout = out, header, layout_of(header)
+        self._writer = Writer(out, header)
+        self._held: list[Chunk] = []
+        self._shift = 0  # of the last recording: from a frame's number in its file to the one written
+        self._last = self._next = 0  # of the last recording: the frame with its last sample, one that may follow
+        self._end: int | None = None  # of the last recording, on the timeline of its file
+
+    def add(self, reader: Reader) -> None:
+        """Append a recording."""
+        chunks: Iterable[Chunk] = reader.chunks()
+        if reader.samples is None:  # a pipe that tells its length at the end
+            chunks = list(chunks)
+        assert reader.samples is not None
+        if not reader.samples and self._end is not None:
+            return
+        start, end, begin = reader.header.start, reader.header.start + reader.samples, 0
+        if self._end is not None:
+            begin, chunks = self._join(start, iter(chunks))
+        self._end = end
+        self._next = self._frames(end)
+        self._last = min(self._frame_at(max(end - 1, start)), self._next)
+        for chunk in chunks:
+            self._write(chunk, begin, self._last)
+            if held := chunk.part(self._header, max(begin, self._last)):
+                self._held.append(held)
+
+    def finish(self) -> tuple[int, int]:
+        """End the file; the samples in it and the bytes written."""
+        for chunk in self._held:
+            self._write(chunk)
+        header = self._header
+        shift = Fraction(self._shift * header.frame_samples * header.original_sample_rate, header.sample_rate)
+        samples = floor(shift + (self._end or 0)) - header.start
+        self._writer.finish(samples)
+        return samples, self._writer.bytes_written
+
+    def _join(self, start: int, chunks: Iterator[Chunk]) -> tuple[int, Iterator[Chunk]]:
+        """From which frame on the next recording's ``chunks`` are to be taken; with them again."""
+        held, self._held = self._held, []
+        head: list[Chunk] = []
+        while held and (not head or head[-1].next_frame < held[-1].next_frame) and (chunk := next(chunks, None)):
+            head.append(chunk)
+        chunks = chain(head, chunks)
+        if start == self._end and self._same(held, head):
+            return self._last, chunks
+        if self._header.segment is not None:
+            raise NacError(
+                f"cannot follow: {self._header.model} codes overlapping pieces: only parts of one recording join"
+            )
+        for chunk in held:
+            self._write(chunk, stop=self._next)
+        begin = self._frame_at(start)
+        self._shift += self._next - begin
+        return begin, chunks
+
+    def _same(self, held: list[Chunk], head: list[Chunk]) -> bool:
+        """Whether both have the same codes where both have frames, from the one with the last sample on."""
+        stop = min(chunks[-1].next_frame if chunks else 0 for chunks in (held, head))
+        return stop > self._last and self._content(held, stop) == self._content(head, stop)
+
+    def _content(self, chunks: list[Chunk], stop: int) -> list[object]:
+        parts = filter(None, (chunk.part(self._header, self._last, stop) for chunk in chunks))
+        return [
+            (
+                part.first_frame,
+                part.angle,
+                part.scales,
+                [[a.tolist() for a in part.codes(self._header, stream)] for stream in range(len(part.layers))],
+            )
+            for part in parts
+        ]
+
+    def _write(self, chunk: Chunk, start: int = 0, stop: int | None = None) -> None:
+        """Write those of a chunk's frames that are from ``start`` up to ``stop``, if there are any."""
+        if part := chunk.part(self._header, start, stop):
+            self._writer.write(replace(part, first_frame=part.first_frame + self._shift))
+            self._out.flush()
+
+    def _frame_at(self, sample: int) -> int:
+        """The frame, such as a recording may begin with, that has a sample of the original rate or lies before."""
+        position = sample * self._header.sample_rate // self._header.original_sample_rate
+        return self._layout.spec.frame_at(position) // self._layout.unit * self._layout.unit
+
+    def _frames(self, samples: int) -> int:
+        """The frame, such as a recording may begin with, that comes after so many samples."""
+        end = -(-samples * self._header.sample_rate // self._header.original_sample_rate)
+        return self._layout.spec.frames(end)
+
+
+def _header(src: str | os.PathLike[str] | Reader) -> Header:
+    with _reading(src) as reader:
+        return reader.header
+
+
+@contextmanager
+def _reading(src: str | os.PathLike[str] | Reader) -> Iterator[Reader]:
+    if isinstance(src, Reader):
+        yield src
+    else:
+        with opened(src) as reader:
+            yield reader
+
+
+@contextmanager
+def _named(src: PathOrFile) -> Iterator[None]:
+    """Errors with the name of the file that they are about."""
+    try:
+        yield
+    except NacError as error:
+        raise type(error)(f"{name_of(src)}: {error}") from None

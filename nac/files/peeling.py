@@ -1,0 +1,55 @@
+"""A lower bitrate without decoding: the finest codebooks are left out. Needs no model and no PyTorch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from nac.bitrate import at_most, total_kbps
+from nac.container import Chunk, Writer
+from nac.files.nacfile import opened
+from nac.storage.output import PathOrFile, Result, created, name_of, size_of
+
+
+def peel(
+    src: PathOrFile,
+    dst: PathOrFile,
+    *,
+    kbps: float | None = None,
+    codebooks: int | None = None,
+    force: bool = False,
+) -> Result:
+    """Write ``src``, a .nac file, to ``dst`` with at most ``kbps`` kbit/s, or so many codebooks in each stream.
+
+    The result is the file that compressing the recording at that bitrate gives. A bitrate above the file's own
+    changes nothing. Works on pipes. Raises NacError.
+    """
+    began = time.perf_counter()
+    with opened(src) as reader:
+        header = reader.header
+        counts = at_most(header, kbps=kbps, codebooks=codebooks)
+        fewer = replace(header, stream_codebooks=counts)
+        with created(src, dst, force=force) as out:
+            writer = Writer(out, fewer)
+            for chunk in reader.chunks():
+                writer.write(_without(chunk, counts))
+                out.flush()
+            assert reader.samples is not None  # the end has been read
+            writer.finish(reader.samples)
+    return Result(
+        input=name_of(src),
+        output=name_of(dst),
+        model=header.model,
+        kbps=total_kbps(header.spec, counts),
+        seconds=reader.samples / header.original_sample_rate,
+        bytes_in=size_of(src),
+        bytes_out=writer.bytes_written,
+        wall_seconds=time.perf_counter() - began,
+    )
+
+
+def _without(chunk: Chunk, counts: tuple[int, ...]) -> Chunk:
+    """The chunk with no more than so many layers of each stream."""
+    layers = tuple(layers[:count] for layers, count in zip(chunk.layers, counts, strict=True))
+    scales = tuple(row if kept else () for row, kept in zip(chunk.scales, layers, strict=False))
+    return replace(chunk, layers=layers, scales=scales)

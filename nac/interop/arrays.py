@@ -1,0 +1,362 @@
+"""Codes as arrays in files that others read, .npz, .npy and .safetensors, and back: what `nac codes` does.
+
+.npz and .safetensors hold the codes of each stream as ``stream.0``: [codebooks, frames], coarse to fine, or, where
+a frame has another number of codes in each codebook, one array a codebook, ``stream.0.codebook.1``. -1 stands
+where a stream is silent and has no code. ``scales.0``, ``chunks`` and ``header`` (JSON) hold the rest of what is
+in a .nac file, so that it can be made again; without them it takes a model's name. .npy is one array
+[streams, codebooks, frames], filled up with -1.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import struct
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nac.bitrate import total_kbps
+from nac.codecs.specs import SPECS
+from nac.container import Chunk, Header, Reader, SampleFormat, Writer
+from nac.container.chunk import chunk_frames
+from nac.container.codebooks import Coding
+from nac.container.header import SIGNATURE
+from nac.errors import FormatError, NacError
+from nac.files.nacfile import SILENT, stream_of
+from nac.interop.recording import header_for
+from nac.spec import Codebook, Segment
+from nac.storage.output import PathOrFile, Result, created, name_of
+
+Array = npt.NDArray[Any]
+FORMATS = ("nac", "npz", "npy", "safetensors")
+_CHUNK = ("first_frame", "frames", "angle", "overhang", "coded")
+"""The columns of the array ``chunks``; ``coded``: some of its layers are range coded."""
+_MOST = 255  # streams, and codebooks
+_ALWAYS, _MOST_UNPACKED = 1 << 26, 20  # bytes of arrays, and to each one of a .npz
+_MOST_MISSING = 1000  # frames to each one that is there
+
+
+def write_codes(
+    src: PathOrFile, dst: PathOrFile, *, format: str | None = None, model: str | None = None, force: bool = False
+) -> Result:
+    """Write the codes of a .nac file as .npz, .npy or .safetensors, or make a .nac file of one of these.
+
+    ``format``: nac, npz, npy or safetensors; by default what the ending of ``dst`` says. ``model``: whose codes
+    they are, where ``src`` does not say: then it has a stream for each channel, or for two on a network that takes
+    two, at the codec's own rate. Needs no network and no PyTorch. Raises NacError.
+    """
+    began = time.perf_counter()
+    with stream_of(src) as stream:
+        data = stream.read()
+    form = format or (Path(dst).suffix.lower().lstrip(".") if isinstance(dst, (str, os.PathLike)) else "")
+    if form not in FORMATS:
+        raise NacError(f"cannot write {form!r}; the formats are {', '.join(FORMATS)} (--format names one)")
+    if data.startswith(SIGNATURE[:4]) == (form == "nac"):
+        raise NacError("one of the two has to be .nac, and only one")
+    codes = _from_arrays(_load(data), model) if form == "nac" else _of_file(data, model)
+    with created(src, dst, force=force) as out:
+        if form == "nac":
+            codes.write(out)
+        else:
+            out.write(_SAVE[form](codes))
+        size = out.tell()
+    header = codes.header
+    return Result(
+        input=name_of(src),
+        output=name_of(dst),
+        model=header.model,
+        kbps=total_kbps(header.spec, header.stream_codebooks),
+        seconds=codes.samples / header.original_sample_rate,
+        bytes_in=len(data),
+        bytes_out=size,
+        wall_seconds=time.perf_counter() - began,
+    )
+
+
+@dataclass(frozen=True)
+class FileCodes:
+    """All that a .nac file holds. ``codes[stream][codebook]``: of all frames from the first chunk on, -1 for none.
+
+    ``scales[stream]``: of the segments that the stream has codes in. ``chunks``: int64 [chunks, columns].
+    """
+
+    header: Header
+    samples: int
+    codes: list[list[Array]]
+    scales: list[Array]
+    chunks: Array
+
+    def write(self, out: Any) -> None:
+        """As a .nac file. Raises FormatError where it cannot be one."""
+        try:
+            writer = Writer(out, self.header)
+            for chunk in self._chunks():
+                writer.write(chunk)
+            writer.finish(self.samples)
+        except (ValueError, IndexError, OverflowError) as error:
+            raise FormatError(f"these are not the codes of a file: {error}") from None
+
+    def _chunks(self) -> Iterator[Chunk]:
+        header, taken = self.header, [0] * len(self.codes)
+        for first, frames, angle, overhang, coded in self.chunks.tolist():
+            codes: list[list[Array] | None] = []
+            scales: list[Array | None] = []
+            segments = -(-frames // header.segment.frames) + overhang if header.segment else 1
+            for stream, books in enumerate(self.codes):
+                low = first - int(self.chunks[0, 0])
+                part = [
+                    array[low * unit : (low + frames) * unit]
+                    for array, (_, unit) in zip(books, header.codebooks, strict=False)
+                ]
+                present = bool(part) and not all((array == SILENT).all() for array in part)
+                codes.append(part if present else None)
+                row = self.scales[stream][taken[stream] :][:segments] if present and header.has_scale else None
+                scales.append(row)
+                taken[stream] += segments * present
+            coding: Coding = "auto" if coded else "packed"
+            chunk = Chunk.pack(header, first, frames, codes, angle=angle, scales=scales, coding=coding)
+            yield replace(chunk, overhang=bool(overhang))
+
+
+def _of_file(data: bytes, model: str | None) -> FileCodes:
+    if model is not None:
+        raise NacError("a .nac file says its model itself")
+    reader = Reader(io.BytesIO(data))
+    header, chunks = reader.header, list(reader.chunks())
+    first, end = (chunks[0].first_frame, chunks[-1].next_frame) if chunks else (0, 0)
+    if end - first > _MOST_MISSING * (1 + sum(chunk.frames for chunk in chunks)):
+        raise NacError("next to all of its sound is missing: as arrays it would be gigantic")
+    kind = np.int16 if max(bits for bits, _ in header.codebooks) < 16 else np.int32
+    codes: list[list[Array]] = [
+        [np.full((end - first) * book.codes_per_frame, SILENT, kind) for book in header.codebooks[:count]]
+        for count in header.stream_codebooks
+    ]
+    for chunk, streams in Chunk.unpacked(header, chunks):
+        for books, there in zip(codes, streams, strict=True):
+            for array, found, (_, unit) in zip(books, there, header.codebooks, strict=False):
+                array[(chunk.first_frame - first) * unit : (chunk.next_frame - first) * unit] = found
+    scales: list[Array] = [
+        np.array([scale for chunk in chunks for scale in (chunk.scales or ((),) * len(codes))[stream]], np.float32)
+        for stream in range(len(codes))
+    ]
+    rows = [
+        (chunk.first_frame, chunk.frames, chunk.angle, chunk.overhang, chunk.is_coded(header)) for chunk in chunks
+    ]
+    assert reader.samples is not None
+    return FileCodes(header, reader.samples, codes, scales, np.array(rows, np.int64).reshape(-1, len(_CHUNK)))
+
+
+# To arrays
+
+
+def _to_arrays(codes: FileCodes) -> dict[str, Any]:
+    header = codes.header
+    arrays: dict[str, Any] = {}
+    for stream, books in enumerate(codes.codes):
+        if len({book.codes_per_frame for book in header.codebooks}) == 1:
+            if books:
+                arrays[f"stream.{stream}"] = np.stack(books)
+        else:
+            arrays |= {f"stream.{stream}.codebook.{number}": array for number, array in enumerate(books)}
+        if header.has_scale:
+            arrays[f"scales.{stream}"] = codes.scales[stream]
+    return {**arrays, "chunks": codes.chunks}
+
+
+def _facts(codes: FileCodes) -> str:
+    return json.dumps({**asdict(codes.header), "total_samples": codes.samples}, ensure_ascii=False)
+
+
+def _npz(codes: FileCodes) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **_to_arrays(codes), header=np.array(_facts(codes)))
+    return file.getvalue()
+
+
+def _safetensors(codes: FileCodes) -> bytes:
+    from safetensors.numpy import save
+
+    return save(_to_arrays(codes), {"header": _facts(codes)})
+
+
+def _npy(codes: FileCodes) -> bytes:
+    header = codes.header
+    if len({book.codes_per_frame for book in header.codebooks}) > 1:
+        raise NacError(f"{header.model} has codebooks of several rates, and .npy is one array: use .npz")
+    most = max(header.stream_codebooks)
+    frames = max(len(array) for books in codes.codes for array in books) if most else 0
+    joined = np.full((len(codes.codes), most, frames), SILENT, np.int32)
+    for stream, books in enumerate(codes.codes):
+        for number, array in enumerate(books):
+            joined[stream, number] = array
+    file = io.BytesIO()
+    np.save(file, joined.astype(np.int16) if joined.max(initial=0) < 1 << 15 else joined)
+    return file.getvalue()
+
+
+_SAVE = {"npz": _npz, "npy": _npy, "safetensors": _safetensors}
+
+
+# From arrays
+
+
+def _load(data: bytes) -> dict[str, Array]:
+    """The arrays of a file, by name; no pickle is run. Raises FormatError."""
+    try:
+        if data.startswith(b"\x93NUMPY"):
+            return _named(_array(io.BytesIO(data), len(data)))
+        if data.startswith(b"PK"):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                return _zipped(archive, len(data))
+        return _load_safetensors(data)
+    except Exception as error:  # other bytes make the readers of these formats raise anything
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise FormatError(f"no codes in .npz, .npy or .safetensors that can be read ({reason[0]:.200})") from None
+
+
+def _zipped(archive: zipfile.ZipFile, size: int) -> dict[str, Array]:
+    """The arrays of a .npz file of ``size`` bytes. Raises ValueError where so many come of it as of a bomb."""
+    entries = archive.infolist()
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > max(_ALWAYS, _MOST_UNPACKED * size):
+        raise ValueError(f"{size} bytes would become {unpacked / 1e9:.3g} GB")
+    arrays = {}
+    for entry in entries:
+        with archive.open(entry) as file:
+            arrays[entry.filename.removesuffix(".npy")] = _array(file, entry.file_size)
+    return arrays
+
+
+def _array(file: IO[bytes], size: int) -> Array:
+    """A .npy file of ``size`` bytes. Nothing is allocated for a shape that they cannot fill."""
+    version = np.lib.format.read_magic(file)
+    shape, _, dtype = _NPY_HEADERS[version](file)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{size} bytes are no {dtype} array of the shape {shape}")
+    file.seek(0)
+    array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def _load_safetensors(data: bytes) -> dict[str, Array]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(data)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+    (length,) = struct.unpack_from("<Q", data)
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    return arrays | ({"header": np.array(metadata["header"])} if "header" in metadata else {})
+
+
+def _named(codes: Array) -> dict[str, Array]:
+    """The array of a .npy file, [codebooks, frames] or [streams, codebooks, frames], as streams."""
+    if codes.ndim not in (2, 3) or len(codes) > _MOST:
+        raise ValueError(f"an array [streams, codebooks, frames] is needed, not {list(codes.shape)}")
+    return {f"stream.{number}": stream for number, stream in enumerate(codes if codes.ndim == 3 else [codes])}
+
+
+def _from_arrays(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
+    try:
+        if "header" not in arrays:
+            return _of_model(arrays, model)
+        if model is not None:
+            raise NacError("has a header, which says its model itself")
+        header, samples = _read_facts(str(arrays["header"]))
+        chunks = np.asarray(arrays["chunks"])
+        if chunks.ndim != 2 or chunks.shape[1] != len(_CHUNK) or chunks.dtype.kind not in "iu":
+            raise ValueError(f"chunks of {_CHUNK} are needed")
+        streams = range(len(header.stream_codebooks))
+        scales = [np.asarray(arrays[f"scales.{stream}"], np.float32) for stream in streams if header.has_scale]
+        codes = [_books(arrays, stream, header.stream_codebooks[stream]) for stream in streams]
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise FormatError(f"these are not the codes of a file: {error!s:.200}") from None
+    return FileCodes(header, samples, codes, scales, chunks)
+
+
+def _read_facts(text: str) -> tuple[Header, int]:
+    facts = json.loads(text)
+    samples = facts.pop("total_samples")
+    facts["codebooks"] = tuple(Codebook(*book) for book in facts["codebooks"])
+    facts["segment"] = facts["segment"] and Segment(*facts["segment"])
+    facts["sample_format"] = SampleFormat(facts["sample_format"])
+    facts["stream_codebooks"] = tuple(facts["stream_codebooks"])
+    facts["tags"] = tuple((str(key), str(value)) for key, value in facts["tags"])
+    return Header(**facts), int(samples)
+
+
+def _books(arrays: Mapping[str, Array], stream: int, count: int | None = None) -> list[Array]:
+    """A stream's codes, an array a codebook: so many, or as many as there are."""
+    whole = arrays.get(f"stream.{stream}")
+    if whole is not None:
+        if whole.ndim != 2 or len(whole) > _MOST:  # rows of no codes could be any number
+            raise ValueError(f"stream {stream} is not [codebooks, frames], but {list(whole.shape)}")
+        books = list(whole)
+    else:
+        books = []
+        while (name := f"stream.{stream}.codebook.{len(books)}") in arrays:
+            books.append(arrays[name])
+    if any(array.ndim != 1 or array.dtype.kind not in "iu" for array in books):
+        raise ValueError(f"stream {stream} is no rows of integers")
+    if count is not None and len(books) != count:
+        raise ValueError(f"stream {stream} has {len(books)} codebooks, not {count}")
+    return books
+
+
+def _of_model(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
+    """Codes of which nothing else is known, as a recording at the codec's own rate."""
+    if model is None:
+        raise NacError("does not say of which model these codes are: give --model")
+    if model not in SPECS:
+        raise NacError(f"unknown model {model!r}; the models are {', '.join(SPECS)}")
+    spec, codes = SPECS[model], list[list[Array]]()
+    if spec.has_scale:
+        raise NacError(f"codes of {model} need scales, which only files made by `nac codes` have")
+    while books := _books(arrays, len(codes)):
+        while books and (books[-1] == SILENT).all():
+            books.pop()
+        codes.append(books)
+    if not codes:
+        raise NacError("has no arrays stream.0 and so on, nor a header")
+    units = [book.codes_per_frame for book in spec.codebooks]
+    lengths = {len(array) / unit for books in codes for array, unit in zip(books, units, strict=False)}
+    if len(lengths) > 1 or any(len(books) > len(units) for books in codes):
+        raise NacError(f"these are not as many codes of each codebook as {model} has")
+    frames = int(max(lengths, default=0))
+    if {frames} != lengths or frames % spec.frame_multiple:
+        raise NacError(f"{model} has a multiple of {spec.frame_multiple} frames, of {units} codes")
+    header = header_for(spec, 1, channels=len(codes) * spec.channels, samples=frames * spec.frame_samples)
+    header = replace(header, stream_codebooks=tuple(len(books) for books in codes))
+    rows = [
+        (low, high - low, 0, 0, 1) for low, high in pairwise(_borders(codes, units, frames, chunk_frames(spec)))
+    ]
+    chunks = np.array(rows, np.int64).reshape(-1, len(_CHUNK))
+    return FileCodes(header, frames * spec.frame_samples, codes, [], chunks)
+
+
+def _borders(codes: list[list[Array]], units: list[int], frames: int, size: int) -> list[int]:
+    """Where chunks begin and end: every ``size`` frames, and where a stream falls silent or comes back."""
+    borders = {*range(0, frames, size), frames}
+    for books in codes:
+        for array, unit in zip(books, units, strict=False):
+            silent = array.reshape(frames, unit)[:, 0] == SILENT
+            borders |= set((np.flatnonzero(np.diff(silent)) + 1).tolist())
+    return sorted(borders)

@@ -1,0 +1,86 @@
+"""What identifies a codec and fixes the meaning of its codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from nac.errors import ModelError
+
+
+class Codebook(NamedTuple):
+    """Shape of one codebook's output: ``2**bits`` entries, ``codes_per_frame`` codes in each frame."""
+
+    bits: int
+    codes_per_frame: int = 1
+
+
+class Segment(NamedTuple):
+    """Independent overlapping pieces (EnCodec 48 kHz): ``frames`` in each, one every ``stride`` samples."""
+
+    frames: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """What identifies a codec and fixes the meaning of its codes.
+
+    ``sample_rate`` is in Hz, ``channels`` (1 or 2) is what the network takes, ``frame_samples`` is samples per
+    channel in a frame. ``has_scale``: each segment carries a float32 loudness. ``frame_multiple``: a signal is
+    padded to a multiple of so many frames. ``fingerprint``: 16 hexadecimal digits of the weights (see
+    :func:`nac.codecs.fingerprint.fingerprint`), empty where no weights are loaded.
+    """
+
+    name: str
+    family: str
+    sample_rate: int
+    channels: int
+    frame_samples: int
+    codebooks: tuple[Codebook, ...]
+    has_scale: bool = False
+    segment: Segment | None = None
+    frame_multiple: int = 1
+    fingerprint: str = ""
+
+    def with_fingerprint(self, fingerprint: str) -> CodecSpec:
+        return replace(self, fingerprint=fingerprint)
+
+    def frames(self, samples: int) -> int:
+        """Frames that hold ``samples`` samples per channel."""
+        if self.segment is None:
+            block = self.frame_samples * self.frame_multiple
+            return -(-samples // block) * self.frame_multiple
+        whole, rest = divmod(samples, self.segment.stride)
+        full = self.segment.frames * self.frame_samples
+        # A piece that starts a stride before the end is cut short there, not at its own full length.
+        frames = 0
+        for start in range(max(whole - 1, 0), whole + (rest > 0)):
+            frames += -(-min(full, samples - start * self.segment.stride) // self.frame_samples)
+        return max(whole - 1, 0) * self.segment.frames + frames
+
+    def start(self, frame: int) -> int:
+        """First sample of a frame, per channel, counted from the start of the signal."""
+        if self.segment is None:
+            return frame * self.frame_samples
+        segment, inner = divmod(frame, self.segment.frames)
+        return segment * self.segment.stride + inner * self.frame_samples
+
+    def frame_at(self, sample: int) -> int:
+        """The frame from which on codes are needed to give a sample: the first of its segment, if any."""
+        if self.segment is None:
+            return sample // self.frame_samples
+        return sample // self.segment.stride * self.segment.frames
+
+    def kbps(self, codebooks: int) -> float:
+        """Bitrate of one stream with so many codebooks, in kbit/s."""
+        bits = sum(bits * codes for bits, codes in self.codebooks[:codebooks])
+        return bits * self.sample_rate / self.frame_samples / 1000
+
+    def check_codebooks(self, codebooks: int | None) -> int:
+        """The number of codebooks to use: all where None is given. Raises ModelError if there are not so many."""
+        if codebooks is None:
+            return len(self.codebooks)
+        if not 1 <= codebooks <= len(self.codebooks):
+            raise ModelError(f"{self.name} has 1 to {len(self.codebooks)} codebooks, not {codebooks}")
+        return codebooks

@@ -1,0 +1,1 @@
+"""What training on codes needs: datasets, shards, token patterns."""

@@ -1,0 +1,185 @@
+"""Shards: many .nac files in one, to be read one after the other; tar as WebDataset has it, or Parquet.
+
+Tar (https://github.com/webdataset/webdataset): plain ustar; file number N is N.nac, byte for byte, and N.json,
+what is told of it: the fields of :class:`nac.files.nacfile.Info`, with its path from the folder. Parquet: a row
+for each file, its bytes in the column `nac`, and a column for each of those fields. The same files give the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
+
+from nac.errors import NacError
+from nac.files.nacfile import Info, info
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Format = Literal["tar", "parquet"]
+GROUP = 16 << 20
+"""Bytes of files that are rows of one group: what a reader of Parquet holds at once."""
+
+
+def about(data: bytes, path: str) -> dict[str, Any]:
+    """What is told of a file, given its bytes. Raises NacError."""
+    return {**asdict(info(io.BytesIO(data))), "path": path}
+
+
+class Shard(Protocol):
+    """A shard that is written."""
+
+    def cost(self, data: bytes, told: Mapping[str, Any]) -> int:
+        """Bytes that one more file takes, about."""
+        ...
+
+    def add(self, number: int, data: bytes, told: Mapping[str, Any]) -> None: ...
+
+    def close(self) -> None:
+        """Write what is still to be written; the file stays open."""
+        ...
+
+
+class TarShard:
+    def __init__(self, file: BinaryIO) -> None:
+        self._tar: Any = tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+
+    def cost(self, data: bytes, told: Mapping[str, Any]) -> int:
+        return sum(tarfile.BLOCKSIZE * (1 - -len(part) // tarfile.BLOCKSIZE) for part in (data, _json(told)))
+
+    def add(self, number: int, data: bytes, told: Mapping[str, Any]) -> None:
+        for ending, part in (("json", _json(told)), ("nac", data)):
+            member = tarfile.TarInfo(f"{number:09}.{ending}")
+            member.size = len(part)
+            self._tar.addfile(member, io.BytesIO(part))
+        self._tar.members.clear()  # which would grow with every file
+
+    def close(self) -> None:
+        self._tar.close()
+
+
+class ParquetShard:
+    def __init__(self, file: BinaryIO) -> None:
+        from pyarrow.parquet import ParquetWriter
+
+        names = ["model", "fingerprint", "coding"]
+        self._writer = ParquetWriter(file, _schema(), compression="none", use_dictionary=names)
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def cost(self, data: bytes, told: Mapping[str, Any]) -> int:
+        return len(data) + len(_json(told))
+
+    def add(self, number: int, data: bytes, told: Mapping[str, Any]) -> None:
+        self._rows.append({**told, "tags": list(told["tags"].items()), "nac": data})
+        self._bytes += len(data)
+        if self._bytes >= GROUP:
+            self._write()
+
+    def close(self) -> None:
+        self._write()
+        self._writer.close()
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=_schema()))
+        self._rows, self._bytes = [], 0
+
+
+FORMATS: Mapping[Format, Callable[[BinaryIO], Shard]] = {"tar": TarShard, "parquet": ParquetShard}
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file is one by its name."""
+    return name.endswith((".tar", ".parquet"))
+
+
+def read(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
+    """The .nac files in a shard, in order: what each is called there, and its bytes. Raises NacError."""
+    if name.endswith(".tar"):
+        for key, data in _members(file, ".nac"):
+            yield f"{key}.nac", data
+    else:
+        for row in _rows(file, "path", "nac"):
+            yield row["path"], row["nac"]
+
+
+def paths(file: BinaryIO, name: str) -> Iterator[str]:
+    """The paths of the files in a shard that `nac pack` wrote. Raises NacError."""
+    if name.endswith(".tar"):
+        for key, data in _members(file, ".json"):
+            try:
+                yield json.loads(data)["path"]
+            except (ValueError, KeyError, TypeError):
+                raise NacError(f"{key}.json does not say which file this was") from None
+    else:
+        for row in _rows(file, "path"):
+            yield row["path"]
+
+
+def _members(file: BinaryIO, ending: str) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            members: list[Any] = vars(tar)["members"]
+            while member := tar.next():
+                part = tar.extractfile(member) if member.name.endswith(ending) else None
+                if part is not None:
+                    yield member.name.removesuffix(ending), part.read()
+                members.clear()  # which would grow with every file
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # else tarfile takes it for the end
+                raise NacError("not a whole tar file: it has no end")
+    except tarfile.TarError as error:
+        raise NacError(f"not a whole tar file: {error}") from None
+
+
+def _rows(file: BinaryIO, *columns: str) -> Iterator[dict[str, Any]]:
+    require_pyarrow()
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        opened = ParquetFile(file)
+        missing = set(columns) - set(opened.schema_arrow.names)
+        if missing:
+            raise NacError(f"has no column {' or '.join(sorted(missing))}")
+        for batch in opened.iter_batches(batch_size=64, columns=list(columns)):
+            yield from batch.to_pylist()
+    except pa.ArrowException as error:
+        raise NacError(f"not a whole Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def require_pyarrow() -> None:
+    """Raise NacError where Parquet cannot be read and written."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise NacError("Parquet needs pyarrow: pip install pyarrow") from None
+
+
+def _json(told: Mapping[str, Any]) -> bytes:
+    return json.dumps(told, ensure_ascii=False).encode()
+
+
+@cache
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    kinds = {
+        "str": pa.string(),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+        "list[int]": pa.list_(pa.int64()),
+        "dict[str, str]": pa.map_(pa.string(), pa.string()),
+    }
+    told = [(field.name, kinds[str(field.type)]) for field in fields(Info)]
+    return pa.schema([*told, ("nac", pa.binary())])

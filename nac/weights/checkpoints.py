@@ -1,0 +1,219 @@
+"""Official checkpoints of EnCodec, DAC and SNAC, in every layout in which they are published.
+
+Each family has one canonical set of tensors: EnCodec's is named as in transformers, DAC's and SNAC's as in the
+original packages, weight norm is folded, and what only training needs is left out. All layouts are brought to that
+form before a network sees them, and the fingerprint is taken of it. A file in canonical form is itself accepted.
+
+Weight norm (Salimans and Kingma 2016, arXiv:1602.07868) is folded by one rule on every machine. A checkpoint that
+was published folded was rounded by another, so its fingerprint is not that of the same weights unfolded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from nac.codecs.base import Codec
+from nac.codecs.dac import Dac
+from nac.codecs.encodec import Encodec24, Encodec48
+from nac.codecs.fingerprint import fingerprint
+from nac.codecs.layers import Weights
+from nac.codecs.snac import Snac
+from nac.errors import ModelError
+from nac.spec import CodecSpec
+
+PATTERNS = ("*.safetensors", "*.bin", "*.th", "*.pth")  # in a folder, the first that is there
+
+
+def load(spec: CodecSpec, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Codec:
+    """The codec of that specification with the weights of a checkpoint: a file, or a folder that holds one.
+
+    Raises ModelError if there is none, if it cannot be read, or if its tensors are not those of the model.
+    """
+    file = _find(Path(path))
+    tensors, parameters = read(file)
+    try:
+        _check(spec, parameters)
+        tensors = canonical(spec.family, tensors)
+        digest = fingerprint({name: tensor.numpy() for name, tensor in tensors.items()})
+        return build(spec.with_fingerprint(digest), Weights(tensors, device))
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from None
+
+
+def build(spec: CodecSpec, weights: Weights) -> Codec:
+    """The codec of a specification of EnCodec, DAC or SNAC. Raises ModelError if the weights are not its own."""
+    if spec.family == "dac":
+        return Dac(spec, weights)
+    if spec.family == "snac":
+        return Snac(spec, weights)
+    return (Encodec48 if spec.segment else Encodec24)(spec, weights)
+
+
+def _find(path: Path) -> Path:
+    if path.is_dir():
+        for pattern in PATTERNS:
+            if found := sorted(path.glob(pattern)):
+                return found[0]
+        raise ModelError(f"{path} holds no checkpoint ({', '.join(PATTERNS)})")
+    if not path.exists():
+        raise ModelError(f"{path} does not exist")
+    return path
+
+
+def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a checkpoint under its own names, and the hyper-parameters that are told with them, if any.
+
+    These stand in the file (``metadata.kwargs`` of a DAC checkpoint) or in a ``config.json`` beside it. Of a
+    pickle, tensors and plain containers are read and nothing else. Raises ModelError.
+    """
+    try:
+        with file.open("rb") as stream:
+            is_safetensors = stream.read(9)[8:] == b"{"  # after the length of its JSON header
+        if is_safetensors:
+            content: Any = safetensors.torch.load_file(file)
+        else:
+            _check_unpacked(file)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        config = file.parent / "config.json"
+        parameters = json.loads(config.read_bytes()) if config.exists() else {}
+        if isinstance(content, dict) and "state_dict" in content:
+            parameters = content.get("metadata", {}).get("kwargs", parameters)
+            content = content["state_dict"]
+    except Exception as error:  # fed with other bytes, a reader of pickles may raise anything
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"{file} is not a checkpoint that can be read: {reason[0]}") from None
+    tensors_only = (
+        isinstance(content, dict) and all(map(_is_plain, content)) and all(map(_is_tensor, content.values()))
+    )
+    if not tensors_only or not isinstance(parameters, dict):
+        raise ModelError(f"{file} is not a checkpoint: it holds other things than tensors")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in content.values())
+    if size > _MOST_GROWTH * file.stat().st_size:  # one number can be shown as a tensor of any shape
+        raise ModelError(
+            f"{file} is not a checkpoint: {file.stat().st_size} bytes would become {size / 1e9:.3g} GB"
+        )
+    return content, parameters
+
+
+_MOST_GROWTH = 4
+"""Bytes of tensors to each byte of a file."""
+
+
+def _check_unpacked(file: Path) -> None:
+    """Raise ValueError where so much would become of a .pt file that nothing but a bomb is like that."""
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _MOST_GROWTH * file.stat().st_size:
+        raise ValueError(f"{file.stat().st_size} bytes would become {size / 1e9:.3g} GB")
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str)
+
+
+def _is_tensor(value: object) -> bool:
+    """Whether this is a tensor that lies in memory as a plain array."""
+    return (
+        isinstance(value, Tensor)
+        and value.device.type == "cpu"
+        and value.layout == torch.strided
+        and not value.is_quantized
+    )
+
+
+def _check(spec: CodecSpec, parameters: Mapping[str, Any]) -> None:
+    """Raise ModelError if the hyper-parameters are another model's, which the shapes do not always tell."""
+    coarsest = spec.codebooks[-1].codes_per_frame
+    expected = {
+        "sample_rate": spec.sample_rate,
+        "sampling_rate": spec.sample_rate,
+        "n_codebooks": len(spec.codebooks),
+        "audio_channels": spec.channels,
+        "vq_strides": [coarsest // book.codes_per_frame for book in spec.codebooks],
+    }
+    for name, value in expected.items():
+        if parameters.get(name, value) != value:
+            raise ModelError(f"not the weights of {spec.name}: {name} is {parameters[name]} instead of {value}")
+
+
+def canonical(family: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A family's tensors in canonical form, float32, whatever layout they come in."""
+    folded = _fold({name: tensor.to(torch.float32) for name, tensor in tensors.items()})
+    if family == "encodec":
+        return {_encodec_name(name): t for name, t in folded.items() if not _ENCODEC_TRAINING.search(name)}
+    return {_dac_name(name): t for name, t in folded.items()} if family == "dac" else folded
+
+
+def _fold(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Replace pairs of norm and direction by weights."""
+    folded = dict(tensors)
+    for norm, direction in (
+        (".weight_g", ".weight_v"),
+        (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
+    ):
+        for name in [name for name in tensors if name.endswith(norm)]:
+            layer = name.removesuffix(norm)
+            if layer + direction in tensors:
+                folded[f"{layer}.weight"] = _weight(folded.pop(name), folded.pop(layer + direction))
+    return folded
+
+
+def _weight(norm: Tensor, direction: Tensor) -> Tensor:
+    """``norm * direction / |direction|``, rounded the same everywhere.
+
+    |direction| is summed in float64 and rounded to float32, so that the order of the sum does not matter; the rest
+    is exact but for one rounding to float64 and one to float32.
+    """
+    v = direction.numpy().astype(np.float64)
+    length = np.sqrt(np.square(v).reshape(len(v), -1).sum(axis=1)).astype(np.float32).astype(np.float64)
+    v *= norm.numpy().astype(np.float64)
+    v /= length.reshape(-1, *[1] * (v.ndim - 1))
+    return torch.from_numpy(v.astype(np.float32))
+
+
+_ENCODEC_TRAINING = re.compile(r"codebook\.(inited|cluster_size|embed_avg)$")
+
+
+def _encodec_name(name: str) -> str:
+    """From the original package's names to those of transformers."""
+    name = re.sub(r"^(encoder|decoder)\.model\.", r"\1.layers.", name)
+    name = re.sub(r"\.(conv|convtr)\.(\1|norm)\.", lambda m: f".{m[2].removesuffix('tr')}.", name)
+    return re.sub(r"^quantizer\.vq\.layers\.(\d+)\._codebook\.", r"quantizer.layers.\1.codebook.", name)
+
+
+def _dac_layers() -> dict[str, str]:
+    """From transformers' names of layers to those of the original package."""
+    names: dict[str, str] = {}
+    for side, stack, first, strided in (
+        ("encoder", "encoder.block", 0, {"snake1": 3, "conv1": 4}),
+        ("decoder", "decoder.model", 2, {"snake1": 0, "conv_t1": 1}),
+    ):
+        names |= {f"{side}.conv1": f"{stack}.0", f"{side}.snake1": f"{stack}.5", f"{side}.conv2": f"{stack}.6"}
+        for block in range(4):
+            theirs, ours = f"{side}.block.{block}", f"{stack}.{block + 1}.block"
+            names |= {f"{theirs}.{name}": f"{ours}.{number}" for name, number in strided.items()}
+            for unit in range(3):
+                for number, name in enumerate(("snake1", "conv1", "snake2", "conv2")):
+                    names[f"{theirs}.res_unit{unit + 1}.{name}"] = f"{ours}.{first + unit}.block.{number}"
+    return names
+
+
+_DAC_LAYERS = _dac_layers()
+
+
+def _dac_name(name: str) -> str:
+    layer, _, tensor = name.rpartition(".")
+    return f"{_DAC_LAYERS.get(layer, layer)}.{tensor}"

@@ -1,0 +1,484 @@
+"""The models by name: where their weights are, bringing them here, and loading them.
+
+Weights are looked for in this order: ``weights=`` (``--weights``), the folder ``NAC_WEIGHTS``, the cache. A name
+stands for the official weights, so what lies under ``NAC_WEIGHTS`` or in the cache is refused where its SHA-256 is
+not the published one; ``weights=`` takes any checkpoint, which its fingerprint tells apart.
+
+Files from the Hub lie in huggingface_hub's cache and obey its variables: ``HF_HOME``, ``HF_ENDPOINT``,
+``HF_TOKEN``, ``HF_HUB_OFFLINE`` (which stops the other downloads too). The others lie in ``NAC_CACHE`` (see
+:mod:`nac.weights.cache`); where ``NAC_MIRROR`` is set, they come from ``NAC_MIRROR/MODEL/FILE``: any web server
+over such folders.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nac.bitrate import DEFAULT_KBPS, allocate
+from nac.codecs.base import Codec
+from nac.errors import ModelError
+from nac.spec import CodecSpec
+from nac.weights import cache
+from nac.weights import download as fetch
+from nac.weights.catalog import MODELS, File, Hub, Model, Packaged, Source, Web
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Status:
+    """A line of `nac models list`. ``size`` in bytes, ``kbps``: lowest and highest of one stream, in kbit/s.
+
+    ``fingerprint`` is that of the weights when they were last loaded, or empty; ``path`` is None if absent.
+    """
+
+    name: str
+    about: str
+    sample_rate: int
+    channels: int
+    kbps: tuple[float, float]
+    size: int | None
+    licence: str
+    source: str
+    path: Path | None
+    fingerprint: str
+
+    @property
+    def present(self) -> bool:
+        return self.path is not None
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A file of weights that is as it should be. ``against`` says how that is known."""
+
+    path: Path
+    size: int
+    sha256: str
+    against: str
+
+
+class WrongWeights(ModelError):
+    """Weights that are not those that the model's name stands for."""
+
+
+@dataclass(frozen=True)
+class _Local:
+    """Weights on this machine: what a loader takes, and the single files where they are those of a source."""
+
+    path: Path
+    source: Source | None = None
+    paths: tuple[Path, ...] = ()
+    revision: str = ""  # the one asked for
+    own: bool = False  # the user's folder, not a cache
+
+
+def find(name: str) -> Model:
+    """The model of that name. Raises ModelError, with the names that come near."""
+    if name in MODELS:
+        return MODELS[name]
+    import difflib
+
+    near = difflib.get_close_matches(name.lower(), MODELS, n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
+    raise ModelError(f"there is no model {name!r}; {hint}")
+
+
+def load(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    revision: str | None = None,
+    download: bool = True,
+    progress: bool = False,
+) -> Codec[Any]:
+    """Like :func:`nac.load`, but the codec takes and gives what it computes with, which may be numpy's arrays."""
+    model = find(name)
+    local = _local(model, Path(weights) if weights is not None else None, revision)
+    if local:
+        _verify(model, local)
+    elif not download:
+        raise _absent(model)
+    # The built-in network gains little from a GPU, and needs no PyTorch without one.
+    in_numpy = model.spec.family == "mdct" and device in ("auto", "cpu")
+    target = None if in_numpy else resolve_device(device)  # a wrong one is told before a long download
+    local = local or _download(model, revision, progress)
+    codec = _read(model.spec, local.path, target)
+    if not local.own:
+        cache.record_fingerprint(name, codec.spec.fingerprint)
+    return codec
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name: "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N". Raises ModelError."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, colon, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and (kind == "cpu" or not number.isdecimal())):
+        raise ModelError(f"there is no device {name!r}; it is auto, cpu, cuda or cuda:N")
+    if kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ModelError("there is no CUDA device here, or this PyTorch is built without CUDA")
+    if int(number or 0) >= torch.cuda.device_count():
+        raise ModelError(f"there is no CUDA device {number}, only {torch.cuda.device_count()} of them")
+    # TF32 would round activations to 10 bits, and the codes would depend on the device.
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device(name)
+
+
+def locate(name: str, weights: Path | None = None, revision: str | None = None) -> Path | None:
+    """Where a model's weights are on this machine, a file or a folder; None if nowhere. Never uses the network.
+
+    Raises ModelError where ``weights`` or ``NAC_WEIGHTS`` names nothing.
+    """
+    local = _local(find(name), weights, revision)
+    return local.path if local else None
+
+
+def path(name: str, revision: str | None = None) -> Path:
+    """Like :func:`locate`, but raises ModelError where the weights are absent."""
+    return _present(find(name), revision).path
+
+
+def present() -> list[str]:
+    """Names of the models whose weights are on this machine."""
+    return [line.name for line in status() if line.present]
+
+
+_BEST = (
+    (9.0, ("dac_44khz_16kbps", "dac_44khz", "encodec_48khz", "dac_24khz", "encodec_24khz")),
+    (2.5, ("dac_44khz", "encodec_48khz", "dac_24khz", "encodec_24khz", "snac_44khz")),
+    (0.0, ("snac_44khz", "snac_32khz", "snac_24khz", "dac_44khz", "encodec_24khz")),
+)
+"""Which model to prefer for any sound, from so many kbit/s a channel on; the rest follow in the table's order."""
+
+
+def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = None) -> str:
+    """The best model on this machine for a recording with so many channels at that bitrate (kbit/s in all).
+
+    Raises ModelError where none is here, or none can go that low.
+    """
+    here = present()
+    if not here:
+        raise ModelError(
+            "no model is on this machine; `nac models` lists them, `nac models download NAME` fetches one"
+        )
+    rate = (DEFAULT_KBPS if kbps is None else kbps) / channels
+    best = next((names for least, names in _BEST if rate >= least), ())
+    failure = None
+    for name in sorted(here, key=lambda name: best.index(name) if name in best else len(best)):
+        try:
+            allocate(MODELS[name].spec, channels, kbps=kbps, codebooks=codebooks)
+        except ModelError as error:
+            failure = failure or error
+        else:
+            return name
+    assert failure is not None
+    raise failure
+
+
+def status() -> list[Status]:
+    """What is known of every model, without hashing anything."""
+    return [_status(model) for model in MODELS.values()]
+
+
+def download(name: str, *, revision: str | None = None, progress: bool = False) -> Path:
+    """Bring a model's weights into the cache if they are not there, check them, and say where they are.
+
+    Raises ModelError, with nothing wrong left in the cache.
+    """
+    return _download(find(name), revision, progress).path
+
+
+def verify(name: str, revision: str | None = None) -> list[Verified]:
+    """Hash a model's files, all anew. Raises ModelError where they are absent or not as they should be.
+
+    The list is empty for files under ``NAC_WEIGHTS`` that do not have the official names.
+    """
+    model = find(name)
+    return _verify(model, _present(model, revision), fresh=True)
+
+
+def remove(name: str) -> int:
+    """Delete a model's files from the caches, all revisions; the bytes freed, 0 if there were none.
+
+    What was recorded about them stays, so that other weights under this name will be noticed. Raises ModelError
+    where they lie elsewhere.
+    """
+    model = find(name)
+    with cache.lock(name):
+        try:
+            freed = fetch.web_remove(cache.folder() / "models" / name)
+            for source in model.sources:
+                if isinstance(source, Hub):
+                    freed += sum(fetch.hub_remove(source.repo, file.name) for file in source.files)
+        except OSError as error:
+            raise ModelError(f"cannot delete the weights of {name}: {cache.reason(error)}") from error
+    local = _local(model, None, None)
+    if local and not freed:
+        raise ModelError(f"the weights of {name} are not in a cache but in {local.path}: left there")
+    return freed
+
+
+# Finding
+
+
+def _local(model: Model, weights: Path | None, revision: str | None, *, sure: bool = False) -> _Local | None:
+    if weights is not None:
+        if revision is not None:
+            raise ModelError("a revision is one of the Hub's: it has no meaning with weights of one's own")
+        if not weights.exists():
+            raise ModelError(f"there are no weights at {weights}")
+        return _Local(weights, own=True)
+    # A revision that is asked for is the Hub's, and nobody knows that of the files in NAC_WEIGHTS.
+    own = _own(model, sure) if revision is None else None
+    return own or _cached(model, revision)
+
+
+def _present(model: Model, revision: str | None) -> _Local:
+    local = _local(model, None, revision)
+    if local is None:
+        raise _absent(model)
+    return local
+
+
+def _absent(model: Model) -> ModelError:
+    return ModelError(f"the weights of {model.name} are not on this machine; {_advice(model)}")
+
+
+def _own(model: Model, sure: bool) -> _Local | None:
+    """Weights below ``NAC_WEIGHTS``: a folder with this model's files, or a folder of such folders.
+
+    ``sure``: not those that could as well be another model's, since many are called model.safetensors.
+    """
+    if not (setting := os.environ.get("NAC_WEIGHTS")):
+        return None
+    root = Path(setting).expanduser()
+    if not root.is_dir():
+        raise ModelError(f"NAC_WEIGHTS names {root}, which is no folder")
+    folder = root / model.name
+    if folder.is_dir() and any(folder.iterdir()):
+        # If the names are not the official ones, the loader may still know the layout.
+        return _in_folder(model, folder) or _Local(folder, own=True)
+    if root.name in MODELS and root.name != model.name:
+        return None
+    local = _in_folder(model, root)
+    return None if local and sure and root.name != model.name and _ambiguous(local) else local
+
+
+def _in_folder(model: Model, folder: Path) -> _Local | None:
+    for source in model.sources:
+        paths = tuple(folder / file.name for file in source.files)
+        if all(path.is_file() for path in paths):
+            return _Local(_entry(paths), source, paths, own=True)
+    return None
+
+
+def _ambiguous(local: _Local) -> bool:
+    names = [path.name for path in local.paths]
+    sources = [source for model in MODELS.values() for source in model.sources]
+    return sum(names == [file.name for file in source.files] for source in sources) > 1
+
+
+def _entry(paths: tuple[Path, ...]) -> Path:
+    """What a loader is given: the file itself, since others may lie beside it, or the folder of several."""
+    return paths[0] if len(paths) == 1 else paths[0].parent
+
+
+def _cached(model: Model, revision: str | None) -> _Local | None:
+    found = (_in_cache(model, source, revision) for source in _sources(model, revision))
+    return next((local for local in found if local), None)
+
+
+def _sources(model: Model, revision: str | None) -> tuple[Source, ...]:
+    if revision is None:
+        return model.sources
+    hubs = tuple(source for source in model.sources if isinstance(source, Hub))
+    if not hubs:
+        raise ModelError(f"{model.name} has no revisions: it does not come from the Hub")
+    return hubs
+
+
+def _in_cache(model: Model, source: Source, revision: str | None) -> _Local | None:
+    if isinstance(source, Hub):
+        revision = revision or source.revision
+        paths = tuple(fetch.hub_cached(source.repo, file.name, revision) for file in source.files)
+    elif isinstance(source, Packaged):
+        paths = tuple(Path(__file__).parents[1] / source.folder / file.name for file in source.files)
+    else:
+        paths = tuple(cache.folder() / "models" / model.name / file.name for file in source.files)
+    there = tuple(path for path in paths if path and path.is_file())
+    return _Local(_entry(there), source, there, revision or "") if len(there) == len(paths) else None
+
+
+def _status(model: Model) -> Status:
+    local = _local(model, None, None, sure=True)
+    spec = model.spec
+    return Status(
+        name=model.name,
+        about=model.about,
+        sample_rate=spec.sample_rate,
+        channels=spec.channels,
+        kbps=(spec.kbps(1), spec.kbps(len(spec.codebooks))),
+        size=sum(path.stat().st_size for path in local.paths) if local and local.paths else model.size,
+        licence=model.licence,
+        source=str(local.source if local and local.source else model.sources[0]),
+        path=local.path if local else None,
+        fingerprint=cache.fingerprint(model.name),
+    )
+
+
+# Downloading
+
+
+def _download(model: Model, revision: str | None, progress: bool) -> _Local:
+    if local := _intact(model, revision):
+        return local
+    if fetch.offline():
+        raise ModelError(f"HF_HUB_OFFLINE is set, and the weights of {model.name} are not here; {_advice(model)}")
+    failures: list[str] = []
+    with cache.lock(model.name):
+        if local := _intact(model, revision):  # another process was faster
+            return local
+        for source in _sources(model, revision):
+            if failures:
+                cache.log.warning("%s: %s; trying %s", model.name, failures[-1], source)
+            try:
+                return _fetch(model, source, revision, progress)
+            except fetch.Unavailable as error:
+                failures.append(str(error))
+    raise ModelError(f"cannot download {model.name}: {'; '.join(failures)}; {_advice(model)}")
+
+
+def _advice(model: Model) -> str:
+    return f"run `nac models download {model.name}` where there is internet, or use --weights or NAC_WEIGHTS"
+
+
+def _intact(model: Model, revision: str | None) -> _Local | None:
+    """The cached weights, if they are as they should be."""
+    local = _cached(model, revision)
+    try:
+        return local if local and _verify(model, local) else None
+    except WrongWeights:
+        return None
+
+
+def _fetch(model: Model, source: Source, revision: str | None, progress: bool) -> _Local:
+    if isinstance(source, Hub) and (spoilt := _in_cache(model, source, revision)):
+        _discard(spoilt)
+    for file in source.files:
+        _fetch_file(model, source, file, revision, progress)
+    local = _in_cache(model, source, revision)
+    if local is None:
+        raise ModelError(f"the weights of {model.name} were downloaded, but are not in the cache")
+    try:
+        _verify(model, local)
+    except WrongWeights:
+        _discard(local)
+        raise
+    return local
+
+
+def _fetch_file(model: Model, source: Source, file: File, revision: str | None, progress: bool) -> None:
+    if isinstance(source, Hub):
+        fetch.hub(source.repo, file.name, revision or source.revision, sha256=file.sha256, progress=progress)
+    elif isinstance(source, Web):
+        mirror = os.environ.get("NAC_MIRROR")
+        base = f"{mirror.rstrip('/')}/{model.name}" if mirror else source.base
+        target = cache.folder() / "models" / model.name / file.name
+        if not (file.sha256 and target.exists() and cache.sha256(target).startswith(file.sha256)):
+            fetch.web(f"{base}/{file.name}", target, size=file.size, sha256=file.sha256, progress=progress)
+    else:
+        raise fetch.Unavailable(f"{file.name} is missing in the package: install it again")
+
+
+def _discard(local: _Local) -> None:
+    for path in local.paths:
+        if isinstance(local.source, Hub):
+            fetch.hub_discard(path)
+        elif isinstance(local.source, Web):
+            path.unlink(missing_ok=True)
+
+
+# Checking
+
+
+def _verify(model: Model, local: _Local, *, fresh: bool = False) -> list[Verified]:
+    if local.source is None:
+        return []
+    return [
+        _verify_file(model, local, file, path, cache.sha256(path, fresh=fresh))
+        for file, path in zip(local.source.files, local.paths, strict=True)
+    ]
+
+
+def _verify_file(model: Model, local: _Local, file: File, path: Path, digest: str) -> Verified:
+    size = path.stat().st_size
+    if file.sha256:
+        if not digest.startswith(file.sha256):
+            told = f"{path} has SHA-256 {digest}, not the published {file.sha256}"
+            raise WrongWeights(f"{told}: damaged, or not the weights of {model.name}{_mend(model, local)}")
+        if file.sha256 == digest:
+            return Verified(path, size, digest, "published")
+    if local.own or isinstance(local.source, Packaged):
+        return Verified(path, size, digest, "beginning published" if file.sha256 else "nothing published")
+    announced = fetch.hub_announced(path)
+    if announced and announced != digest:
+        raise WrongWeights(
+            f"{path} has SHA-256 {digest}, not {announced} as on the Hub: damaged{_mend(model, local)}"
+        )
+    _check_first_use(model, local, path, digest)
+    return Verified(path, size, digest, "first use")
+
+
+def _mend(model: Model, local: _Local) -> str:
+    if isinstance(local.source, Packaged) and not local.own:
+        return "; install nac again"
+    return " (--weights takes any)" if local.own else f"; `nac models download {model.name}` fetches it again"
+
+
+def _check_first_use(model: Model, local: _Local, path: Path, digest: str) -> None:
+    """Where nothing is published, weights must stay what they were when they were first used."""
+    if isinstance(local.source, Hub):
+        key, origin = f"{model.name}@{local.revision}/{path.name}", f"{local.source.repo} at {path.parent.name}"
+        choice = "choose one with --revision"
+    else:
+        key = origin = f"{local.source}/{path.name}"
+        choice = f"to accept it, delete the entry in {cache.folder() / 'first-use.json'}"
+    known = cache.first_use(key)
+    if known is None:
+        cache.record_first_use(key, digest, origin)
+    elif known[0] != digest:
+        told = f"{path.name} of {model.name} has SHA-256 {digest} ({origin})"
+        raise WrongWeights(f"{told}, but on first use it had {known[0]} ({known[1]}): refused; {choice}")
+
+
+# Loading
+
+
+def _read(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]:
+    """The codec on a PyTorch device, or in numpy where that is None."""
+    if device is None:
+        from nac.codecs import mdct
+
+        return mdct.load(spec, path)
+    if spec.family == "soundstream":
+        from nac.codecs import soundstream
+
+        return soundstream.load(path, device)
+    if spec.family == "mdct":
+        from nac.codecs import mdct_torch
+
+        return mdct_torch.load(spec, path, device)
+    from nac.weights import checkpoints
+
+    return checkpoints.load(spec, path, device)

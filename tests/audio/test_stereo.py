@@ -1,0 +1,52 @@
+"""Pairs of channels turned towards the sound."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nac.audio import stereo
+
+ANGLES = st.integers(0, 255)
+
+
+@given(start=st.none() | ANGLES, end=ANGLES, seed=st.integers(0, 100))
+def test_turning_back_gives_the_channels(start, end, seed) -> None:
+    pair = np.random.default_rng(seed).uniform(-1, 1, (500, 2)).astype(np.float32)
+    steps = stereo.angles(start, end, 500, 320)
+    assert np.abs(stereo.unrotate(stereo.rotate(pair, steps), steps) - pair).max() < 1e-5
+
+
+@given(ANGLES, ANGLES)
+def test_the_way_is_the_shorter_one(start, end) -> None:
+    assert -128 <= stereo.turn(start, end) <= 127
+    assert (start + stereo.turn(start, end) - end) % 256 == 0
+    steps = stereo.angles(start, end, 1000, 320)
+    changes = np.mod(np.diff(steps) + 128, 256) - 128  # an angle and the same a turn later are one
+    assert np.abs(changes).max() <= 128 / 320 + 1e-4
+    assert (steps[320:] == end).all()
+
+
+@given(true=st.floats(-np.pi, np.pi), previous=ANGLES)
+def test_the_angle_is_that_of_the_sound(true, previous) -> None:
+    sound = np.random.default_rng(0).standard_normal((2000, 1))
+    pair = (sound * [np.cos(true), np.sin(true)]).astype(np.float32)
+    angle = stereo.principal_angle(pair, previous)
+    assert abs(np.sin(angle * np.pi / 128 - true)) < np.pi / 128
+    assert abs(stereo.turn(previous, angle)) <= 65
+    second = stereo.rotate(pair, stereo.angles(None, angle, 2000, 0))[:, 1]
+    assert np.abs(second).max() < 0.02 * np.abs(pair).max()
+
+
+def test_one_sided_and_identical_channels_leave_nothing_for_the_second_stream() -> None:
+    sound = np.random.default_rng(0).uniform(-1, 1, 100).astype(np.float32)
+    none = np.zeros(100, np.float32)
+    for pair, angle in (((sound, none), 0), ((none, sound), 64), ((sound, sound), 32), ((sound, -sound), 96)):
+        turned = np.stack(pair, axis=1)
+        assert stereo.principal_angle(turned, stereo.MID_SIDE) % 128 == angle
+        assert not stereo.rotate(turned, stereo.angles(None, angle, 100, 0))[:, 1].any()
+
+
+def test_silence_keeps_the_angle() -> None:
+    assert stereo.principal_angle(np.zeros((100, 2), np.float32), 77) == 77

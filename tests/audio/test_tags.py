@@ -1,0 +1,311 @@
+"""Tags of recordings, through .nac and back."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mutagen
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mutagen import id3
+from mutagen.flac import FLAC, Picture
+from mutagen.id3 import APIC, COMM, TALB, TCON, TDRC, TIT2, TPE1, TRCK, TSSE, TXXX
+from mutagen.mp3 import MP3
+from mutagen.oggopus import OggOpus
+from mutagen.oggvorbis import OggVorbis
+from mutagen.wave import WAVE
+from toy_codec import ToyCodec
+
+import nac
+from nac.audio.tags import LONGEST, MOST, read_tags
+from nac.weights import models
+
+TAGS = [
+    ("title", "Größe 音"),
+    ("artist", "One"),
+    ("artist", "Two"),
+    ("album", "All"),
+    ("date", "2024-05-06"),
+    ("comment", "a\nb"),
+    ("genre", "Jazz"),
+    ("tracknumber", "3/9"),
+    ("my own", "thing"),
+]
+SAMPLES = np.random.default_rng(0).integers(-3000, 3000, (32000, 1)).astype(np.int16)
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = ToyCodec()
+    monkeypatch.setattr(models, "MODELS", {"toy": models.Model(codec.spec, "tests", "none", ())})
+    monkeypatch.setattr(models, "load", lambda name, **_: codec)
+
+
+def by_key(pairs: Any) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def write(path: Path, edit: Callable[[Any], None]) -> None:
+    """An audio file with tags that mutagen wrote."""
+    if path.suffix == ".m4a":
+        av = pytest.importorskip("av")
+        with av.open(str(path), "w", format="mp4") as out:
+            stream = out.add_stream("aac", rate=16000, layout="mono")
+            frame = av.AudioFrame.from_ndarray(SAMPLES.reshape(1, -1), format="s16", layout="mono")
+            frame.sample_rate = 16000
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    else:
+        subtype = {".ogg": "VORBIS", ".opus": "OPUS"}.get(path.suffix)
+        form = {".opus": "OGG", ".mp3": "MP3"}.get(path.suffix)
+        soundfile.write(path, SAMPLES, 16000, subtype=subtype, format=form)
+    audio = mutagen.File(path)
+    if audio.tags is None:
+        audio.add_tags()
+    edit(audio)
+    audio.save()
+
+
+def vorbis(audio: Any) -> None:
+    audio.update(by_key(TAGS))
+    audio["encoder"] = "x"
+    if isinstance(audio, FLAC):
+        picture = Picture()
+        picture.data = bytes(1000)
+        audio.add_picture(picture)
+
+
+def frames(audio: Any) -> None:
+    for frame in (
+        TIT2(3, ["Größe 音"]),
+        TPE1(3, ["One", "Two"]),
+        TALB(3, ["All"]),
+        TDRC(3, ["2024-05-06"]),
+        TCON(3, ["(8)"]),
+        TRCK(3, ["3/9"]),
+        COMM(3, "eng", "", ["a\nb"]),
+        TXXX(3, "My Own", ["thing"]),
+        TSSE(3, ["encoder"]),
+        APIC(3, "image/png", 3, "", bytes(1000)),
+    ):
+        audio.tags.add(frame)
+
+
+def atoms(audio: Any) -> None:
+    audio["\xa9nam"] = ["Größe 音"]
+    audio["\xa9ART"] = ["One", "Two"]
+    audio["\xa9alb"] = ["All"]
+    audio["\xa9day"] = ["2024-05-06"]
+    audio["\xa9cmt"] = ["a\nb"]
+    audio["\xa9gen"] = ["Jazz"]
+    audio["trkn"] = [(3, 9)]
+    audio["----:com.apple.iTunes:My Own"] = [b"thing"]
+
+
+WRITERS = {"wav": frames, "mp3": frames, "flac": vorbis, "ogg": vorbis, "opus": vorbis, "m4a": atoms}
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_tags_of_every_format_are_kept(ending: str, tmp_path: Path) -> None:
+    source = tmp_path / f"x.{ending}"
+    write(source, WRITERS[ending])
+    nac.compress(source, tmp_path / "x.nac", model="toy")
+    with nac.open(tmp_path / "x.nac") as file:
+        assert by_key(file.header.tags) == by_key(TAGS)
+    info = nac.info(tmp_path / "x.nac")
+    assert info.tags["artist"] == "One; Two"
+    with source.open("rb") as opened:
+        nac.compress(opened, tmp_path / "y.nac", model="toy")
+    assert (tmp_path / "x.nac").read_bytes() == (tmp_path / "y.nac").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"), [("wav", WAVE), ("mp3", MP3), ("flac", FLAC), ("ogg", OggVorbis), ("opus", OggOpus)]
+)
+def test_tags_are_written_back(ending: str, kind: Any, tmp_path: Path) -> None:
+    write(tmp_path / "x.flac", vorbis)
+    nac.compress(tmp_path / "x.flac", tmp_path / "x.nac", model="toy")
+    out = tmp_path / f"y.{ending}"
+    nac.decompress(tmp_path / "x.nac", out)
+    tags = kind(out).tags
+    if ending in ("wav", "mp3"):
+        assert tags["TIT2"].text == ["Größe 音"]
+        assert tags["TPE1"].text == ["One", "Two"]
+        assert tags["COMM::XXX"].text == ["a\nb"]
+        assert tags["TXXX:my own"].text == ["thing"]
+    else:
+        assert tags["title"] == ["Größe 音"]
+        assert tags["artist"] == ["One", "Two"]
+    assert by_key(read_tags(out)) == by_key(TAGS)
+    # The sound is what it is without tags.
+    write(tmp_path / "bare.flac", lambda audio: None)
+    nac.compress(tmp_path / "bare.flac", tmp_path / "bare.nac", model="toy")
+    nac.decompress(tmp_path / "bare.nac", tmp_path / f"plain.{ending}")
+    assert np.array_equal(soundfile.read(out)[0], soundfile.read(tmp_path / f"plain.{ending}")[0])
+    nac.compress(out, tmp_path / "again.nac", model="toy")
+    with nac.open(tmp_path / "again.nac") as file:
+        assert by_key(file.header.tags) == by_key(TAGS)
+
+
+class Pipe(io.BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: int) -> int:
+        raise OSError
+
+    def readable(self) -> bool:
+        return True
+
+
+def test_pipes(tmp_path: Path) -> None:
+    write(tmp_path / "x.flac", vorbis)
+    out, back = Pipe(), Pipe()
+    nac.compress(Pipe((tmp_path / "x.flac").read_bytes()), out, model="toy")
+    nac.decompress(Pipe(out.getvalue()), back, format="ogg")
+    (tmp_path / "y.ogg").write_bytes(back.getvalue())
+    assert by_key(read_tags(tmp_path / "y.ogg")) == by_key(TAGS)
+    plain = Pipe()
+    nac.decompress(Pipe(out.getvalue()), plain)
+    assert len(plain.getvalue()) == 44 + 2 * len(SAMPLES)  # a WAV on a pipe has none
+
+
+def info_list(**values: bytes) -> bytes:
+    body = b"INFO" + b"".join(
+        name.encode() + struct.pack("<I", len(value)) + value + bytes(len(value) % 2)
+        for name, value in values.items()
+    )
+    return b"LIST" + struct.pack("<I", len(body)) + body
+
+
+def test_the_info_list_of_a_wav(tmp_path: Path) -> None:
+    wav = io.BytesIO()
+    soundfile.write(wav, SAMPLES, 16000, format="WAV", subtype="PCM_16")
+    bare = wav.getvalue()
+    extra = info_list(INAM=b"Song\0", IART=b"Me", ISFT=b"Lavf", ICRD=b"1999", XXXX=b"?")
+    data = b"RIFF" + struct.pack("<I", len(bare) - 8 + len(extra)) + bare[8:36] + extra + bare[36:]
+    (tmp_path / "x.wav").write_bytes(data)
+    expected = {"title": ["Song"], "artist": ["Me"], "date": ["1999"]}
+    for source in (tmp_path / "x.wav", Pipe(data)):
+        out = io.BytesIO()
+        nac.compress(source, out, model="toy")
+        (tmp_path / "x.nac").write_bytes(out.getvalue())
+        with nac.open(tmp_path / "x.nac") as file:
+            assert by_key(file.header.tags) == expected
+
+
+def test_there_are_limits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def many(audio: Any) -> None:
+        audio["title"] = "short"
+        audio["lyrics"] = "x" * (LONGEST + 1)
+        for number in range(MOST + 10):
+            audio[f"tag{number:03}"] = "y"
+
+    write(tmp_path / "x.flac", many)
+    with caplog.at_level(logging.WARNING):
+        nac.compress(tmp_path / "x.flac", tmp_path / "x.nac", model="toy")
+    with nac.open(tmp_path / "x.nac") as file:
+        tags = dict(file.header.tags)
+    assert tags["title"] == "short"
+    assert len(tags) == MOST
+    assert "lyrics" not in tags
+    assert "the tag lyrics is left out" in caplog.text
+
+
+def test_tags_keep_their_order(tmp_path: Path) -> None:
+    """Or the same command would not give the same bytes."""
+    names = [f"{letter}{number}" for number in range(4) for letter in "qwertz"]
+
+    def some(audio: Any) -> None:
+        for name in names:
+            audio[name] = name
+
+    write(tmp_path / "x.flac", some)
+    assert [name for name, _ in read_tags(tmp_path / "x.flac")] == names
+
+
+def bomb(version: int) -> bytes:
+    """An ID3 tag with a title of 8 MB in a compressed frame."""
+    text = zlib.compress(b"\x00" + b"A" * (8 << 20))
+    body = struct.pack(">I", 8 << 20) + text
+    size = (
+        bytes((len(body) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+        if version == 4
+        else struct.pack(">I", len(body))
+    )
+    flags = b"\x00\x09" if version == 4 else b"\x00\x80"
+    frame = b"TIT2" + size + flags + body + b"TPE1" + struct.pack(">I", 3) + bytes(2) + b"\x00Me"
+    return b"ID3" + bytes([version, 0, 0]) + bytes((len(frame) >> s) & 0x7F for s in (21, 14, 7, 0)) + frame
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_compressed_frames_are_left_out(version: int) -> None:
+    assert read_tags(io.BytesIO(bomb(version) + bytes(100))) == (("artist", "Me"),)
+    # That mutagen reads such frames without our care is why they are tested.
+    assert len(id3.ID3(io.BytesIO(bomb(version) + bytes(100)))["TIT2"].text[0]) == 8 << 20
+
+
+def test_old_id3_tags() -> None:
+    frame = b"TT2" + b"\0\0\x05" + b"\0Song"
+    assert read_tags(io.BytesIO(b"ID3\2\0\0\0\0\0" + bytes([len(frame)]) + frame)) == (("title", "Song"),)
+    first = b"\xff\xfb" + bytes(1000) + b"TAG" + b"Name".ljust(30, b"\0") + b"Who".ljust(30, b"\0") + bytes(65)
+    assert by_key(read_tags(io.BytesIO(first)))["title"] == ["Name"]
+
+
+@pytest.mark.parametrize("ending", ["flac", "mp3", "ogg", "wav"])
+def test_broken_tags_do_not_stop_anything(ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / f"x.{ending}"
+    write(path, WRITERS[ending])
+    data = path.read_bytes()
+    place = data.index("Größe 音".encode())
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.lists(st.tuples(st.integers(-40, 300), st.integers(0, 255)), min_size=1, max_size=6))
+    def damaged(changes: list[tuple[int, int]]) -> None:
+        changed = bytearray(data)
+        for offset, value in changes:
+            changed[min(place + offset, len(data) - 1)] = value
+        tags = read_tags(io.BytesIO(bytes(changed)))
+        assert all(isinstance(key, str) and isinstance(value, str) for key, value in tags)
+        assert sum(len(key.encode()) + len(value.encode()) for key, value in tags) <= LONGEST
+
+    damaged()
+    assert read_tags(io.BytesIO(b"fLaC" + bytes(100))) == ()
+    assert "tags cannot be read" in caplog.text
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.tuples(st.text(max_size=8), st.text(max_size=20)), max_size=5),
+    st.sampled_from(["wav", "flac", "ogg", "opus", "mp3"]),
+)
+def test_any_tags_in_a_file_can_be_written(tags: list[tuple[str, str]], format: str) -> None:
+    from nac.audio.recordings import OUTPUT_FORMATS, open_sink
+
+    file = io.BytesIO()
+    pairs = (*tags, ("date", "yesterday"), ("title", "x\0y"))
+    with open_sink(file, OUTPUT_FORMATS[format], 16000, 1, len(SAMPLES), pairs) as sink:
+        sink.write(SAMPLES.astype(np.float32) / 32768)
+    file.seek(0)
+    assert len(soundfile.read(file)[0]) == len(SAMPLES)
+
+
+def test_a_wav_of_too_many_chunks_is_not_searched_for_tags(caplog: pytest.LogCaptureFixture) -> None:
+    chunks = b"WAVE" + (b"junk" + bytes(4)) * 200_000
+    began = time.process_time()
+    assert read_tags(io.BytesIO(b"RIFF" + len(chunks).to_bytes(4, "little") + chunks)) == ()
+    assert "too many parts" in caplog.text
+    assert time.process_time() - began < 2

@@ -1,0 +1,365 @@
+"""--engine ray, on a real cluster of several nodes on this machine: the same files as without, whatever breaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from toy_command import ROOT, nac
+
+pytest.importorskip("ray", reason="Ray is absent: pip install 'nac-audio[ray]'")
+pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install 'nac-audio[ray]'")
+
+from fragile_worker import FragileWorker
+from pyarrow.fs import FileSystem, FileType
+
+from nac.cluster import crew
+from nac.cluster.manifest import FOLDER
+from nac.cluster.worker import scratch
+from nac.storage.places import place
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that does no work, and two nodes with a CPU each."""
+    from ray.cluster_utils import Cluster
+
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")  # for the workers
+    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    settings = {"object_store_memory": 80 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **settings})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+        yield cluster
+    finally:
+        cluster.shutdown()
+        patch.undo()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def clip(name: str | Path, *, seed: int = 0, rate: int = 16000) -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sound = np.random.default_rng(seed).integers(-9000, 9000, rate // 2).astype(np.int16)
+    soundfile.write(path, sound, rate)
+    return path
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    paths = [path for path in Path(folder).rglob("*") if path.is_file() and path.parent.name != FOLDER]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def manifest(folder: str) -> dict[str, dict[str, Any]]:
+    """The last row of every input."""
+    from pyarrow.parquet import read_table
+
+    rows = read_table(Path(folder, FOLDER)).sort_by("written").to_pylist()
+    return {row["input"]: row for row in rows}
+
+
+def ray(*words: str, cluster: Any, code: int = 0) -> Any:
+    return nac(*words, "--engine", "ray", "--address", cluster.address, "--workers", "2", code=code)
+
+
+def until(what: Callable[[], Any], seconds: float = 60) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
+
+
+def alive(mark: Path) -> bool:
+    """Whether the worker that left a mark is still there."""
+    try:
+        os.kill(int(mark.suffix[1:]), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_same_files_as_on_one_machine(cluster: Any, folder: Path) -> None:
+    for number, name in enumerate(("a.wav", "b/a.flac", "b/c d/é.ogg", "b/same.wav", "b/same.flac", "b/lone.wav")):
+        clip(f"src/{name}", seed=number)
+    Path("src/b/lone.txt").write_text("not audio")  # nor a rival of lone.wav
+    Path("src/broken.wav").write_bytes(b"RIFF????WAVEjunk")
+
+    lines = ray("compress", "-r", "src", "-o", "dst", "--json", cluster=cluster, code=1)
+    rows = {row["input"]: row for row in map(json.loads, lines.stdout.splitlines())}
+    assert len(rows) == 7
+    assert "would both write" in rows["src/b/same.wav"]["error"]
+    assert "would both write" in rows["src/b/same.flac"]["error"]
+    assert rows["src/broken.wav"]["error"]
+    assert "4 done, 0 skipped, 3 failed" in lines.stderr
+    assert "passed over 1 other file" in lines.stderr
+
+    Path("src/b/same.wav").unlink()
+    Path("src/b/same.flac").unlink()
+    Path("src/broken.wav").unlink()
+    nac("compress", "-r", "src", "-o", "plain", "-q")
+    assert contents("dst") == contents("plain")
+    row = manifest("dst")["b/c d/é.ogg"]
+    assert row["output"] == "b/c d/é.nac"
+    assert (row["model"], row["seconds"], row["error"]) == ("nac_24khz", 0.5, None)
+    assert len(row["fingerprint"]) == 16
+    assert row["bytes_in"] == Path("src/b/c d/é.ogg").stat().st_size
+    assert row["bytes_out"] == Path("dst/b/c d/é.nac").stat().st_size
+    assert row["wall_seconds"] > 0
+
+    assert "4 done, 0 skipped" in ray("decompress", "-r", "dst", "-o", "back", cluster=cluster).stderr
+    nac("decompress", "-r", "plain", "-o", "plainback", "-q")
+    assert contents("back") == contents("plainback")
+
+
+def test_again_does_the_rest(cluster: Any, folder: Path) -> None:
+    for number in range(4):
+        clip(f"src/{number}.wav", seed=number)
+    ray("compress", "-r", "src", "-o", "dst", cluster=cluster)
+    whole = contents("dst")
+    Path("dst/1.nac").unlink()
+    shutil.rmtree(f"dst/{FOLDER}")  # as if the command had been killed before it wrote a row
+    Path("dst/2.nac").write_bytes(b"not what nac wrote")
+    again = ray("compress", "-r", "src", "-o", "dst", cluster=cluster, code=1)
+    assert "1 done, 2 skipped, 1 failed" in again.stderr
+    rows = manifest("dst")
+    assert "2.nac is there already, and is not whole" in rows["2.wav"]["error"]
+    assert (rows["0.wav"]["model"], rows["0.wav"]["wall_seconds"]) == ("nac_24khz", None)
+    assert rows["0.wav"]["bytes_out"] == len(whole["0.nac"])
+    assert "4 done, 0 skipped" in ray("compress", "-r", "src", "-o", "dst", "-f", cluster=cluster).stderr
+    assert contents("dst") == whole
+    assert manifest("dst")["2.wav"]["error"] is None
+    assert "0 done, 4 skipped, 0 failed" in ray("compress", "-r", "src", "-o", "dst", cluster=cluster).stderr
+
+
+def test_a_file_that_breaks_workers_is_tried_alone_and_left(
+    cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "Worker", FragileWorker)
+    names = ("0", "1", "once", "poison", "4", "5")
+    for number, name in enumerate(names):
+        clip(f"src/{name}.wav", seed=number)
+    told = ray("compress", "-r", "src", "-o", "dst", "-j", "2", "--json", cluster=cluster, code=1)
+    # A file that was done, but not told of, when its worker died on the other is found to be there.
+    (done, skipped) = map(int, re.findall(r"^(\d+) done, (\d+) skipped, 1 failed$", told.stderr, re.M)[0])
+    assert done + skipped == 5
+    assert "a worker died over once.wav, which is tried once more, alone" in told.stderr
+    inputs = {json.loads(line)["input"] for line in told.stdout.splitlines()}  # and not what Ray has to say
+    assert inputs == {f"src/{name}.wav" for name in names}
+    # It may have been in hand, and not begun, when the first worker died on "once".
+    assert len(list(Path().glob("poison.*"))) in (1, 2)
+    rows = manifest("dst")
+    assert "two workers died on it" in rows["poison.wav"]["error"]
+    assert sum(row["error"] is None for row in rows.values()) == 5
+    Path("src/poison.wav").unlink()
+    nac("compress", "-r", "src", "-o", "plain", "-q")
+    assert contents("dst") == contents("plain")
+
+
+def test_what_a_killed_worker_held_is_deleted_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from nac.cluster.worker import scratch; held = scratch(); print(held[0], flush=True); input()"
+    settings: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = []
+    for _ in range(2):
+        environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        workers.append(subprocess.Popen([sys.executable, "-c", code], env=environment, **settings))
+    killed, living = workers
+    folders = [Path(worker.stdout.readline().strip()) for worker in workers]
+    (folders[0] / "fetched").mkdir()
+    (folders[0] / "fetched" / "a.wav").touch()
+    killed.kill()
+    killed.wait()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder, held = scratch()
+    with held:
+        assert set(tmp_path.iterdir()) == {folders[1], Path(folder)}
+    living.communicate("\n")
+
+
+def test_a_killed_node_costs_only_its_work_in_hand(
+    cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "Worker", FragileWorker)
+    node = cluster.add_node(num_cpus=1, resources={"doomed": 1}, object_store_memory=80 << 20)
+    for number, name in enumerate(("0", "1", "2", "slow", "slow2", "slow3")):
+        clip(f"src/{name}.wav", seed=number)
+
+    def strike() -> None:
+        until(lambda: len(list(Path().glob("slow*.*"))) == 3)
+        cluster.remove_node(node, allow_graceful=False)
+        until(lambda: not all(map(alive, Path().glob("slow*.*"))))
+        (folder / "go").touch()
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    words = (
+        "compress",
+        "-r",
+        "src",
+        "-o",
+        "dst",
+        "--engine",
+        "ray",
+        "--address",
+        cluster.address,
+        "--workers",
+        "3",
+    )
+    assert "6 done, 0 skipped, 0 failed" in nac(*words).stderr
+    thread.join()
+    assert len(list(Path().glob("slow*.*"))) == 4  # one was begun twice
+    nac("compress", "-r", "src", "-o", "plain", "-q")
+    assert contents("dst") == contents("plain")
+    assert all(row["error"] is None for row in manifest("dst").values())
+
+
+def test_an_object_store_that_turns_requests_away(cluster: Any, folder: Path) -> None:
+    pytest.importorskip("moto.server", reason="moto's S3 server is absent: pip install 'moto[s3,server]'")
+    from throttled_s3 import s3_server
+
+    for number in range(3):
+        clip(f"src/d/{number}.wav", seed=number)
+    nac("compress", "-r", "src", "-o", "plain", "-q")
+    with s3_server() as (throttle, options):
+        store, _ = FileSystem.from_uri(f"s3://archive/{options}&allow_bucket_creation=true")
+        store.create_dir("archive")
+        for path in Path("src/d").iterdir():
+            with store.open_output_stream(f"archive/in/d/{path.name}") as out:
+                out.write(path.read_bytes())
+        throttle.times, throttle.puts = 3, []
+        done = ray(
+            "compress", "-r", f"s3://archive/in{options}", "-o", f"s3://archive/out{options}", cluster=cluster
+        )
+        assert "3 done, 0 skipped, 0 failed" in done.stderr
+        assert "s3://archive/in/d/0.wav -> s3://archive/out/d/0.nac" in done.stderr
+        assert max(throttle.refused.values()) > 3
+        outputs = [put for put in throttle.puts if put.split("?")[0].endswith(".nac")]
+        assert len(outputs) == 3  # a single PUT each: no parts, no renaming
+        for number in range(3):
+            with store.open_input_stream(f"archive/out/d/{number}.nac") as file:
+                assert file.read() == Path(f"plain/d/{number}.nac").read_bytes()
+        assert (
+            "0 done, 3 skipped"
+            in ray(
+                "compress", "-r", f"s3://archive/in{options}", "-o", f"s3://archive/out{options}", cluster=cluster
+            ).stderr
+        )
+        ray("decompress", "-r", f"s3://archive/out{options}", "-o", "back", cluster=cluster)
+        assert store.get_file_info(f"archive/out/{FOLDER}").type == FileType.Directory
+    nac("decompress", "-r", "plain", "-o", "plainback", "-q")
+    assert contents("back") == contents("plainback")
+
+
+def test_an_interrupted_run_leaves_nothing_half_written(cluster: Any, folder: Path) -> None:
+    for number in range(40):
+        clip(f"src/{number}.wav", seed=number)
+    command = [sys.executable, "-m", "nac", "compress", "-r", "src", "-o", "dst", "--engine", "ray"]
+    command += ["--address", cluster.address, "--workers", "2"]
+    for number, code, count in (signal.SIGINT, 130, 4), (signal.SIGTERM, 143, 16):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        until(lambda least=count: len(contents("dst")) >= least)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == code
+        last = [line for line in told.splitlines() if line and " -> " not in line]
+        assert len(last) == 1
+        assert last[0].endswith("0 failed")
+    begun = contents("dst")
+    assert len(begun) < 40
+    known = len(manifest("dst"))
+    told = ray("compress", "-r", "src", "-o", "dst", cluster=cluster).stderr
+    (done, skipped) = map(int, re.findall(r"^(\d+) done, (\d+) skipped, 0 failed$", told, re.M)[0])
+    assert done + skipped == 40
+    assert known <= skipped <= len(begun)  # an output can be there before its row is
+    nac("compress", "-r", "src", "-o", "plain", "-q")
+    assert contents("dst") == contents("plain")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("src", "-o", "dst"), "takes -r, one folder"),
+        (("-r", "src"), "and -o with another"),
+        (("-r", "src", "src", "-o", "dst"), "one folder or URL"),
+        (("-r", "nowhere", "-o", "dst"), "nowhere is no folder"),
+        (("-r", "src", "-o", "src/a.wav"), "src/a.wav is no folder"),
+        (("-r", "src", "-o", "dst", "--remove-source"), "--remove-source"),
+        (("-r", "src", "-o", "dst", "-m", "nac_25khz"), "did you mean nac_24khz"),
+    ],
+)
+def test_wrong_usage(folder: Path, words: tuple[str, ...], message: str) -> None:
+    clip("src/a.wav")
+    assert message in nac("compress", *words, "--engine", "ray", code=2).stderr
+
+
+def test_urls(folder: Path) -> None:
+    clip("src/a.wav")
+    for words in ("foo://x", "-o", "dst"), ("src", "-o", "foo://x"):
+        message = nac("compress", "-r", *words, code=2).stderr
+        assert "foo://x is a URL: --engine ray takes those" in message
+        told = nac("compress", "-r", *words, "--engine", "ray", code=1).stderr
+        assert told == "nac: foo://x: Protocol not known: foo\n"
+    assert [path.name for path in folder.iterdir()] == ["src"]
+
+
+def test_buckets_that_are_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("moto.server", reason="moto's S3 server is absent: pip install 'moto[s3,server]'")
+    from throttled_s3 import s3_server
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    clip("src/a.wav")
+    with s3_server() as (throttle, options):
+        store, _ = FileSystem.from_uri(f"s3://archive/{options}&allow_bucket_creation=true")
+        store.create_dir("archive")
+        there, other = f"s3://archive/a{options}", f"s3://other/a{options}"
+        for source, target in (there, "dst"), (other, "dst"), ("src", other):
+            url = (target if source == "src" else source).split("?")[0]
+            told = nac("compress", "-r", source, "-o", target, "--engine", "ray", code=2).stderr
+            assert f"{url} is no folder" in told
+            assert f"{url} is no folder" in nac("pack", source, "-o", target, code=2).stderr
+        # One that has gone meanwhile is not asked for again and again.
+        with pytest.raises(OSError, match="NO_SUCH_BUCKET"), place(other).written("a.nac") as path:
+            path.write_bytes(b"nac")
+        assert throttle.refused["PUT", "/other/a/a.nac?"] == 1
+
+
+def test_what_else_there_is_to_say_is_told(cluster: Any, folder: Path) -> None:
+    import mutagen.flac
+
+    clip("src/a.flac")
+    tagged = mutagen.flac.FLAC("src/a.flac")
+    tagged["comment"] = "x" * 70_000
+    tagged.save()
+    for quiet, count in ((), 1), (("-q",), 0):
+        told = ray("compress", "-r", "src", "-o", "dst", "-f", *quiet, cluster=cluster).stderr
+        assert told.count("nac: src/a.flac: the tag comment is left out") == count
+
+
+def test_no_cluster_is_told_in_one_line(folder: Path) -> None:
+    clip("src/a.wav")
+    told = nac("compress", "-r", "src", "-o", "dst", "--engine", "ray", "--address", "127.0.0.1:1", code=1).stderr
+    assert "no Ray at 127.0.0.1:1" in told

@@ -1,0 +1,122 @@
+"""Work side by side: in order, in batches, with errors told to whom they belong; and codecs that do not notice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nac.codecs import parallel as workers
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(workers, "count", lambda: request.param)
+    monkeypatch.setattr(workers, "_pool", None)
+    return int(request.param)
+
+
+def test_results_come_in_order(threads: int) -> None:
+    def job(number: int) -> int:
+        time.sleep(0.01 * (5 - number))
+        return number
+
+    assert workers.each([lambda number=n: job(number) for n in range(6)]) == list(range(6))  # type: ignore[misc]
+
+
+def test_stages_take_items_in_turn(threads: int) -> None:
+    seen: list[list[int]] = [[], []]
+
+    def stage(number: int, item: int) -> int:
+        time.sleep(0.005 * (item % 3))
+        seen[number].append(item)
+        return item
+
+    found = workers.in_turn([lambda item: stage(0, item), lambda item: stage(1, item)], list(range(9)))
+    assert found == list(range(9))
+    assert seen == [list(range(9))] * 2
+
+
+def test_errors_end_it(threads: int) -> None:
+    def fail(item: int) -> int:
+        if item == 2:
+            raise ValueError("two")
+        return item
+
+    with pytest.raises(ValueError, match="two"):
+        workers.each([lambda number=n: fail(number) for n in range(4)])  # type: ignore[misc]
+    with pytest.raises(ValueError, match="two"):
+        workers.in_turn([fail, fail], list(range(4)))
+
+
+def test_what_waits_is_done_at_once() -> None:
+    begun, release, sizes = threading.Event(), threading.Event(), []
+
+    def double(items: list[int]) -> list[int]:
+        sizes.append(len(items))
+        begun.set()
+        release.wait(10)
+        if 13 in items:
+            raise ValueError("thirteen")
+        return [2 * item for item in items]
+
+    together, found = workers.Together(double, most=4), {}
+
+    def call(item: int) -> None:
+        try:
+            found[item] = together(item)
+        except ValueError as error:
+            found[item] = str(error)
+
+    callers = [threading.Thread(target=call, args=(item,)) for item in (1, 2, 3, 4, 5, 13)]
+    callers[0].start()
+    begun.wait(10)
+    for caller in callers[1:]:
+        caller.start()
+        while len(together._waiting) + 1 < callers.index(caller) + 1:
+            time.sleep(0.001)
+    release.set()
+    for caller in callers:
+        caller.join(10)
+    assert sizes == [1, 4, 1]
+    assert found == {1: 2, 2: 4, 3: 6, 4: 8, 5: 10, 13: "thirteen"}
+
+
+CODE = """
+import hashlib, sys, torch
+sys.path.insert(0, sys.argv[2])
+torch.set_num_threads(int(sys.argv[1]))
+from narrow_codecs import NAMES, narrow_codecs
+with narrow_codecs() as codecs:
+    for name in NAMES:
+        codec = codecs[name]
+        audio = torch.randn(1, codec.spec.channels, 3 * codec.spec.sample_rate) / 10
+        codes = codec.encode(torch.sin(torch.arange(audio.numel())).view_as(audio) / 3)
+        found = [*codes.arrays, codec.decode(codes)]
+        print(name, hashlib.sha256(b"".join(a.contiguous().numpy().tobytes() for a in found)).hexdigest())
+"""
+
+
+def test_the_number_of_threads_changes_no_bit_of_any_family() -> None:
+    tests = str(Path(__file__).parents[1] / "support")
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", CODE, threads, tests], capture_output=True, text=True, check=True, timeout=300
+        ).stdout
+        for threads in "12"
+    ]
+    assert found[0] == found[1]
+    assert found[0].count("\n") == 9
+
+
+@pytest.mark.parametrize(("told", "count"), [("1", 1), ("3,2", 3), ("", None), ("many", None)])
+def test_as_many_threads_as_the_environment_says(told: str, count: int | None, monkeypatch: Any) -> None:
+    """Also where PyTorch, which goes by it, is not loaded."""
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert workers.count() == (count or workers.cores())

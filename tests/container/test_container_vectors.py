@@ -1,0 +1,183 @@
+"""The test vectors: that they are what their script makes, and that two readers find in them what they hold."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import second_reader
+from container_files import files, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nac.container import Reader, Recovery, verify
+from nac.container.fields import varint
+from nac.container.records import Source, checksum, frame
+from nac.errors import DamageError, FormatError
+
+FORMATS = Path(__file__).parents[2] / "formats"
+VECTORS = FORMATS / "vectors"
+NAMES = sorted(path.stem for path in VECTORS.glob("*.nac"))
+
+
+def expected(name):
+    return json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def data(name):
+    return (VECTORS / f"{name}.nac").read_bytes()
+
+
+WHOLE = [name for name in NAMES if expected(name)["error"] is None]
+
+
+def as_json(value):
+    return json.loads(json.dumps(value))
+
+
+def read(file):
+    """What Reader finds, in the vectors' terms."""
+    found = {"error": "header", "samples": None, "header": None, "chunks": []}
+    try:
+        reader = Reader(file)
+        header = reader.header
+        found |= {"error": "body", "header": as_json(asdict(header))}
+        for chunk in reader.chunks():
+            found["chunks"].append(
+                {
+                    "first_frame": chunk.first_frame,
+                    "frames": chunk.frames,
+                    "angle": chunk.angle,
+                    "scales": as_json(chunk.scales),
+                    "codes": [
+                        [codes.tolist() for codes in chunk.codes(header, stream)]
+                        for stream in range(len(header.streams))
+                    ],
+                }
+            )
+        found |= {"error": None, "samples": reader.samples}
+    except FormatError as error:
+        found["reason"] = str(error)
+    return found
+
+
+def test_there_are_vectors_of_every_kind():
+    kinds = {expected(name)["error"] for name in NAMES}
+    assert kinds == {None, "header", "body"}
+    assert len(NAMES) > 50
+
+
+def test_the_script_makes_the_vectors_byte_for_byte(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(FORMATS.parent)}
+    subprocess.run([sys.executable, FORMATS / "make_vectors.py", tmp_path], check=True, env=environment)
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    kept = {path.name: path.read_bytes() for path in VECTORS.iterdir() if path.suffix in (".nac", ".json")}
+    assert made == kept
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("reads", [lambda nac: read(io.BytesIO(nac)), second_reader.read], ids=["nac", "second"])
+def test_a_reader_finds_what_a_vector_holds(reads, name):
+    want = expected(name)
+    found = reads(data(name))
+    assert {key: found[key] for key in want} == want, found.get("reason")
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_verify_and_recovery_find_all_of_a_whole_file(name):
+    want, file = expected(name), data(name)
+    found = verify(io.BytesIO(file))
+    assert (found.samples, found.chunks) == (want["samples"], len(want["chunks"]))
+    assert len(found.gaps) == (name == "lost-frames")
+    recovery = Recovery(io.BytesIO(file))
+    left = [part for part in recovery if part not in found.gaps]
+    assert [chunk.first_frame for chunk in left] == [chunk["first_frame"] for chunk in want["chunks"]]
+    assert recovery.samples == want["samples"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WHOLE])
+def test_verify_refuses_the_others(name):
+    with pytest.raises(FormatError):
+        verify(io.BytesIO(data(name)))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_chunks_in_any_order_are_those_in_order(name):
+    reader = Reader(io.BytesIO(data(name)))
+    in_order = list(reader.chunks())
+    again = Reader(io.BytesIO(data(name)))
+    assert again.complete
+    assert [again.chunk(i) for i in reversed(range(len(again.index)))] == in_order[::-1]
+    assert list(again.chunks(1)) == in_order[1:]
+    assert again.samples == reader.samples
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("version-2", FormatError, "version 2 .* version 1"),
+        ("empty-file", FormatError, "not a .nac file"),
+        ("text", FormatError, "not a .nac file"),
+        ("text-mode", DamageError, "as text"),
+        ("unknown-flag", FormatError, "unknown flags 0x80"),
+        ("unknown-coding", FormatError, "coding 2; this program reads coding 0 and 1"),
+        ("huge-header", DamageError, "header at byte 9 claims"),
+        ("flip-chunk-body", DamageError, "damaged within bytes 60 to 76, at 0:00.1"),
+        ("cut-in-chunk", DamageError, "cut short at byte 69, at 0:00.1"),
+        ("cut-before-end", DamageError, "cut short at byte 77"),
+        ("behind-the-end", DamageError, "behind the end, from byte 90"),
+        ("chunk-missing", DamageError, "lost or added"),
+    ],
+)
+def test_an_error_says_what_and_where(name, error, words):
+    with pytest.raises(error, match=words):
+        verify(io.BytesIO(data(name)))
+
+
+def test_the_example_in_the_specification_is_the_vector():
+    text = (FORMATS / "nac-v1.md").read_text(encoding="utf-8").split("## 13.")[1]
+    columns = re.findall(r"^    ((?:[0-9A-F]{2} ?)+?)(?:  .*)?$", text, re.MULTILINE)
+    assert bytes.fromhex("".join(columns)) == data("pair")
+
+
+def test_the_second_reader_stands_alone():
+    for name in ("second_reader.py", "second_layers.py"):
+        source = (FORMATS.parent / "tests" / "support" / name).read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(from|import) nac", source, re.MULTILINE)
+        assert len(source.splitlines()) < 200
+
+
+@given(files())
+def test_both_readers_find_the_same_in_any_file(file):
+    header, chunks = file
+    data = written(replace(header, samples=None, start=0), chunks, 0).getvalue()
+    assert second_reader.read(data) == read(io.BytesIO(data))
+
+
+@settings(max_examples=500)
+@given(st.sampled_from(WHOLE), st.data())
+def test_both_readers_refuse_the_same(name, draw):
+    """Some bytes of a body are others, or more, or fewer, under a checksum that is right."""
+    file = data(name)
+    source = Source(io.BytesIO(file))
+    source.seek(10 + file[9] + 4)
+    kinds, bodies = [0], [file[10 : source.position - 4]]
+    while source.position < len(file):
+        record = source.record()
+        kinds.append(record.type)
+        bodies.append(record.body)
+    number = draw.draw(st.integers(0, len(bodies) - 1))
+    body = bodies[number]
+    position = draw.draw(st.integers(0, len(body) - 1))
+    bodies[number] = body[:position] + draw.draw(st.binary(max_size=3)) + body[position + 1 :]
+    head = file[:9] + varint(len(bodies[0]))
+    changed = head + bodies[0] + checksum(head, bodies[0])
+    changed += b"".join(frame(kind, body) for kind, body in zip(kinds[1:], bodies[1:], strict=True))
+    found, second = read(io.BytesIO(changed)), second_reader.read(changed)
+    reasons = found.pop("reason", None), second.pop("reason", None)
+    assert found == second, reasons

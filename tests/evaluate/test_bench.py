@@ -1,0 +1,78 @@
+"""nac bench: what it counts, and that it says what it measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from nac.evaluate import bench, random_weights
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nac", "bench", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_operations_are_counted() -> None:
+    x, weight = torch.ones(1, 3, 10), torch.ones(5, 3, 4)
+    with torch.inference_mode():
+        assert bench.count_operations(lambda: torch.ones(2, 3) @ torch.ones(3, 4)) == 2 * 2 * 3 * 4
+        assert bench.count_operations(lambda: torch.nn.functional.conv1d(x, weight)) == 2 * 5 * 7 * 3 * 4
+        up = bench.count_operations(lambda: torch.nn.functional.conv_transpose1d(x, weight.transpose(0, 1)))
+        assert up == 2 * 3 * 10 * 5 * 4
+        grouped = bench.count_operations(lambda: torch.nn.functional.conv1d(x, weight[:3, :1], groups=3))
+        assert grouped == 2 * 3 * 7 * 4
+
+
+def test_operations_of_all_windows_are_counted() -> None:
+    codec = random_weights.codec("snac_24khz")
+    unit = codec.spec.frame_samples * codec.encode_plan.window  # type: ignore[attr-defined]
+    few, many = (bench.count_operations(lambda n=n: codec.encode(torch.zeros(1, 1, n * unit))) for n in (1, 4))
+    assert many > 3 * few
+
+
+def test_the_peak_is_that_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    class Square:
+        def __matmul__(self, other: object) -> object:
+            threads.append(torch.get_num_threads())
+            return self
+
+    codec = random_weights.codec("snac_24khz")
+    monkeypatch.setattr(codec, "array", lambda *_: Square())
+    bench._peak(codec)
+    assert set(threads) == {torch.get_num_threads()}
+
+
+def test_the_built_in_model_is_measured() -> None:
+    done = run("-m", "nac_24khz", "--seconds", "2", "--json")
+    row = json.loads(done.stdout)
+    assert row["model"] == "nac_24khz"
+    assert row["memory"] < 200e6  # what importing PyTorch alone would take
+    for direction in ("encode", "decode"):
+        assert row[direction]["speed"] > 0
+        assert 0 < row[direction]["share"] < 1.5
+        assert row[direction]["ratio"] is None
+
+
+def test_a_reference_gets_the_same_weights_and_gives_the_same_codes() -> None:
+    pytest.importorskip("snac", reason="snac, the reference of SNAC, is absent")
+    row = json.loads(
+        run("-m", "snac_24khz", "--seconds", "0.5", "--random", "--reference", "--json").stdout,
+    )
+    assert row["reference"] == "snac"
+    assert row["same_codes"] > 0.99
+    assert row["encode"]["ratio"] > 0
+
+
+def test_wrong_usage_is_told() -> None:
+    assert run("--reference").returncode == 2
+    done = run("-m", "snac_24", "--random")
+    assert done.returncode == 1
+    assert "did you mean snac_24khz" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,65 @@
+"""Metrics of quality, on signals for which the answer is known."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from nac.errors import NacError
+from nac.evaluate.metrics import METRICS, chosen
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    return (np.random.default_rng(1).standard_normal((32000, 2)) * 0.1).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["mel", "stft"])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_twice_as_loud_is_a_distance_of_the_logarithm_of_two(noise: np.ndarray, name: str, rate: int) -> None:
+    measure = METRICS[name].of_channels
+    assert measure(noise, noise, rate) == 0
+    assert measure(noise, 2 * noise, rate) == pytest.approx(math.log(2), abs=1e-3)
+
+
+def test_si_sdr_is_the_ratio_of_signal_to_what_was_added(noise: np.ndarray) -> None:
+    added = np.roll(noise, 5000, axis=0) * np.float32(0.1)
+    measure = METRICS["si-sdr"].of_channels
+    assert measure(noise, noise + added, 16000) == pytest.approx(20, abs=0.2)
+    assert measure(noise, (noise + added) * np.float32(0.3), 16000) == pytest.approx(20, abs=0.2)
+
+
+def test_a_silent_channel_counts_only_where_it_can(noise: np.ndarray) -> None:
+    left = noise * np.float32([1, 0])
+    assert METRICS["si-sdr"].of_channels(left, left + noise * np.float32([0.1, 0.1]), 16000) > 50
+    assert METRICS["mel"].of_channels(left, left + noise * np.float32([0, 0.1]), 16000) > 1
+    assert math.isnan(METRICS["si-sdr"].of_channels(left * 0, noise, 16000))
+
+
+@pytest.mark.parametrize("name", ["zimtohrli", "visqol", "pesq", "stoi"])
+def test_perceptual_metrics_tell_more_noise_from_less(name: str, speech: np.ndarray) -> None:
+    metric = METRICS[name]
+    pytest.importorskip(metric.module)
+    noise = np.random.default_rng(2).standard_normal(speech.shape).astype(np.float32)
+    scores = [metric.of_channels(speech, speech + noise * np.float32(level), 16000) for level in (0.001, 0.03)]
+    assert scores[0] > scores[1] > 0
+    assert math.isnan(metric.of_channels(speech[:400], speech[:400], 16000))
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    path = Path(__file__).parents[2] / "examples" / "audio" / "speech.flac"
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True, stop=32000)
+    assert rate == 16000
+    return samples
+
+
+def test_names() -> None:
+    assert {"mel", "stft", "si-sdr"} <= {metric.name for metric in chosen(None)}
+    assert [metric.name for metric in chosen(["stft", "mel"])] == ["stft", "mel"]
+    with pytest.raises(NacError, match="there is no metric 'peaq'; there are zimtohrli"):
+        chosen(["peaq"])

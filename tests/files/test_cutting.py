@@ -1,0 +1,320 @@
+"""Cutting and joining files without decoding: the samples of the whole, to the bit."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from click.testing import CliRunner, Result
+from container_files import SPEECH, written
+from narrow_codecs import narrow_codecs
+from torch import Tensor
+from toy_codec import ToyCodec
+
+import nac
+from nac import cli
+from nac.codecs import specs
+from nac.codecs.base import Codec
+from nac.codecs.specs import DECODE_PLANS
+from nac.codecs.windows import Tensors
+from nac.container import Chunk, Header, Reader, Writer, verify
+from nac.errors import DamageError, NacError
+from nac.weights import models
+
+
+class FarSighted(ToyCodec):
+    """Every sample is moved by the frames around it, and by where it stands: a cut without them is noticed."""
+
+    def decode_frames(self, arrays: Tensors, first: int) -> Tensor:
+        plain = super().decode_frames(arrays, first)
+        means = plain.mean(1).reshape(len(plain), -1, self.spec.frame_samples).mean(-1)
+        left, right = self.decode_plan.left, self.decode_plan.right
+        around = torch.nn.functional.pad(means, (left, right)).unfold(-1, left + 1 + right, 1)
+        weights = torch.arange(1, left + right + 2) / 50
+        numbers = torch.arange(first, first + means.shape[1]) % 1000 / 10000
+        moved = (around * weights).sum(-1) + numbers
+        return plain + moved.repeat_interleave(self.spec.frame_samples, 1)[:, None]
+
+
+class Pipe(io.BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: int) -> int:
+        raise OSError
+
+
+@pytest.fixture
+def codec(monkeypatch: pytest.MonkeyPatch) -> FarSighted:
+    """A quick codec, known to those who cut, that is the only model."""
+    made = FarSighted(frame_multiple=2)
+    for table, entry in ((specs.SPECS, replace(made.spec, fingerprint="")), (DECODE_PLANS, made.decode_plan)):
+        monkeypatch.setitem(table, "toy", entry)
+    monkeypatch.setattr(models, "MODELS", {"toy": models.Model(made.spec, "tests", "none", ())})
+    monkeypatch.setattr(models, "load", lambda name, **_: made)
+    return made
+
+
+def noise(seconds: float, rate: int, channels: int, seed: int = 0) -> np.ndarray:
+    """With a balance that changes, so that a pair is turned."""
+    random = np.random.default_rng(seed)
+    samples = random.integers(-9000, 9000, (round(seconds * rate), channels)) * np.linspace(0.1, 1, channels)
+    samples[: len(samples) // 2] = samples[: len(samples) // 2, ::-1]
+    return samples.astype(np.int16)
+
+
+def compressed(codec: Codec, samples: np.ndarray, rate: int, codebooks: int = 2, coding: str = "packed") -> bytes:
+    wav, out = io.BytesIO(), io.BytesIO()
+    soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
+    wav.seek(0)
+    nac.compress(wav, out, model=codec.spec.name, codebooks=codebooks, coding=coding, load=lambda _: codec)
+    return out.getvalue()
+
+
+def decoded(data: bytes, codec: Codec) -> np.ndarray:
+    return nac.read(io.BytesIO(data), load=lambda _: codec)[0]
+
+
+def cut(data: bytes, **stretch: float) -> bytes:
+    out = io.BytesIO()
+    nac.cut(io.BytesIO(data), out, **stretch)
+    verify(io.BytesIO(out.getvalue()))
+    return out.getvalue()
+
+
+def cat(*parts: bytes) -> bytes:
+    out = io.BytesIO()
+    nac.cat([io.BytesIO(part) for part in parts], out)
+    verify(io.BytesIO(out.getvalue()))
+    return out.getvalue()
+
+
+def test_the_table_of_contexts_is_that_of_the_networks() -> None:
+    with narrow_codecs() as codecs:
+        codecs["nac_24khz"] = nac.load("nac_24khz")
+        for name, codec in codecs.items():
+            plan = DECODE_PLANS[name]
+            if own := getattr(codec, "decode_plan", None):
+                assert (plan.left, plan.right) == (own.left, own.right)
+                assert plan.window % own.window == 0  # narrow ones have short windows
+            elif segment := codec.spec.segment:
+                for frame in range(2 * segment.frames, 9 * segment.frames, segment.frames):
+                    assert plan.preroll(frame) == codec.preroll(frame - segment.frames)
+                    assert plan.end(frame) == frame + segment.frames
+    assert DECODE_PLANS.keys() == specs.SPECS.keys()
+
+
+def test_the_table_of_contexts_is_that_of_soundstream(random_lyra_weights: Path) -> None:
+    assert (
+        nac.load("soundstream_16khz", weights=random_lyra_weights).decode_plan
+        == DECODE_PLANS[  # type: ignore[attr-defined]
+            "soundstream_16khz"
+        ]
+    )
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 2), (16000, 3), (22050, 2), (44100, 1)])
+def test_a_cut_has_the_samples_of_the_whole(codec: FarSighted, rate: int, channels: int) -> None:
+    data = compressed(codec, noise(14.3, rate, channels), rate)
+    whole = decoded(data, codec)
+    random = np.random.default_rng(rate)
+    stretches = [(start, random.uniform(0, 3)) for start in (*random.uniform(0, 14, 3), 9.99, 10.0, 10.001)]
+    for start, duration in ((0.0, 3.0), (12.01, 99.0), (7.0, 0.0), *stretches):
+        part = cut(data, start=start, duration=duration)
+        first = round(start * rate)
+        wanted = whole[first : first + round(duration * rate)]
+        assert np.array_equal(decoded(part, codec), wanted)
+        assert len(part) < len(data) * (duration + 3) / 14.3 + 100
+        piped = Pipe()
+        nac.cut(Pipe(data), piped, start=start, duration=duration)
+        assert piped.getvalue() == part
+        if duration > 1:
+            again = cut(part, start=0.4, duration=0.3)
+            inner = wanted[round(0.4 * rate) :][: round(0.3 * rate)]
+            assert np.array_equal(decoded(again, codec), inner)
+            direct, _ = nac.read(io.BytesIO(part), start=0.4, duration=0.3)
+            assert np.array_equal(direct, inner)
+
+
+def test_range_coded_chunks_are_cut_and_joined() -> None:
+    header = replace(SPEECH, samples=None, stream_codebooks=(8,))
+    random, chunks = np.random.default_rng(0), []
+    for first in range(0, 2000, 500):
+        rows = [random.integers(0, 3, 500) for _ in range(8)]
+        chunks.append(Chunk.pack(header, first, 500, [rows]))
+        assert chunks[-1].is_coded(header)
+    data = written(header, chunks, 40 * 48000).getvalue()
+    parts = [cut(data, duration=16), cut(data, start=16, duration=11.3), cut(data, start=27.3)]
+    assert len(parts[1]) < 0.6 * len(data)
+    with nac.open(io.BytesIO(data)) as whole, nac.open(io.BytesIO(cat(*parts))) as joined:
+        assert all(map(np.array_equal, whole.codes()[0], joined.codes()[0]))
+        with nac.open(io.BytesIO(parts[1])) as part:
+            assert all(map(np.array_equal, whole.frame_codes(800, 1300)[0], part.frame_codes(800, 1300)[0]))
+
+
+@pytest.mark.parametrize("name", ["encodec_48khz", "snac_32khz"])
+def test_segments_and_attention(name: str) -> None:
+    with narrow_codecs() as codecs:
+        codec = codecs[name]
+        # The last samples of encodec_48khz make an overhang.
+        samples = 9 * 47520 + 100 if name == "encodec_48khz" else 200_000
+        rate = codec.spec.sample_rate
+        data = compressed(codec, noise(samples / rate, rate, 2), rate)
+        whole = decoded(data, codec)
+        for start, duration in ((4.2, 0.5), (5.5, 9.0)):
+            first = round(start * rate)
+            part = cut(data, start=start, duration=duration)
+            assert np.array_equal(decoded(part, codec), whole[first : first + round(duration * rate)])
+        pieces = [cut(data, duration=3), cut(data, start=3, duration=2.3), cut(data, start=5.3)]
+        assert np.array_equal(decoded(cat(*pieces), codec), whole)
+
+
+def test_encodec_at_24_khz_is_nearly_the_whole() -> None:
+    with narrow_codecs() as codecs:
+        codec = codecs["encodec_24khz"]
+        data = compressed(codec, noise(8, 24000, 1), 24000, coding="packed")
+        whole, part = decoded(data, codec), cut(data, start=6, duration=1)
+        assert np.abs(decoded(part, codec) - whole[144_000:168_000]).max() < 1e-5
+        assert len(part) < 0.7 * len(data)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_parts_of_a_recording_join_without_a_seam(codec: FarSighted, rate: int) -> None:
+    data = compressed(codec, noise(13.3, rate, 2), rate)
+    edges = [0.0, 0.003, 4.0, 10.0, 10.0001]
+    parts = [
+        cut(data, start=low, duration=high - low) for low, high in zip(edges, [*edges[1:], 99.0], strict=True)
+    ]
+    assert np.array_equal(decoded(cat(*parts), codec), decoded(data, codec))
+    inner = cat(*parts[1:3])
+    assert np.array_equal(decoded(inner, codec), decoded(data, codec)[round(0.003 * rate) : 10 * rate])
+    piped = Pipe()
+    nac.cat([Pipe(parts[1]), Pipe(parts[2])], piped)
+    assert piped.getvalue() == inner
+
+
+def test_other_recordings_follow_within_a_frame(codec: FarSighted) -> None:
+    rate, block = 16000, codec.spec.frame_samples * codec.spec.frame_multiple
+    sounds = [noise(seconds, rate, 1, seed) for seed, seconds in enumerate((1.3, 12.0001, 0.7))]
+    joined = decoded(cat(*(compressed(codec, sound, rate) for sound in sounds)), codec)
+    place = 0
+    for sound in sounds:
+        found = joined[place : place + len(sound)] - sound / np.float32(32768)
+        assert np.abs(found).max() < 0.2  # what the codec adds; noise it is not has 0.5
+        place += -(-len(sound) // block) * block
+    assert len(joined) == place - (-len(sounds[-1]) % block)
+    # Two cuts at times that would fit, but of two recordings.
+    ones, others = (compressed(codec, noise(9, rate, 1, seed), rate) for seed in (0, 1))
+    one, other = cut(ones, duration=3), cut(others, start=3, duration=3)
+    assert 6 * rate <= len(decoded(cat(one, other), codec)) <= 6 * rate + 2 * block
+
+
+def test_empty_recordings_join(codec: FarSighted) -> None:
+    some, none = (compressed(codec, noise(seconds, 16000, 1), 16000) for seconds in (1.3, 0))
+    for parts in ([none, some], [some, none], [none, some, none]):
+        assert np.array_equal(decoded(cat(*parts), codec), decoded(some, codec))
+    assert len(decoded(cat(none, none), codec)) == 0
+
+
+def test_what_does_not_fit_is_refused(codec: FarSighted, tmp_path: Path) -> None:
+    files = {
+        "a": compressed(codec, noise(1, 16000, 1), 16000),
+        "rate": compressed(codec, noise(1, 8000, 1), 8000),
+        "channels": compressed(codec, noise(1, 16000, 2), 16000),
+        "codebooks": compressed(codec, noise(1, 16000, 1), 16000, codebooks=1),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    for what in ("rate", "channels", "codebooks"):
+        with pytest.raises(NacError, match=f"{what}: cannot follow: its .*{what}"):
+            nac.cat([tmp_path / "a", tmp_path / what], tmp_path / "out")
+    header = Reader(io.BytesIO(files["a"])).header
+    for field, value in {"model": "other", "fingerprint": "0" * 16, "gain": 0.5}.items():
+        other = io.BytesIO()
+        Writer(other, replace(header, samples=0, **{field: value})).finish(0)
+        with pytest.raises(NacError, match="cannot follow"):
+            nac.cat([tmp_path / "a", io.BytesIO(other.getvalue())], tmp_path / "out")
+    (tmp_path / "cut off").write_bytes(files["a"][:-40])
+    with pytest.raises(DamageError, match="cut off: "):
+        nac.cat([tmp_path / "a", tmp_path / "cut off"], tmp_path / "out")
+    with pytest.raises(NacError, match="own output"):
+        nac.cat([tmp_path / "rate", tmp_path / "a"], tmp_path / "a", force=True)
+    with pytest.raises(NacError, match="after the end"):
+        nac.cut(tmp_path / "a", tmp_path / "out", start=2)
+    unknown = io.BytesIO()
+    Writer(unknown, replace(header, model="from the future", samples=0)).finish(0)
+    with pytest.raises(NacError, match="from the future"):
+        cut(unknown.getvalue())
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_lost_stays_lost(codec: FarSighted) -> None:
+    reader = Reader(io.BytesIO(compressed(codec, noise(40, 16000, 1), 16000)))
+    chunks = list(reader.chunks())
+    file = io.BytesIO()
+    writer = Writer(file, reader.header)
+    for chunk in (chunks[0], chunks[3]):
+        writer.write(chunk)
+    writer.finish(40 * 16000)
+    whole = decoded(file.getvalue(), codec)
+    for start, duration in ((5, 10), (12, 5), (15, 20)):
+        part = cut(file.getvalue(), start=start, duration=duration)
+        assert np.array_equal(decoded(part, codec), whole[start * 16000 :][: duration * 16000])
+
+
+def test_tags_that_all_have_are_kept(codec: FarSighted) -> None:
+    header = Reader(io.BytesIO(compressed(codec, noise(0, 16000, 1), 16000))).header
+    files = []
+    for title in "ab":
+        file = io.BytesIO()
+        tags = (("title", title), ("album", "x"))
+        Writer(file, replace(header, tags=tags)).finish(0)
+        files.append(file.getvalue())
+    assert Reader(io.BytesIO(cat(*files))).header.tags == (("album", "x"),)
+    assert Reader(io.BytesIO(cut(files[0]))).header.tags == (("title", "a"), ("album", "x"))
+
+
+def test_parts_of_a_chunk() -> None:
+    header = Header(
+        model="x",
+        fingerprint="0" * 16,
+        sample_rate=16000,
+        frame_samples=320,
+        codebooks=(specs.Codebook(4), specs.Codebook(5, 2)),
+        network_channels=1,
+        stereo_pair=False,
+        stream_codebooks=(2, 1),
+        original_sample_rate=16000,
+        channels=2,
+    )
+    first = [np.arange(6), np.arange(12)]
+    chunk = Chunk.pack(header, 10, 6, [first, None])
+    assert chunk.part(header, 10, 16) is chunk.part(header) is chunk
+    assert chunk.part(header, 16) is chunk.part(header, 0, 10) is None
+    assert chunk.part(header, 12, 14) == Chunk.pack(header, 12, 2, [[first[0][2:4], first[1][4:8]], None])
+
+
+def test_the_commands(codec: FarSighted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = compressed(codec, noise(3, 16000, 1), 16000)
+    Path("x.nac").write_bytes(data)
+
+    def run(*words: str, stdin: bytes | None = None, code: int = 0) -> Result:
+        result = CliRunner().invoke(cli.main, list(words), input=stdin)
+        assert result.exit_code == code, result.output
+        return result
+
+    assert "x.nac -> a.nac: 0:01.5" in run("cut", "x.nac", "--duration", "0:01.5", "-o", "a.nac").stderr
+    piped = run("cut", "-", "--start", "1.5", "-o", "-", "-q", stdin=data).stdout_bytes
+    assert "a.nac + - -> whole.nac: 0:03.0" in run("cat", "a.nac", "-", "-o", "whole.nac", stdin=piped).stderr
+    assert np.array_equal(decoded(Path("whole.nac").read_bytes(), codec), decoded(data, codec))
+    assert "--start or --duration" in run("cut", "x.nac", "-o", "y.nac", code=2).stderr
+    assert "once" in run("cat", "-", "-", "-o", "y.nac", code=2).stderr
+    assert "exists" in run("cat", "x.nac", "x.nac", "-o", "a.nac", code=1).stderr
+    assert "after the end" in run("cut", "x.nac", "--start", "4", "-o", "y.nac", code=1).stderr
+    assert not Path("y.nac").exists()

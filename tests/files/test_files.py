@@ -1,0 +1,79 @@
+"""Recordings to .nac and back with every family, made narrow: the codes and samples of the whole signal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from narrow_codecs import NAMES, narrow_codecs
+
+import nac
+from nac.codecs.base import Codec
+from nac.container import verify
+from nac.files import pipeline
+
+
+@pytest.fixture(scope="module")
+def codecs() -> Iterator[dict[str, Codec]]:
+    with narrow_codecs() as made:
+        yield made
+
+
+def noise(samples: int, channels: int) -> np.ndarray:
+    return np.random.default_rng(samples).integers(-9000, 9000, (samples, channels)).astype(np.int16)
+
+
+def compressed(samples: np.ndarray, codec: Codec) -> bytes:
+    wav, out = io.BytesIO(), io.BytesIO()
+    soundfile.write(wav, samples, codec.spec.sample_rate, format="WAV", subtype="PCM_16")
+    wav.seek(0)
+    nac.compress(wav, out, model=codec.spec.name, codebooks=len(codec.spec.codebooks), load=lambda _: codec)
+    return out.getvalue()
+
+
+# The last ones of encodec_48khz end in segments of 149 and 1 frames, after a whole chunk and within one.
+@pytest.mark.parametrize(
+    ("name", "length"),
+    [
+        *((name, 1.3) for name in NAMES),
+        *((name, 10.7) for name in ("encodec_24khz", "dac_16khz", "snac_24khz", "snac_32khz", "encodec_48khz")),
+        *(("encodec_48khz", samples / 48000) for samples in (1, 47520, 47521, 95100, 475_200, 475_300, 475_400)),
+    ],
+)
+def test_one_stream_is_the_whole_signal(
+    codecs: dict[str, Codec], name: str, length: float, tmp_path: Path
+) -> None:
+    codec = codecs[name]
+    spec = codec.spec
+    samples = noise(round(length * spec.sample_rate), spec.channels)
+    data = compressed(samples, codec)
+    assert verify(io.BytesIO(data)).samples == len(samples)
+    audio = torch.from_numpy(samples.T.astype(np.float32) / 32768)[None]
+    whole = codec.encode(audio)
+    (tmp_path / "x.nac").write_bytes(data)
+    for mine, theirs in zip(nac.read_codes(tmp_path / "x.nac")[0], whole.arrays, strict=True):
+        assert np.array_equal(mine, theirs[0].numpy())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "PART", spec.sample_rate * 2)
+        back, rate = nac.read(io.BytesIO(data), load=lambda _: codec)
+    assert rate == spec.sample_rate
+    assert np.array_equal(back.T, codec.decode(whole, len(samples))[0].numpy())
+    for start in (0.4, 0.99, 1.01, 9.9, 10.2):
+        if start < length:
+            part, _ = nac.read(io.BytesIO(data), start=start, duration=0.3, load=lambda _: codec)
+            first = round(start * rate)
+            assert np.array_equal(part, back[first : first + round(0.3 * rate)])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_channels_come_back(codecs: dict[str, Codec], name: str, channels: int) -> None:
+    codec = codecs[name]
+    samples = noise(15_001, channels)
+    back, _ = nac.read(io.BytesIO(compressed(samples, codec)), load=lambda _: codec)
+    assert back.shape == samples.shape

@@ -1,0 +1,35 @@
+"""The nine EnCodec, DAC and SNAC networks with all layers but few channels, so that many cases can be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from nac.codecs import dac, encodec, seanet, snac
+from nac.codecs.base import Codec
+from nac.codecs.specs import SPECS
+from nac.evaluate import random_weights
+
+NAMES = [name for name, spec in SPECS.items() if spec.family in ("encodec", "dac", "snac")]
+
+
+@contextmanager
+def narrow_codecs(device: str = "cpu") -> Iterator[dict[str, Codec]]:
+    """All nine, with short windows too."""
+    made: dict[str, Codec] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seanet, "FILTERS", 2)
+        patch.setattr(encodec, "GROUP", 2)
+        for name, shape in dac.SHAPES.items():
+            patch.setitem(dac.SHAPES, name, replace(shape, encoder=2, decoder=32, latent=8))
+        for name, shape in snac.SHAPES.items():
+            patch.setitem(snac.SHAPES, name, replace(shape, encoder=4, decoder=64, window=8))
+        for name in NAMES:
+            made[name] = random_weights.codec(name, device)
+            if isinstance(made[name], dac.Dac):
+                for plan in ("encode_plan", "decode_plan"):
+                    setattr(made[name], plan, replace(getattr(made[name], plan), window=16))
+        yield made

@@ -1,0 +1,416 @@
+"""nac pack, and nac.Dataset over what it writes."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from code_files import HEADER, SNAC, file
+from container_files import written
+from torch.utils.data import DataLoader
+from toy_command import ROOT, nac
+
+import nac as library
+from nac.errors import NacError
+from nac.training import shards
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve files in `src`, all different."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(12):
+        file(Path(f"src/{'ab'[number % 2]} é/{number:02}.x.nac"), 0.4 + 0.3 * number, seed=number)
+    Path("src/notes.txt").write_text("no codes")
+    return tmp_path
+
+
+@pytest.fixture(params=["tar", "parquet"])
+def form(request: pytest.FixtureRequest) -> str:
+    if request.param == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    return request.param
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def packed(folder: str) -> list[bytes]:
+    """The files in shards, in order."""
+    found = []
+    for name, data in contents(folder).items():
+        found += [data for _, data in shards.read(io.BytesIO(data), name)]
+    return found
+
+
+def sources() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(Path("src").rglob("*.nac"))]
+
+
+def rows(dataset: Any, **options: Any) -> list[tuple[int, ...]]:
+    """Items of a loader without batches, told apart by their codes."""
+    loader = DataLoader(dataset, batch_size=None, **options)
+    return [tuple(item.flatten().tolist()) for item in loader]
+
+
+def test_every_file_is_in_a_shard_as_it_is(folder: Path, form: str) -> None:
+    told = nac("pack", "src", "-o", "shards", "--size", "12kB", "--format", form).stderr
+    assert "12 done, 0 skipped, 0 failed\npassed over 1 other file\n" in told
+    assert packed("shards") == sources()
+    names = list(contents("shards"))
+    assert names == [f"shards-{number:06}.{form}" for number in range(len(names))]
+    assert len(names) > 1
+    assert f"shards/shards-000000.{form}: " in told
+    sizes = [len(data) for data in contents("shards").values()]
+    # A tar file is filled up to 10 kB; Parquet has a description of its columns.
+    assert max(sizes) <= 12_000 + 10_240
+    nac("pack", "src/", "-o", "again", "--size", "12kB", "--format", form, "-q", "-j", "3")
+    assert contents("again") == contents("shards")
+
+
+def test_tar_is_plain_and_says_what_is_in_it(folder: Path) -> None:
+    nac("pack", "src", "-o", "shards", "-q")
+    with tarfile.open("shards/shards-000000.tar") as tar:
+        members = tar.getmembers()
+        assert [member.name for member in members[:4]] == [
+            f"00000000{n}.{e}" for n in (0, 1) for e in ("json", "nac")
+        ]
+        assert {(m.mtime, m.uid, m.gid, m.uname, m.mode, m.type) for m in members} == {(0, 0, 0, "", 0o644, b"0")}
+        about = json.load(tar.extractfile("000000000.json"))
+    assert about == json.loads(nac("info", "src/a é/00.x.nac", "--json").stdout) | {"path": "a é/00.x.nac"}
+    assert Path("shards/shards-000000.tar").read_bytes()[257:265] == b"ustar\x0000"
+
+
+def test_webdataset_reads_them(folder: Path) -> None:
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is absent: pip install webdataset")
+    nac("pack", "src", "-o", "shards", "--size", "12kB", "-q")
+    last = len(contents("shards")) - 1
+    urls = f"shards/shards-{{000000..{last:06}}}.tar"
+    data = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
+    assert [sample["nac"] for sample in data] == sources()
+    assert [sample["json"]["bytes"] for sample in data] == [len(sample["nac"]) for sample in data]
+
+
+def test_parquet_is_read_by_pyarrow(folder: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    from pyarrow.parquet import read_table
+
+    nac("pack", "src", "-o", "shards", "--format", "parquet", "-q")
+    table = read_table("shards")
+    assert table["nac"].to_pylist() == sources()
+    row = table.drop_columns("nac").to_pylist()[0]
+    assert row | {"tags": {}} == json.loads(nac("info", "src/a é/00.x.nac", "--json").stdout) | {
+        "path": "a é/00.x.nac"
+    }
+
+
+def test_broken_files_are_told_and_left_out(folder: Path, form: str) -> None:
+    broken = bytearray(Path("src/a é/02.x.nac").read_bytes())
+    broken[-100] ^= 1
+    Path("src/a é/02.x.nac").write_bytes(broken)
+    Path("src/b é/03.x.nac").write_bytes(b"")
+    told = nac("pack", "src", "-o", "shards", "--json", "--format", form, code=1)
+    assert [line for line in told.stderr.splitlines() if line.startswith("nac: ")] == [
+        "nac: src/a é/02.x.nac: damaged within bytes 47 to 806, at 0:00.0",
+        "nac: src/b é/03.x.nac: not a .nac file: it is empty",
+    ]
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    assert len(lines) == 12
+    assert [line["input"] for line in lines if line["error"]] == ["src/a é/02.x.nac", "src/b é/03.x.nac"]
+    good = [line for line in lines if not line["error"]]
+    assert {line["output"] for line in good} == {f"shards/shards-000000.{form}"}
+    assert good[0]["model"] == "encodec_24khz"
+    assert len(packed("shards")) == 10
+    with pytest.raises(NacError, match=r"02\.x\.nac: damaged within bytes 47 to 806, at 0:00.0"):
+        library.pack(["src"], "other")
+    assert not list(Path("other").iterdir())
+
+
+def test_what_is_there_is_not_touched_unless_told(folder: Path, form: str) -> None:
+    words = ("pack", "src", "-o", "shards", "--size", "12kB", "--format", form, "-q")
+    nac(*words)
+    before = contents("shards")
+    assert "shards has shards already" in nac(*words, code=1).stderr
+    assert contents("shards") == before
+    # As after a run that was killed: the same files in the end.
+    for name in list(before)[2:]:
+        Path("shards", name).unlink()
+    told = nac(*words[:-1], "--skip-existing", "--json")
+    assert " 0 failed" in told.stderr
+    assert contents("shards") == before
+    assert sum(json.loads(line)["skipped"] for line in told.stdout.splitlines()) == 12 - told.stdout.count(
+        '"output": "'
+    )
+    file(Path("src/later.nac"), 1)
+    nac(*words, "--skip-existing")
+    assert packed("shards")[12:] == [Path("src/later.nac").read_bytes()]
+    nac("pack", "src/a é", "-o", "shards", "-f", "-q", "--format", form)
+    assert list(contents("shards")) == [f"shards-000000.{form}"]
+    assert len(packed("shards")) == 6
+    assert nac(*words, "-f", "--skip-existing", code=2).stderr.endswith("exclude each other\n")
+
+
+def test_several_folders(folder: Path, form: str) -> None:
+    nac("pack", "src/a é", "src/b é/", "-o", "shards", "-q", "--format", form)
+    (name,) = contents("shards")
+    with Path("shards", name).open("rb") as shard:
+        assert list(shards.paths(shard, name))[5:7] == ["a é/10.x.nac", "b é/01.x.nac"]
+    assert "two folders are called src" in nac("pack", "src", "./src", "-o", "o", code=1).stderr
+    for words in (
+        ("nowhere", "-o", "o"),
+        ("src", "-o", "src/notes.txt"),
+        ("src", "-o", "-"),
+        ("src/notes.txt", "-o", "o"),
+    ):
+        assert "no folder" in nac("pack", *words, code=2).stderr
+    assert "not a size" in nac("pack", "src", "-o", "o", "--size", "big", code=2).stderr
+
+
+def test_an_interrupted_run_leaves_whole_shards_only(folder: Path) -> None:
+    for number in range(60):
+        file(Path(f"src/more/{number:03}.nac"), 8, seed=number)
+    command = [sys.executable, "-m", "nac", "pack", "src", "-o", "shards", "--size", "30kB"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    while not Path("shards/shards-000001.tar").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert b"Traceback" not in told
+    assert not [name for name in contents("shards") if not name.endswith(".tar")]
+    count = len(packed("shards"))
+    assert count < 72
+    nac("pack", "src", "-o", "shards", "--size", "30kB", "--skip-existing", "-q")
+    nac("pack", "src", "-o", "whole", "--size", "30kB", "-q")
+    assert contents("shards") == contents("whole")
+
+
+def test_no_pytorch_is_needed_to_pack(folder: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from nac.cli import main; main(sys.argv[1:])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code, "pack", "src", "-o", "shards", "-q"], check=True, env=environment)
+    assert len(packed("shards")) == 12
+
+
+@pytest.fixture
+def shard_folder(folder: Path, form: str) -> str:
+    nac("pack", "src", "-o", "shards", "--size", "12kB", "--format", form, "-q")
+    return "shards"
+
+
+def test_shards_give_what_the_folder_gives(shard_folder: str) -> None:
+    for options in (
+        {},
+        {"seconds": 0.5},
+        {"frames": 30, "codebooks": 2},
+        {"frames": 20, "transform": library.flatten},
+    ):
+        files, data = library.Dataset("src", **options), library.Dataset(shard_folder, **options)
+        assert isinstance(data, torch.utils.data.IterableDataset)
+        assert data.spec == files.spec
+        assert data.frames == files.frames
+        assert rows(data) == rows(files)
+        assert next(iter(data)).dtype == torch.int64
+
+
+@pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 2), (2, 1), (3, 2), (2, 8)])
+def test_every_item_once_over_workers_and_nodes(shard_folder: str, world: int, workers: int) -> None:
+    """Without processes, which take long: the next test has these."""
+    whole = rows(library.Dataset("src", frames=20))
+    found, each = [], max(workers, 1)
+    for rank in range(world):
+        data = library.Dataset(shard_folder, frames=20, shuffle=10, seed=3, rank=rank, world_size=world)
+        for worker in range(each):
+            info = torch.utils.data._utils.worker.WorkerInfo(id=worker, num_workers=each, seed=0, dataset=data)
+            torch.utils.data._utils.worker._worker_info = info
+            try:
+                found += rows(data)
+            finally:
+                torch.utils.data._utils.worker._worker_info = None
+    assert len(whole) == len(set(whole))
+    assert sorted(found) == sorted(whole)
+
+
+def test_the_same_seed_the_same_order(folder: Path) -> None:
+    nac("pack", "src", "-o", "shards", "--size", "12kB", "-q")
+    options: dict[str, Any] = {"frames": 20, "shuffle": 20}
+    data = library.Dataset("shards", **options, seed=1)
+    first = rows(data)
+    assert first == rows(data)
+    assert first == rows(library.Dataset("shards", **options, seed=1))
+    assert first == rows(pickle.loads(pickle.dumps(data)))
+    assert first != rows(library.Dataset("shards", **options, seed=2))
+    assert first != rows(library.Dataset("src", frames=20))
+    data.set_epoch(1)
+    assert first != rows(data)
+    assert sorted(first) == sorted(rows(data))
+    data.set_epoch(0)
+    assert first == rows(data)
+
+
+def test_workers_that_stay_know_of_the_epoch(folder: Path) -> None:
+    nac("pack", "src", "-o", "shards", "--size", "12kB", "-q")
+    data = library.Dataset("shards", frames=20, shuffle=20)
+    context = multiprocessing.get_context("spawn")
+    loader = DataLoader(
+        data, batch_size=4, num_workers=2, persistent_workers=True, multiprocessing_context=context
+    )
+    epochs = []
+    for epoch in (0, 1):
+        data.set_epoch(epoch)
+        epochs.append([tuple(item.flatten().tolist()) for batch in loader for item in batch])
+    assert epochs[0] != epochs[1]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(rows(library.Dataset("src", frames=20)))
+
+
+def test_the_node_is_what_torch_says(folder: Path) -> None:
+    nac("pack", "src", "-o", "shards", "--size", "12kB", "-q")
+    code = """
+import sys, torch, nac
+store = torch.distributed.FileStore(sys.argv[1], 2)
+torch.distributed.init_process_group("gloo", store=store, rank=int(sys.argv[2]), world_size=2)
+print(sum(1 for _ in nac.Dataset("shards", frames=20)))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, "-c", code, str(folder / "store")]
+    running = [
+        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, env=environment, text=True)
+        for rank in (0, 1)
+    ]
+    counts = [int(process.communicate(timeout=120)[0]) for process in running]
+    assert min(counts) > 0
+    assert sum(counts) == len(library.Dataset("src", frames=20))
+
+
+def test_shards_that_cannot_be_read_are_told(folder: Path, form: str) -> None:
+    Path("empty").mkdir()
+    with tarfile.open("empty/x.tar", "w"):
+        pass
+    with pytest.raises(NacError, match=r"no \.nac files in the shards of empty"):
+        library.Dataset("empty")
+    with pytest.raises(NacError, match="there is no rank 2 of 2"):
+        library.Dataset("empty", rank=2, world_size=2)
+    with pytest.raises(NacError, match="go together"):
+        library.Dataset("empty", rank=2)
+    with pytest.raises(NacError, match="a DataLoader shuffles them"):
+        library.Dataset("src", shuffle=10)
+    nac("pack", "src", "-o", "shards", "-q", "--format", form)
+    (name,) = contents("shards")
+    whole = Path("shards", name).read_bytes()
+    Path("shards", name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(NacError, match=f"shards/{name}: not a whole"):
+        list(library.Dataset("shards"))
+    damaged = bytearray(whole)
+    damaged[whole.index(sources()[4]) + 200] ^= 1
+    Path("shards", name).write_bytes(damaged)
+    with pytest.raises(NacError, match=rf"shards/{name}: .*nac: damaged within"):
+        list(library.Dataset("shards"))
+    file(Path("mixed/snac.nac"), 3, SNAC)
+    file(Path("mixed/encodec.nac"), 3)
+    nac("pack", "mixed", "-o", "both", "-q", "--format", form)
+    with pytest.raises(
+        NacError, match=r"snac\.nac: of snac_24khz" if form == "parquet" else "1.nac: of snac_24khz"
+    ):
+        list(library.Dataset("both"))
+    (Path("both") / "a.nac").write_bytes(sources()[0])
+    with pytest.raises(NacError, match=r"\.nac files and shards"):
+        library.Dataset("both")
+
+
+def test_parquet_without_pyarrow_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "pip install pyarrow" in nac("pack", "src", "-o", "shards", "--format", "parquet", code=1).stderr
+    Path("other").mkdir()
+    Path("other/x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(NacError, match="pip install pyarrow"):
+        library.Dataset("other")
+
+
+def test_tars_of_others(folder: Path) -> None:
+    """Other names, other files beside the codes, a folder below."""
+    Path("theirs/below").mkdir(parents=True)
+    with tarfile.open("theirs/below/0.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        for path in sorted(Path("src").rglob("*.nac")):
+            tar.add(path)
+            tar.add("src/notes.txt", str(path.with_suffix(".txt")))
+    assert rows(library.Dataset("theirs", frames=20)) == rows(library.Dataset("src", frames=20))
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    pytest.importorskip("moto.server", reason="moto's S3 server is absent: pip install 'moto[s3,server]'")
+    from pyarrow.fs import FileSystem
+    from throttled_s3 import s3_server
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with s3_server() as (throttle, options):
+        system, _ = FileSystem.from_uri(f"s3://archive/{options}&allow_bucket_creation=true")
+        system.create_dir("archive")
+        yield throttle, system, options
+
+
+def test_an_object_store(store: Any, folder: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nac.storage.places.PAUSES", (0.01,) * 4)
+    from pyarrow.fs import FileSelector
+
+    throttle, system, options = store
+    for path in Path("src").rglob("*.*"):
+        with system.open_output_stream(f"archive/{form}/{path.as_posix()}") as out:
+            out.write(path.read_bytes())
+    throttle.times = 1
+    words = (
+        "pack",
+        f"s3://archive/{form}/src{options}",
+        "-o",
+        f"s3://archive/{form}/shards{options}",
+        "--size",
+        "12kB",
+    )
+    told = nac(*words, "--format", form, "-j", "4").stderr
+    assert "12 done, 0 skipped, 0 failed" in told
+    throttle.times = 0
+    assert f"s3://archive/{form}/shards/shards-000000.{form}: " in told
+    nac("pack", "src", "-o", "shards", "--size", "12kB", "--format", form, "-q")
+    for name, data in contents("shards").items():
+        with system.open_input_stream(f"archive/{form}/shards/{name}") as shard:
+            assert shard.read() == data
+    assert "0 done, 12 skipped" in nac(*words, "--format", form, "--skip-existing").stderr
+    whole = rows(library.Dataset("src", frames=20))
+    assert rows(library.Dataset(f"s3://archive/{form}/src{options}", frames=20)) == whole
+    data = library.Dataset(f"s3://archive/{form}/shards{options}", frames=20)
+    assert rows(data) == whole
+    assert sorted(rows(data, num_workers=1, multiprocessing_context="spawn")) == sorted(whole)
+    nac(*words[:-1], "1MB", "--format", form, "-f", "-q")
+    assert len(system.get_file_info(FileSelector(f"archive/{form}/shards"))) == 1
+
+
+def test_a_stereo_pair_gives_the_stream_asked_for(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from nac.container import Chunk
+
+    header = replace(HEADER, stereo_pair=True, channels=2, stream_codebooks=(4, 2))
+    codes = [np.full(100, number) for number in range(6)]
+    chunk = Chunk.pack(header, 0, 100, [codes[:4], codes[4:]])
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.nac").write_bytes(written(header, [chunk], 32_000).getvalue())
+    library.pack([tmp_path / "in"], tmp_path / "out")
+    (item,) = library.Dataset(tmp_path / "out", stream=1)
+    assert item[:, 0].tolist() == [4, 5]

@@ -1,0 +1,267 @@
+"""The table of models, where weights are looked for, and loading."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hub_server import HubServer
+from toy_models import File, toy
+
+import nac
+from nac.codecs.specs import SPECS
+from nac.errors import ModelError
+from nac.weights import cache, models
+from nac.weights.catalog import MODELS, Packaged
+
+LYRA = Path(__file__).parents[3] / "shared" / "weights" / "lyra-v2"
+BUILTIN = "nac_24khz"
+needs_lyra = pytest.mark.skipif(not LYRA.is_dir(), reason="needs ../shared/weights/lyra-v2")
+
+
+@pytest.fixture(autouse=True)
+def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without weights or settings."""
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("NAC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("NAC_WEIGHTS", raising=False)
+    monkeypatch.delenv("NAC_MIRROR", raising=False)
+
+
+def test_the_table_is_complete_and_well_formed() -> None:
+    assert list(MODELS) == list(SPECS)
+    for name, model in MODELS.items():
+        assert model.name == name
+        assert model.licence
+        assert model.sources
+        for source in model.sources:
+            assert source.files
+            assert str(source).startswith("https://") or isinstance(source, Packaged)
+            for file in source.files:
+                assert re.fullmatch("([0-9a-f]{8}|[0-9a-f]{64})?", file.sha256 or "")
+
+
+def test_first_sources_are_the_official_addresses() -> None:
+    names = {name: [str(source) for source in model.sources] for name, model in MODELS.items()}
+    assert names["dac_44khz"] == [
+        "https://huggingface.co/descript/dac_44khz",
+        "https://github.com/descriptinc/descript-audio-codec/releases/download/0.0.1",
+    ]
+    assert names["dac_44khz_16kbps"] == [
+        "https://github.com/descriptinc/descript-audio-codec/releases/download/1.0.0",
+    ]
+    assert names["encodec_48khz"] == [
+        "https://huggingface.co/facebook/encodec_48khz",
+        "https://dl.fbaipublicfiles.com/encodec/v0",
+    ]
+
+
+def test_the_package_brings_a_model() -> None:
+    (checked,) = models.verify(BUILTIN)
+    assert checked.against == "published"
+    codec = nac.load(BUILTIN, device="cpu")
+    audio = torch.randn(1, 1, 5000, generator=torch.Generator().manual_seed(0)) / 10
+    codes = codec.encode(audio)
+    for count in (1, 5, 16):  # what fewer codebooks give is the beginning of what more give
+        for fewer, all_ in zip(codec.encode(audio, count).arrays, codes.arrays, strict=False):
+            assert torch.equal(fewer, all_)
+
+
+def test_unknown_names_get_a_hint() -> None:
+    with pytest.raises(ModelError, match="did you mean encodec_24khz"):
+        models.find("EnCodec-24kHz")
+    with pytest.raises(ModelError, match="there are nac_24khz, soundstream_16khz, encodec_24khz"):
+        models.load("mp3")
+
+
+def test_status_of_an_empty_machine() -> None:
+    lines = {line.name: line for line in models.status()}
+    assert list(lines) == list(MODELS)
+    assert [line.name for line in lines.values() if line.present] == models.present() == [BUILTIN]
+    line = lines["dac_44khz"]
+    assert (line.sample_rate, line.channels, line.size, line.licence) == (44100, 1, 307_000_000, "MIT")
+    assert line.kbps == pytest.approx((0.861, 7.752), abs=1e-3)
+
+
+def test_importing_the_table_imports_nothing_heavy() -> None:
+    heavy = "torch", "huggingface_hub", "urllib.request"
+    code = f"import sys, nac.weights.models; print([name for name in {heavy} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_own_weights_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.pth").write_bytes(b"")
+    assert models.locate("dac_44khz", weights=tmp_path / "own.pth") == tmp_path / "own.pth"
+    with pytest.raises(ModelError, match="no weights at"):
+        models.locate("dac_44khz", weights=tmp_path / "absent.pth")
+    with pytest.raises(ModelError, match="revision"):
+        models.locate("dac_44khz", weights=tmp_path / "own.pth", revision="main")
+    with pytest.raises(ModelError, match="no revisions"):
+        models.locate("soundstream_16khz", revision="main")
+
+
+def fill(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_bytes(b"weights")
+
+
+LYRA_FILES = [file.name for file in MODELS["soundstream_16khz"].sources[0].files]
+
+
+def test_nac_weights_holds_folders_named_after_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "weights"
+    fill(root / "soundstream_16khz", *LYRA_FILES)
+    fill(root / "dac_44khz", "model.safetensors", "config.json")
+    fill(root / "dac_16khz", "weights_16khz.pth")
+    fill(root / "snac_24khz")
+    fill(root / "encodec_24khz", "mine.safetensors")
+    monkeypatch.setenv("NAC_WEIGHTS", str(root))
+    expected = {
+        BUILTIN: models.path(BUILTIN),
+        "soundstream_16khz": root / "soundstream_16khz",
+        "encodec_24khz": root / "encodec_24khz",  # another layout: for the loader to see
+        "dac_16khz": root / "dac_16khz" / "weights_16khz.pth",
+        "dac_44khz": root / "dac_44khz" / "model.safetensors",
+    }
+    assert {name: path for name in MODELS if (path := models.locate(name))} == expected
+    assert models.present() == list(expected)
+
+
+def test_nac_weights_is_the_folder_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "lyra", *LYRA_FILES)
+    monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "lyra"))
+    assert models.present() == [BUILTIN, "soundstream_16khz"]
+    assert models.locate("soundstream_16khz") == tmp_path / "lyra"
+
+    fill(tmp_path / "dac_24khz", "model.safetensors")
+    monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "dac_24khz"))
+    assert models.present() == [BUILTIN, "dac_24khz"]
+
+    fill(tmp_path / "some", "model.safetensors")
+    monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "some"))
+    assert models.present() == [BUILTIN]  # five models call their weights so
+    assert models.locate("dac_24khz") == tmp_path / "some" / "model.safetensors"  # but this one was asked for
+
+    monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "absent"))
+    with pytest.raises(ModelError, match="NAC_WEIGHTS names"):
+        models.present()
+
+
+def test_an_official_name_in_nac_weights_must_hold_the_official_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "snac_24khz", "pytorch_model.bin")
+    monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path))
+    with pytest.raises(ModelError, match=r"4b8164cc.*--weights"):
+        models.load("snac_24khz")
+    with pytest.raises(ModelError, match="left there"):
+        models.remove("snac_24khz")
+    assert (tmp_path / "snac_24khz" / "pytorch_model.bin").exists()
+
+
+def test_weights_in_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = hashlib.sha256(Path(models.__file__).read_bytes()).hexdigest()
+    for name, sha256 in ("right", digest), ("wrong", "00"):
+        source = Packaged(".", (File("models.py", sha256=sha256),))
+        monkeypatch.setitem(MODELS, name, toy(name, source))  # type: ignore[arg-type]
+    assert models.download("right") == models.path("right") == Path(models.__file__)
+    assert "right" in models.present()
+    assert models.verify("right")[0].sha256 == digest
+    with pytest.raises(ModelError, match=r"not the published 00: damaged, .*; install nac again$"):
+        models.verify("wrong")
+    with pytest.raises(ModelError, match="left there"):
+        models.remove("right")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:0", "cuda:", ""])
+def test_unknown_devices(name: str) -> None:
+    with pytest.raises(ModelError, match="it is auto, cpu, cuda or cuda:N"):
+        models.resolve_device(name)
+
+
+def test_devices() -> None:
+    import torch
+
+    assert models.resolve_device("cpu") == torch.device("cpu")
+    count = torch.cuda.device_count()
+    assert models.resolve_device("auto").type == ("cuda" if count else "cpu")
+    with pytest.raises(ModelError, match="no CUDA device"):
+        models.resolve_device(f"cuda:{count}")
+    if count:
+        torch.backends.cudnn.allow_tf32 = True
+        assert models.resolve_device("cuda").type == "cuda"
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"
+
+
+@needs_lyra
+def test_soundstream_is_downloaded_checked_and_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HubServer() as server:
+        for name in LYRA_FILES:
+            server.plain[f"soundstream_16khz/{name}"] = (LYRA / name).read_bytes()
+        monkeypatch.setenv("NAC_MIRROR", server.url)
+        monkeypatch.setenv("NO_PROXY", "*")
+        codec = models.load("soundstream_16khz", device="cpu")
+        assert len(server.gets()) == 3
+        assert [line.against for line in models.verify("soundstream_16khz")] == ["published"] * 3
+        # One file of three spoilt: only that one is fetched again.
+        (models.path("soundstream_16khz") / "quantizer.tflite").write_bytes(b"")
+        with pytest.raises(ModelError, match=r"quantizer\.tflite"):
+            models.load("soundstream_16khz", device="cpu")
+        models.download("soundstream_16khz")
+        assert len(server.gets()) == 4
+    (line,) = (line for line in models.status() if line.present and line.name != BUILTIN)
+    assert (line.name, line.fingerprint, line.size) == ("soundstream_16khz", codec.spec.fingerprint, 3_583_372)
+    assert len(codec.spec.fingerprint) == 16
+
+
+@needs_lyra
+def test_own_weights_are_loaded_and_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(LYRA, tmp_path / "own")
+    codec = models.load("soundstream_16khz", weights=tmp_path / "own", device="cpu")
+    monkeypatch.setenv("NAC_WEIGHTS", str(LYRA))
+    assert models.load("soundstream_16khz", device="cpu").spec == codec.spec
+    assert cache.fingerprint("soundstream_16khz") == ""
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "expected"),
+    [
+        ("linux", "XDG_CACHE_HOME", "{}/nac"),
+        ("linux", "", "{}/.cache/nac"),
+        ("darwin", "", "{}/Library/Caches/nac"),
+        ("win32", "LOCALAPPDATA", "{}/nac"),
+    ],
+)
+def test_cache_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, variable: str, expected: str
+) -> None:
+    for name in "NAC_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA":
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setattr(sys, "platform", platform)
+    assert cache.folder() == Path(expected.format(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["nac_24khz", "soundstream_16khz", "dac_16khz", "encodec_24khz"])
+def test_a_folder_without_weights_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no weights")
+    with pytest.raises(ModelError, match=f"^{tmp_path} holds no "):
+        models.load(name, weights=tmp_path)
+
+
+def test_a_folder_with_the_weights_of_the_model_in_the_package(tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(models.path("nac_24khz").read_bytes())
+    assert models.load("nac_24khz", weights=tmp_path).spec == models.load("nac_24khz").spec
