@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import nac
-from nac.container import priors
+from nac.container import tables as probability_tables
 from nac.weights import models
 
 Codes = npt.NDArray[np.int64]
@@ -50,6 +50,7 @@ class Size:
 
 SIZES = {"nac_24khz": Size(8, 32, 48), "soundstream_16khz": Size(46, 64, 48)}
 TRUSTS = (8, 12, 18, 27, 40, 64, 100, 150, 225, 340, 500, 750, 1100, 1700, 2500, 5000, 10000, 32000)
+TABLES = Path(__file__).parents[2] / "formats" / "tables"
 BUILTIN = Path(nac.__file__).parent / "codecs" / "builtin" / "nac_24khz.safetensors"
 
 
@@ -319,13 +320,13 @@ def vectors(codec: Any, weights: Path | None) -> Tensor:
 
 
 def put(fingerprint: str, packed: bytes) -> None:
-    """Make a prior the one that new files get."""
+    """Make tables the ones that new files get, in the format's folder and in the package."""
     name = hashlib.sha256(packed).hexdigest()[:8]
-    priors.FOLDER.mkdir(exist_ok=True)
-    (priors.FOLDER / f"{name}.safetensors").write_bytes(packed)
-    code = Path(priors.__file__)
-    current = priors.CURRENT | {fingerprint: name}
-    lines = "".join(f'    "{weights}": "{prior}",\n' for weights, prior in current.items())
+    for folder in (TABLES, probability_tables.FOLDER):
+        (folder / f"{name}.safetensors").write_bytes(packed)
+    code = Path(probability_tables.__file__)
+    current = probability_tables.CURRENT | {fingerprint: name}
+    lines = "".join(f'    "{weights}": "{known}",\n' for weights, known in current.items())
     text = re.sub(
         r"CURRENT: dict\[str, str\] = \{.*?\}",
         f"CURRENT: dict[str, str] = {{\n{lines}}}",

@@ -16,7 +16,7 @@ from nac.container.bits import check_padding, join, packed_bytes, split
 from nac.container.codebooks import Coding, Packed, Plain
 from nac.container.fields import Fields, varint
 from nac.container.header import Header
-from nac.container.priors import NONE, Prior, current, prior
+from nac.container.tables import NONE, ProbabilityTables, find_tables, tables_for
 from nac.errors import FormatError
 from nac.spec import Codebook, CodecSpec
 
@@ -53,10 +53,11 @@ class Chunk:
     """The frames from ``first_frame`` on, ``frames`` of them.
 
     ``layers[stream][codebook]``: the coded bytes of each codebook that the stream has, coarse to fine; no layers
-    for a stream that is silent here. They are packed, or range coded and then shorter. ``prior``: the tables that
-    they are range coded with. ``angle``: of a rotated pair, in units of pi / 128. ``scales[stream][segment]``:
-    empty where the codec has no scales or the stream is silent. ``overhang``: the signal ends where two segments
-    overlap, so that the last segment has one frame only, and the one before it one less than a full one.
+    for a stream that is silent here. They are packed, or range coded and then shorter. ``tables``: the name of the
+    probability tables that they are range coded with. ``angle``: of a rotated pair, in units of pi / 128.
+    ``scales[stream][segment]``: empty where the codec has no scales or the stream is silent. ``overhang``: the
+    signal ends where two segments overlap, so that the last segment has one frame only, and the one before it one
+    less than a full one.
     """
 
     first_frame: int
@@ -65,7 +66,7 @@ class Chunk:
     angle: int = 0
     scales: tuple[tuple[float, ...], ...] = ()
     overhang: bool = False
-    prior: str = NONE
+    tables: str = NONE
 
     @classmethod
     def pack(
@@ -91,7 +92,7 @@ class Chunk:
     @classmethod
     def pack_all(cls, header: Header, drafts: Sequence[Draft], *, coding: Coding = "auto") -> list[Chunk]:
         """The same for several chunks, which takes less time than one by one."""
-        tables = current(header.fingerprint)
+        tables = tables_for(header.fingerprint)
         layers: list[list[tuple[bytes, ...]]] = [[() for _ in header.stream_codebooks] for _ in drafts]
         plain: dict[int, dict[tuple[int, int], Plain]] = {}
         for number, draft in enumerate(drafts):
@@ -104,7 +105,7 @@ class Chunk:
                     raise ValueError(
                         f"stream {stream}: {draft.frames} frames do not make codebooks of {sizes} codes"
                     )
-                # The first layer that is range coded pays for the name of the prior and for each stream's count.
+                # The first layer that is range coded pays for the name of the tables and for each stream's count.
                 entry = Plain(arrays, books, 4 + len(draft.codes))
                 plain.setdefault(draft.frames, {})[number, stream] = entry
         for frames, alike in plain.items():
@@ -117,7 +118,7 @@ class Chunk:
 
     @classmethod
     def _finished(
-        cls, header: Header, draft: Draft, layers: tuple[tuple[bytes, ...], ...], tables: Prior | None
+        cls, header: Header, draft: Draft, layers: tuple[tuple[bytes, ...], ...], tables: ProbabilityTables | None
     ) -> Chunk:
         floats: tuple[tuple[float, ...], ...] = tuple(
             () if row is None or not layer else tuple(np.asarray(row, np.float32).tolist())
@@ -125,7 +126,7 @@ class Chunk:
         )
         overhang = header.segment is not None and max(map(len, floats)) > -(-draft.frames // header.segment.frames)
         chunk = cls(draft.first_frame, draft.frames, layers, draft.angle, floats, overhang)
-        return replace(chunk, prior=tables.id) if tables and chunk.is_coded(header) else chunk
+        return replace(chunk, tables=tables.id) if tables and chunk.is_coded(header) else chunk
 
     def sizes(self, header: Header) -> Iterator[tuple[int, int]]:
         """Bytes of each layer, as it is and packed."""
@@ -173,12 +174,12 @@ class Chunk:
         found: list[list[list[NDArray[np.uint16]]]] = [[[] for _ in codebooks] for _ in chunks]
         alike: dict[tuple[int, str], dict[tuple[int, int], Packed]] = {}
         for number, chunk in enumerate(chunks):
-            name = chunk.prior if chunk.is_coded(header) else ""
+            name = chunk.tables if chunk.is_coded(header) else ""
             for stream, (layers, most) in enumerate(zip(chunk.layers, codebooks, strict=False)):
                 entry = Packed(layers[:most], header.codebooks[: len(layers[:most])])
                 alike.setdefault((chunk.frames, name), {})[number, stream] = entry
         for (frames, name), packed in alike.items():
-            codes = coded_layers.decode(list(packed.values()), frames, prior(name) if name else None)
+            codes = coded_layers.decode(list(packed.values()), frames, find_tables(name) if name else None)
             for (number, stream), arrays in zip(packed, codes, strict=True):
                 found[number][stream] = arrays
         return found
@@ -248,7 +249,7 @@ class Chunk:
         present = tuple(stream for stream, layers in enumerate(self.layers) if layers)
         saved = self._saved(header)
         coding = RANGE if any(map(any, saved)) else PACKED
-        head = _Head(self.first_frame, self.frames, coding, self.overhang, present, self.angle, self.prior, saved)
+        head = _Head(self.first_frame, self.frames, coding, self.overhang, present, self.angle, self.tables, saved)
         try:
             head.check(header)
             self._check(header, head)
@@ -284,7 +285,7 @@ class Chunk:
             tuple(layers[stream, codebook] for codebook in range(count * (stream in head.present)))
             for stream, count in enumerate(header.stream_codebooks)
         )
-        chunk = cls(head.first_frame, head.frames, coded, head.angle, scales, head.overhang, head.prior)
+        chunk = cls(head.first_frame, head.frames, coded, head.angle, scales, head.overhang, head.tables)
         chunk._check(header, head)
         return chunk
 
@@ -317,7 +318,7 @@ class _Head(NamedTuple):
     overhang: bool
     present: tuple[int, ...]
     angle: int
-    prior: str
+    tables: str
     saved: list[list[int]]
 
     @classmethod
@@ -358,7 +359,7 @@ class _Head(NamedTuple):
         lists = b"".join(
             b"".join(map(varint, [len(row), *row])) for row in map(self.saved.__getitem__, self.present)
         )
-        return head + bytes.fromhex(self.prior) + lists
+        return head + bytes.fromhex(self.tables) + lists
 
     def check(self, header: Header) -> None:
         if self.coding not in (PACKED, RANGE):
@@ -371,9 +372,10 @@ class _Head(NamedTuple):
             raise FormatError(f"chunk: an angle of {self.angle}")
         if header.segment is not None and self.first_frame % header.segment.frames:
             raise FormatError(f"chunk: frame {self.first_frame} does not begin a segment")
-        if self.overhang and (header.segment is None or self.frames % header.segment.frames):
-            raise FormatError(f"chunk: {self.frames} frames cannot have an overhang")
-
+        if self.overhang:
+            unit = header.segment.frames if header.segment else 1
+            if unit < 2 or self.frames % unit:
+                raise FormatError(f"chunk: {self.frames} frames in segments of {unit} cannot have an overhang")
         if self.coding == RANGE:
             self._check_range(header)
 

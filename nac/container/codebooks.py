@@ -13,7 +13,7 @@ from nac.container import entropy
 from nac.container.bits import pack, unpack
 from nac.container.entropy import Lane
 from nac.container.fields import varint
-from nac.container.priors import Prior
+from nac.container.tables import ProbabilityTables
 from nac.spec import Codebook
 
 Coding = Literal["auto", "packed", "range"]
@@ -60,7 +60,9 @@ class Plain(NamedTuple):
 Stream = TypeVar("Stream", Packed, Plain)
 
 
-def encode(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: Coding) -> list[tuple[bytes, ...]]:
+def encode(
+    streams: Sequence[Plain], frames: int, tables: ProbabilityTables | None, coding: Coding
+) -> list[tuple[bytes, ...]]:
     """The bytes of streams' layers, coarse to fine. All have so many ``frames`` and the same codebooks or fewer.
 
     ``coding``: "packed"; "range" to range code all that becomes shorter by it; "auto" the same, but without
@@ -71,7 +73,7 @@ def encode(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: C
     packed = [[pack(array, book.bits) for array, book in zip(*stream[:2], strict=True)] for stream in streams]
     coded: dict[Lane, bytes] = {}
     for start, some in [] if coding == "packed" else _batches(streams, frames):
-        for (book, number), layer in _coded(some, frames, prior, coding).items():
+        for (book, number), layer in _coded(some, frames, tables, coding).items():
             coded[Lane(book, start + number)] = layer
     for number, (stream, layers) in enumerate(zip(streams, packed, strict=True)):
         cost = stream.cost
@@ -87,7 +89,9 @@ def encode(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: C
     return [tuple(layers) for layers in packed]
 
 
-def _coded(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: Coding) -> dict[Lane, bytes]:
+def _coded(
+    streams: Sequence[Plain], frames: int, tables: ProbabilityTables | None, coding: Coding
+) -> dict[Lane, bytes]:
     """All layers worth a trial, range coded."""
     coded: dict[Lane, bytes] = {}
     for first, group in _groups(max((stream.books for stream in streams), key=len, default=())):
@@ -99,20 +103,24 @@ def _coded(streams: Sequence[Plain], frames: int, prior: Prior | None, coding: C
             for book, array in enumerate(stream.codes[first : first + len(group)]):
                 row = np.asarray(array, np.int64)
                 codes[number, book] = row
-                if coding == "range" or _promising(prior, book) or _repeats(row, group[0].bits):
+                if coding == "range" or _promising(tables, book) or _repeats(row, group[0].bits):
                     lanes.append(Lane(book, number))
         if lanes:
-            layers = entropy.encode(codes, group[0].bits, lanes, prior)
+            layers = entropy.encode(codes, group[0].bits, lanes, tables)
             coded |= {Lane(first + lane.codebook, lane.stream): layer for lane, layer in layers.items()}
     return coded
 
 
-def decode(streams: Sequence[Packed], frames: int, prior: Prior | None) -> list[list[NDArray[np.uint16]]]:
+def decode(
+    streams: Sequence[Packed], frames: int, tables: ProbabilityTables | None
+) -> list[list[NDArray[np.uint16]]]:
     """The codes of streams' layers, coarse to fine: the inverse of :func:`encode`."""
-    return list(chain.from_iterable(_decoded(some, frames, prior) for _, some in _batches(streams, frames)))
+    return list(chain.from_iterable(_decoded(some, frames, tables) for _, some in _batches(streams, frames)))
 
 
-def _decoded(streams: Sequence[Packed], frames: int, prior: Prior | None) -> list[list[NDArray[np.uint16]]]:
+def _decoded(
+    streams: Sequence[Packed], frames: int, tables: ProbabilityTables | None
+) -> list[list[NDArray[np.uint16]]]:
     found: list[list[NDArray[np.uint16]]] = [[] for _ in streams]
     for first, group in _groups(max((stream.books for stream in streams), key=len, default=())):
         bits, count = group[0].bits, frames * group[0].codes_per_frame
@@ -126,7 +134,7 @@ def _decoded(streams: Sequence[Packed], frames: int, prior: Prior | None) -> lis
             books, numbers = zip(*plain, strict=True)
             codes[numbers, books] = unpack(list(plain.values()), bits, count)
         if coded:
-            codes = entropy.decode(codes.astype(np.int64), bits, coded, prior).astype(np.uint16)
+            codes = entropy.decode(codes.astype(np.int64), bits, coded, tables).astype(np.uint16)
         for rows, layers, stream in zip(codes, found, streams, strict=True):
             layers.extend(rows[: max(0, len(stream.layers) - first)])
     return found
@@ -158,8 +166,8 @@ def _groups(books: Sequence[Codebook]) -> Iterator[tuple[int, list[Codebook]]]:
         first += len(group)
 
 
-def _promising(prior: Prior | None, book: int) -> bool:
-    return prior is None or (book < len(prior.order) and bool(prior.promising[book]))
+def _promising(tables: ProbabilityTables | None, book: int) -> bool:
+    return tables is None or (book < len(tables.order) and bool(tables.promising[book]))
 
 
 def _repeats(row: NDArray[np.int64], bits: int) -> bool:

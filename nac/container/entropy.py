@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nac.container import range_coder as ranges
-from nac.container.priors import Prior
+from nac.container.tables import ProbabilityTables
 
-_TOP = 1 << 14  # weight of the likeliest digit
+_TOP = 1 << 14  # weight of the likeliest symbol
 _WEIGHTS = np.array([max(1, round(_TOP * 2 ** (-step / 32))) for step in range(15 * 32)], np.float64)
-_TRUST = 256, 8
+_TABLE_WEIGHT = 256, 8  # counted symbols, high and low, that weigh as much as tables do, where there are none
 _MOST = 256
-_RIGHT, _WRONG = (1, 8), (4, 1)  # that a digit comes again, at first
+_HITS, _MISSES = (1, 8), (4, 1)  # of guesses that a high and a low symbol come again, at first
 _LEVEL = 1023
 _SCALE = 2.0**-20
 _ONES, _UPPER = np.ones(64), np.triu(np.ones((64, 64)))
@@ -32,9 +32,9 @@ _HASH = np.array([0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F])
 _SLOTS = 1 << 14
 _BLOCK = 64  # codes of a layer that are weighed after each other; blocks are weighed side by side
 
-Codes = NDArray[np.int64]
-Numbers = NDArray[np.float64]
-Single = NDArray[np.float32]
+Integers = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+Singles = NDArray[np.float32]
 
 
 class Lane(NamedTuple):
@@ -44,75 +44,75 @@ class Lane(NamedTuple):
     stream: int
 
 
-class Odds(NamedTuple):
-    """For each digit to be coded the one that came last time, if there is one, and how good that was so far."""
+class Guesses(NamedTuple):
+    """For each symbol to be coded: the one that came last time, if ``tried``, and its hit and miss counts."""
 
-    guess: Codes
+    guess: Integers
     tried: NDArray[np.bool_]
-    right: Codes
-    wrong: Codes
+    hits: Integers
+    misses: Integers
 
 
-class Tables:
-    """What is known beforehand of codes, as the arithmetic wants it; a *place* is a code's in their order."""
+class FloatTables:
+    """Probability tables as the arithmetic wants them. A code's *rank* is its position in their ``order``."""
 
-    def __init__(self, bits: int, prior: Prior | None) -> None:
+    def __init__(self, bits: int, tables: ProbabilityTables | None) -> None:
         self.entries, self.lows = 1 << bits, 1 << (bits // 2 if bits > 5 else 0)
         self.highs = self.entries // self.lows
-        self.deep, self.known = (len(prior.embedding), len(prior.order)) if prior else (0, 0)
-        self.frames: list[int] = prior.frames.tolist() if prior else []
+        self.deep, self.known = (len(tables.embedding), len(tables.order)) if tables else (0, 0)
+        self.frames: list[int] = tables.frames.tolist() if tables else []
         self.edge, self.skew = max(map(abs, self.frames), default=0), max(self.frames, default=0) + 1
-        self.axes = prior.embedding.shape[2] if prior else 0
+        self.axes = tables.embedding.shape[2] if tables else 0
         flat = np.full((1, self.highs), float(_TOP)), np.full((1, self.highs, self.lows), float(_TOP))
-        self.trust = np.array([_TRUST], np.float64)
+        self.table_weight = np.array([_TABLE_WEIGHT], np.float64)
         self._high, self._low = flat
-        if prior is None:
+        if tables is None:
             return
-        self._order = prior.order.astype(np.int64)
-        self._places = self._order.argsort(axis=1)
+        self._order = tables.order.astype(np.int64)
+        self._ranks = self._order.argsort(axis=1)
         # Behind the last codebook that is known stands one for all that are not.
-        self.trust = np.concatenate([prior.trust, self.trust])
-        self._high_bias = prior.high_bias.astype(np.float32) * 64
-        self._low_bias = prior.low_bias.astype(np.float32).reshape(-1, self.lows) * 64
+        self.table_weight = np.concatenate([tables.trust, self.table_weight])
+        self._high_bias = tables.high_bias.astype(np.float32) * 64
+        self._low_bias = tables.low_bias.astype(np.float32).reshape(-1, self.lows) * 64
         self._high = np.concatenate([weights(self._high_bias), flat[0]])
         self._low = np.concatenate([weights(self._low_bias).reshape(-1, *flat[1].shape[1:]), flat[1]])
         # Behind each codebook's vectors stands that of no code.
         self._embedding = np.zeros((self.deep, self.entries + 1, self.axes), np.float32)
-        self._embedding[:, :-1] = np.take_along_axis(prior.embedding, self._order[: self.deep, :, None], 1)
-        self._mix = prior.mix.astype(np.float32)
-        self._mix_bias = prior.mix_bias[:, None].astype(np.float32)
-        self._scale = prior.scale[:, None] * _SCALE
-        self._high_out = prior.high.astype(np.float32).transpose(0, 2, 1)
-        low = prior.low.astype(np.float32).reshape(self.deep, self.highs, self.lows, -1)
+        self._embedding[:, :-1] = np.take_along_axis(tables.embedding, self._order[: self.deep, :, None], 1)
+        self._mix = tables.mix.astype(np.float32)
+        self._mix_bias = tables.mix_bias[:, None].astype(np.float32)
+        self._scale = tables.scale[:, None] * _SCALE
+        self._high_out = tables.high.astype(np.float32).transpose(0, 2, 1)
+        low = tables.low.astype(np.float32).reshape(self.deep, self.highs, self.lows, -1)
         self._low_out = np.ascontiguousarray(low.transpose(0, 1, 3, 2)).reshape(-1, low.shape[3], self.lows)
 
     def blocks(self, length: int) -> tuple[int, int]:
         """How many blocks a layer has, and the steps in one. Without tables a layer is one block."""
         return (-(-length // _BLOCK), min(length, _BLOCK)) if self.known else (1, length)
 
-    def places(self, codes: Codes) -> Codes:
-        """Codes [streams, codebooks, n] to places."""
-        places: Codes = codes.copy()
+    def ranks(self, codes: Integers) -> Integers:
+        """Integers [streams, codebooks, n] to ranks."""
+        ranks: Integers = codes.copy()
         for book in range(min(self.known, codes.shape[1])):
-            places[:, book] = self._places[book].take(codes[:, book])
-        return places
+            ranks[:, book] = self._ranks[book].take(codes[:, book])
+        return ranks
 
-    def codes(self, places: Codes) -> Codes:
-        """The inverse of :meth:`places`."""
-        codes: Codes = places.copy()
+    def codes(self, ranks: Integers) -> Integers:
+        """The inverse of :meth:`ranks`."""
+        codes: Integers = ranks.copy()
         for book in range(min(self.known, codes.shape[1])):
-            codes[:, book] = self._order[book].take(places[:, book])
+            codes[:, book] = self._order[book].take(ranks[:, book])
         return codes
 
-    def embedded(self, books: Codes | int, places: Codes) -> Single:
-        """The vectors [..., D] of places in codebooks."""
+    def embedded(self, books: Integers | int, ranks: Integers) -> Singles:
+        """The vectors [..., D] of ranks in codebooks."""
         flat = self._embedding.reshape(-1, self.axes)
-        found: Single = flat.take(places + books * (self.entries + 1), axis=0)
+        found: Singles = flat.take(ranks + books * (self.entries + 1), axis=0)
         return found
 
-    def hidden(self, inputs: Single, books: slice) -> Single:
+    def hidden(self, inputs: Singles, books: slice) -> Singles:
         """What the surroundings [books, n, inputs] say [books, n, R]."""
-        sums: Single = np.matmul(inputs, self._mix[books])
+        sums: Singles = np.matmul(inputs, self._mix[books])
         sums += self._mix_bias[books]
         scaled = sums * self._scale[books]
         np.floor(scaled, out=scaled)
@@ -120,73 +120,75 @@ class Tables:
         np.minimum(scaled, _LEVEL, out=scaled)
         return scaled.astype(np.float32)
 
-    def flat_high(self, books: Codes) -> Numbers:
-        """The weights of high digits [n, highs] of some codebooks, whatever the surroundings."""
+    def flat_high(self, books: Integers) -> Doubles:
+        """The weights of high symbols [n, highs] of some codebooks, whatever the surroundings."""
         return self._high[np.minimum(books, self.known)]
 
-    def flat_low(self, books: Codes, high: Codes) -> Numbers:
-        """The weights of low digits [n, lows] behind the ``high`` ones."""
+    def flat_low(self, books: Integers, high: Integers) -> Doubles:
+        """The weights of low symbols [n, lows] behind the ``high`` ones."""
         return self._low[np.minimum(books, self.known), high]
 
-    def deep_high(self, hidden: Single, books: slice) -> Numbers:
-        """The weights of high digits [books, n, highs] in surroundings."""
+    def deep_high(self, hidden: Singles, books: slice) -> Doubles:
+        """The weights of high symbols [books, n, highs] in surroundings."""
         levels = np.matmul(hidden, self._high_out[books])
         levels += self._high_bias[books, None]
         return weights(levels)
 
-    def deep_low(self, hidden: Single, books: Codes, high: Codes) -> Numbers:
-        """The weights of low digits [n, lows] behind the ``high`` ones in surroundings [n, R]."""
+    def deep_low(self, hidden: Singles, books: Integers, high: Integers) -> Doubles:
+        """The weights of low symbols [n, lows] behind the ``high`` ones in surroundings [n, R]."""
         rows = books * self.highs + high
         levels = np.matmul(hidden[:, None], self._low_out.take(rows, axis=0))[:, 0]
         levels += self._low_bias.take(rows, axis=0)
         return weights(levels)
 
-    def deep_lows(self, hidden: Single, book: int, high: Codes) -> Numbers:
-        """The same for many of one codebook, sorted by the high digit."""
+    def deep_lows(self, hidden: Singles, book: int, high: Integers) -> Doubles:
+        """The same for many of one codebook, sorted by the high symbol."""
         levels = self._low_bias.take(book * self.highs + high, axis=0)
         borders = np.searchsorted(high, np.arange(self.highs + 1)).tolist()
-        for digit, (start, stop) in enumerate(pairwise(borders)):
+        for symbol, (start, stop) in enumerate(pairwise(borders)):
             if start < stop:
-                levels[start:stop] += hidden[start:stop] @ self._low_out[book * self.highs + digit]
+                levels[start:stop] += hidden[start:stop] @ self._low_out[book * self.highs + symbol]
         return weights(levels)
 
 
 @lru_cache(maxsize=4)
-def _tables(bits: int, prior: Prior | None) -> Tables:
-    """Tables for codes of other bits count as none."""
-    return Tables(bits, prior if prior and prior.order.shape[1] == 1 << bits else None)
+def _float_tables(bits: int, tables: ProbabilityTables | None) -> FloatTables:
+    """FloatTables for codes of other bits count as none."""
+    return FloatTables(bits, tables if tables and tables.order.shape[1] == 1 << bits else None)
 
 
-def weights(levels: Single) -> Numbers:
+def weights(levels: Singles) -> Doubles:
     """Weights for levels, in 64ths, along the last axis."""
     steps = (levels.max(axis=-1, keepdims=True) - levels) * np.float32(1 / 64)
-    found: Numbers = _WEIGHTS.take(steps.astype(np.int32), mode="clip")
+    found: Doubles = _WEIGHTS.take(steps.astype(np.int32), mode="clip")
     return found
 
 
-def _weigh(known: Numbers, counts: Numbers, counted: Codes | Numbers, trust: Numbers, odds: Odds) -> Numbers:
-    """The weights of all digits that may come next [n, digits].
+def _weigh(
+    known: Doubles, counts: Doubles, counted: Integers | Doubles, table_weight: Doubles, guesses: Guesses
+) -> Doubles:
+    """The weights of all symbols that may come next [n, symbols].
 
     ``known``: by the tables; ``counts``: of what came before in the same context, ``counted`` in all.
     """
     whole = known @ _ONES[: known.shape[1]]
-    unit = np.floor(whole / trust) + 1
-    weighed: Numbers = counts * unit[:, None]
+    unit = np.floor(whole / table_weight) + 1
+    weighed: Doubles = counts * unit[:, None]
     weighed += known
-    extra = np.floor((whole + counted * unit) * np.minimum(odds.right, odds.wrong * _MOST) / odds.wrong)
-    extra *= odds.tried
-    weighed.reshape(-1)[np.arange(0, weighed.size, weighed.shape[1]) + odds.guess] += extra
+    extra = np.floor((whole + counted * unit) * np.minimum(guesses.hits, guesses.misses * _MOST) / guesses.misses)
+    extra *= guesses.tried
+    weighed.reshape(-1)[np.arange(0, weighed.size, weighed.shape[1]) + guesses.guess] += extra
     return weighed
 
 
-def _sums(weighed: Numbers) -> Numbers:
-    """The weights [n, digits] up to each digit, with its own: a product is faster than adding up short rows."""
-    digits = weighed.shape[1]
-    return weighed @ _UPPER[:digits, :digits]
+def _sums(weighed: Doubles) -> Doubles:
+    """The weights [n, symbols] up to each symbol, with its own: a product is faster than adding up short rows."""
+    symbols = weighed.shape[1]
+    return weighed @ _UPPER[:symbols, :symbols]
 
 
-def _columns(rows: Codes, count: int, steps: int, none: int) -> Codes:
-    """Codes [..., n] as blocks [..., count, steps], the last one filled up with ``none``."""
+def _columns(rows: Integers, count: int, steps: int, none: int) -> Integers:
+    """Integers [..., n] as blocks [..., count, steps], the last one filled up with ``none``."""
     filled = np.full((*rows.shape[:-1], count * steps), none)
     filled[..., : rows.shape[-1]] = rows
     return filled.reshape(*rows.shape[:-1], count, steps)
@@ -195,38 +197,40 @@ def _columns(rows: Codes, count: int, steps: int, none: int) -> Codes:
 # Encoding: a layer at a time, all of its codes at once.
 
 
-def encode(codes: Codes, bits: int, lanes: Sequence[Lane], prior: Prior | None) -> dict[Lane, bytes]:
+def encode(
+    codes: Integers, bits: int, lanes: Sequence[Lane], tables: ProbabilityTables | None
+) -> dict[Lane, bytes]:
     """The layers ``lanes`` of ``codes`` [streams, codebooks, n], ``bits`` wide, as bytes."""
-    tables, spans, done = _tables(bits, prior), [], -1
-    order = _Order(codes.shape[2], *tables.blocks(codes.shape[2]))
-    places = tables.places(codes)
-    edge = tables.edge
-    through = coarser = np.zeros((len(codes), order.blocks, order.steps + 2 * edge, tables.axes), np.float32)
+    model, spans, done = _float_tables(bits, tables), [], -1
+    order = _Order(codes.shape[2], *model.blocks(codes.shape[2]))
+    ranks = model.ranks(codes)
+    edge = model.edge
+    through = coarser = np.zeros((len(codes), order.blocks, order.steps + 2 * edge, model.axes), np.float32)
     for book, group in groupby(sorted(lanes), lambda lane: lane.codebook):
         streams = np.array([lane.stream for lane in group])
-        for next_book in range(done + 1, min(book + 1, tables.deep)):
+        for next_book in range(done + 1, min(book + 1, model.deep)):
             coarser, through = through, through.copy()
-            some = _columns(places[:, next_book], order.blocks, order.steps, tables.entries)
-            through[:, :, edge : edge + order.steps] += tables.embedded(next_book, some)
+            some = _columns(ranks[:, next_book], order.blocks, order.steps, model.entries)
+            through[:, :, edge : edge + order.steps] += model.embedded(next_book, some)
         done = book
         hidden = None
-        if book < tables.deep:
+        if book < model.deep:
             parts = [
                 (through if later < 0 else coarser)[streams, :, edge + later : edge + later + order.steps]
-                for later in tables.frames
+                for later in model.frames
             ]
-            inputs = np.concatenate(parts, axis=3).reshape(len(streams), -1, tables.axes * len(parts))
+            inputs = np.concatenate(parts, axis=3).reshape(len(streams), -1, model.axes * len(parts))
             rows = inputs[:, order.frames].reshape(1, -1, inputs.shape[2])
-            hidden = tables.hidden(rows, slice(book, book + 1))[0]
-        history = [places[streams, book - up] if up <= book else None for up in (0, 1)]
-        spans.append(_spans(tables, order, book, history, hidden))
+            hidden = model.hidden(rows, slice(book, book + 1))[0]
+        history = [ranks[streams, book - up] if up <= book else None for up in (0, 1)]
+        spans.append(_spans(model, order, book, history, hidden))
     return dict(zip(sorted(lanes), ranges.encode(np.concatenate(spans, axis=1)), strict=True))
 
 
 class _Order:
     """The order that a layer's codes are coded in: first codes of all blocks, second ones, and so on.
 
-    ``frames`` [n]: which code comes; ``step``: its place in its block; ``begin``, ``end``: of its step.
+    ``frames`` [n]: which code comes; ``step``: its rank in its block; ``begin``, ``end``: of its step.
     """
 
     def __init__(self, length: int, blocks: int, steps: int) -> None:
@@ -237,35 +241,37 @@ class _Order:
         self.end = np.searchsorted(self.step, self.step, "right")
 
 
-def _spans(tables: Tables, order: _Order, book: int, history: list[Codes | None], hidden: Single | None) -> Codes:
-    """Start, width and total [3, streams, digits] of all digits in the order they are coded.
+def _spans(
+    tables: FloatTables, order: _Order, book: int, history: list[Integers | None], hidden: Singles | None
+) -> Integers:
+    """Start, width and total [3, streams, symbols] of all symbols in the order they are coded.
 
-    ``history`` [streams, n]: the places of the codes, and of the coarser ones if there are any. ``hidden``: in the
+    ``history`` [streams, n]: the ranks of the codes, and of the coarser ones if there are any. ``hidden``: in the
     order that codes are coded in.
     """
     assert history[0] is not None
-    places = history[0][:, order.frames]
-    streams, length, lows = len(places), order.length, tables.lows
+    ranks = history[0][:, order.frames]
+    streams, length, lows = len(ranks), order.length, tables.lows
     slots = _slots(history, order, tables.entries)
     stream = np.repeat(np.arange(streams), length)
     step = np.tile(order.step, streams)
-    guess, tried = _last_time(slots, places.reshape(-1), stream, step, order.steps)
-    high, low = np.divmod(places.reshape(-1), lows)
-    odds = _record(0, guess // lows, high, tried, order)
+    guess, tried = _last_time(slots, ranks.reshape(-1), stream, step, order.steps)
+    high, low = np.divmod(ranks.reshape(-1), lows)
+    guesses = _record(0, guess // lows, high, tried, order)
     books = np.array([min(book, tables.known)])
     known = tables.flat_high(books) if hidden is None else tables.deep_high(hidden, slice(book, book + 1))[0]
-    spans = [_span(known, high, stream, step, tables.trust[books, 0], odds)]
+    spans = [_span(known, high, stream, step, tables.table_weight[books, 0], guesses)]
     if lows > 1:
-        again = _record(1, guess % lows, low, tried & (odds.guess == high), order)
+        again = _record(1, guess % lows, low, tried & (guesses.guess == high), order)
         sort = np.argsort(high * streams + stream, kind="stable")
         some = high[sort]
         known = tables.flat_low(books, some) if hidden is None else tables.deep_lows(hidden[sort], book, some)
-        odds = Odds(again.guess[sort], again.tried[sort], again.right[sort], again.wrong[sort])
+        guesses = Guesses(again.guess[sort], again.tried[sort], again.hits[sort], again.misses[sort])
         found = np.empty((3, len(high)), np.int64)
         context = some * streams + stream[sort]
-        found[:, sort] = _span(known, low[sort], context, step[sort], tables.trust[books, 1], odds)
+        found[:, sort] = _span(known, low[sort], context, step[sort], tables.table_weight[books, 1], guesses)
         spans.append(found)
-    # A step's high digits come before its low ones.
+    # A step's high symbols come before its low ones.
     together = np.empty((3, streams, len(spans) * length), np.int64)
     inside = np.arange(length) - order.begin
     for which, span in enumerate(spans):
@@ -274,7 +280,7 @@ def _spans(tables: Tables, order: _Order, book: int, history: list[Codes | None]
     return together
 
 
-def _slots(history: list[Codes | None], order: _Order, entries: int) -> Codes:
+def _slots(history: list[Integers | None], order: _Order, entries: int) -> Integers:
     """The slots of all codes [streams, n], as they are coded."""
     own, coarser = history
     assert own is not None
@@ -283,54 +289,56 @@ def _slots(history: list[Codes | None], order: _Order, entries: int) -> Codes:
     recent = [before[:, :, 2:-1], before[:, :, 1:-2], before[:, :, :-3]]
     flat = [part.reshape(len(own), -1)[:, order.frames] for part in recent]
     flat.append(np.full_like(flat[0], entries) if coarser is None else coarser[:, order.frames])
-    sums: Codes = sum((part * factor for part, factor in zip(flat, _HASH, strict=True)), np.zeros_like(flat[0]))
+    sums: Integers = sum((part * factor for part, factor in zip(flat, _HASH, strict=True)), np.zeros_like(flat[0]))
     return (sums & 0xFFFFFFFF) >> 18
 
 
 def _last_time(
-    slots: Codes, places: Codes, stream: Codes, step: Codes, steps: int
-) -> tuple[Codes, NDArray[np.bool_]]:
-    """The place that was last in the same slot in earlier steps, and whether there was one."""
+    slots: Integers, ranks: Integers, stream: Integers, step: Integers, steps: int
+) -> tuple[Integers, NDArray[np.bool_]]:
+    """The rank that was last in the same slot in earlier steps, and whether there was one."""
     slot = slots.reshape(-1) + stream * _SLOTS
     key = slot * steps + step
     sort = np.argsort(key, kind="stable")
     found = key[sort]
     last = np.searchsorted(found, found) - 1
     again = (last >= 0) & (slot[sort[last]] == slot[sort])
-    guess, tried = np.zeros_like(places), np.zeros(len(places), np.bool_)
-    guess[sort] = places[sort[last]] * again
+    guess, tried = np.zeros_like(ranks), np.zeros(len(ranks), np.bool_)
+    guess[sort] = ranks[sort[last]] * again
     tried[sort] = again
     return guess, tried
 
 
-def _record(which: int, guess: Codes, digit: Codes, tried: NDArray[np.bool_], order: _Order) -> Odds:
+def _record(which: int, guess: Integers, symbol: Integers, tried: NDArray[np.bool_], order: _Order) -> Guesses:
     """The guesses, and how many were right and wrong in earlier steps."""
-    right = tried & (guess == digit)
+    right = tried & (guess == symbol)
     sums = []
-    for some, first in ((right, _RIGHT), (tried & ~right, _WRONG)):
+    for some, first in ((right, _HITS), (tried & ~right, _MISSES)):
         rows = some.reshape(-1, order.length)
         before = np.concatenate([np.zeros((len(rows), 1), np.int64), rows.cumsum(axis=1)], axis=1)
         sums.append(2 * before[:, order.begin].reshape(-1) + first[which])
-    return Odds(guess, tried, *sums)
+    return Guesses(guess, tried, *sums)
 
 
-def _span(known: Numbers, digits: Codes, context: Codes, step: Codes, trust: Numbers, odds: Odds) -> Codes:
-    """Start, width and total [3, n] of digits; counted are those of the same context in earlier steps.
+def _span(
+    known: Doubles, symbols: Integers, context: Integers, step: Integers, table_weight: Doubles, guesses: Guesses
+) -> Integers:
+    """Start, width and total [3, n] of symbols; counted are those of the same context in earlier steps.
 
     ``context`` and with it ``step`` grow.
     """
-    row = np.arange(len(digits))
-    sums = np.zeros((len(digits) + 1, known.shape[1]))
-    sums[row + 1, digits] = 1
+    row = np.arange(len(symbols))
+    sums = np.zeros((len(symbols) + 1, known.shape[1]))
+    sums[row + 1, symbols] = 1
     sums = sums.cumsum(axis=0)
     key = context * (step.max() + 1) + step
     begin, now = np.searchsorted(context, context), np.searchsorted(key, key)
     counts = sums.take(now, axis=0)
     counts -= sums.take(begin, axis=0)
-    weighed = _weigh(np.broadcast_to(known, counts.shape), counts, now - begin, trust, odds)
+    weighed = _weigh(np.broadcast_to(known, counts.shape), counts, now - begin, table_weight, guesses)
     sums = _sums(weighed)
-    width = weighed[row, digits]
-    return np.stack([sums[row, digits] - width, width, sums[:, -1]]).astype(np.int64)
+    width = weighed[row, symbols]
+    return np.stack([sums[row, symbols] - width, width, sums[:, -1]]).astype(np.int64)
 
 
 # Decoding: all blocks of all layers side by side, a step at a time.
@@ -339,7 +347,7 @@ def _span(known: Numbers, digits: Codes, context: Codes, step: Codes, trust: Num
 class _Decoding:
     """Layers of streams ("lanes"), a codebook's next to each other; each has cells, one a block."""
 
-    def __init__(self, codes: Codes, tables: Tables, layers: dict[Lane, bytes]) -> None:
+    def __init__(self, codes: Integers, tables: FloatTables, layers: dict[Lane, bytes]) -> None:
         self._tables, self._streams, self._length = tables, len(codes), codes.shape[2]
         self._blocks, self._steps = tables.blocks(self._length)
         books = max(layers).codebook + 1
@@ -347,22 +355,22 @@ class _Decoding:
         self._books = np.array([lane.codebook for lane in lanes])
         self._decoder = ranges.decoder([layers.get(lane, b"") for lane in lanes])
         self._coded = np.array([lane in layers for lane in lanes])
-        self._place(tables.places(codes[:, :books]))
+        self._lay_out(tables.ranks(codes[:, :books]))
         count = len(lanes)
-        self._trust = tables.trust[np.minimum(self._books, tables.known)]
+        self._table_weight = tables.table_weight[np.minimum(self._books, tables.known)]
         self._counts = np.zeros((count, tables.highs)), np.zeros((count * tables.highs, tables.lows))
         self._seen = np.full(count * _SLOTS, tables.entries, np.int16)
-        self._right, self._wrong = (np.tile(np.array(some)[:, None], count) for some in (_RIGHT, _WRONG))
+        self._hits, self._misses = (np.tile(np.array(some)[:, None], count) for some in (_HITS, _MISSES))
 
-    def _place(self, places: Codes) -> None:
-        """Lay places and sums out so that surroundings are found by adding the step."""
-        tables, (streams, books, _) = self._tables, places.shape
+    def _lay_out(self, ranks: Integers) -> None:
+        """Lay ranks and sums out so that surroundings are found by adding the step."""
+        tables, (streams, books, _) = self._tables, ranks.shape
         edge = max(3, tables.edge)
         self._columns = streams * self._blocks
         # Around the codes, and as a last row, stand codes that are none; before the first sums, those of none.
         self._padded = np.full((books + 1, self._steps + 2 * edge, self._columns), tables.entries)
         self._inner = self._padded[:books, edge : edge + self._steps]
-        some = _columns(places, self._blocks, self._steps, tables.entries)
+        some = _columns(ranks, self._blocks, self._steps, tables.entries)
         self._inner[:] = some.transpose(1, 3, 0, 2).reshape(self._inner.shape)
         deep = min(books, tables.deep)
         self._deep = deep * streams
@@ -371,8 +379,8 @@ class _Decoding:
         book = self._books[:, None]
         column = np.arange(len(self._books) * self._blocks).reshape(-1, self._blocks) % self._columns
 
-        def where(row: Codes, later: int) -> Codes:
-            found: Codes = row * self._row + (edge + later - tables.skew * book) * self._columns + column
+        def where(row: Integers, later: int) -> Integers:
+            found: Integers = row * self._row + (edge + later - tables.skew * book) * self._columns + column
             return found
 
         self._own = where(book, 0)
@@ -388,12 +396,12 @@ class _Decoding:
             first, last = max(0, -((self._steps - 1 - step) // skew)), min(books - 1, step // skew)
             self._step(step, slice(first * self._streams, (last + 1) * self._streams))
 
-    def places(self) -> Codes:
+    def ranks(self) -> Integers:
         """What was decoded [streams, codebooks, n]."""
         books, steps, _ = self._inner.shape
         found = self._inner.reshape(books, steps, self._streams, self._blocks).transpose(2, 0, 3, 1)
-        places: Codes = found.reshape(self._streams, books, -1)[:, :, : self._length]
-        return places
+        ranks: Integers = found.reshape(self._streams, books, -1)[:, :, : self._length]
+        return ranks
 
     def _step(self, step: int, lanes: slice) -> None:
         """The next codes of the lanes."""
@@ -415,38 +423,38 @@ class _Decoding:
         guess *= tried
         given = self._padded.take(own)
         counts = self._counts[0][lanes]
-        odds = Odds(guess // lows, tried, self._right[0, lanes].take(lane), self._wrong[0, lanes].take(lane))
-        trust = self._trust[lanes].take(lane, axis=0)
-        weighed = _weigh(known, counts.take(lane, axis=0), counted.take(lane), trust[:, 0], odds)
+        guesses = Guesses(guess // lows, tried, self._hits[0, lanes].take(lane), self._misses[0, lanes].take(lane))
+        table_weight = self._table_weight[lanes].take(lane, axis=0)
+        weighed = _weigh(known, counts.take(lane, axis=0), counted.take(lane), table_weight[:, 0], guesses)
         high = self._next(lanes, lane, weighed, given // lows)
-        judged = [(odds, high)]
-        places = high
+        judged = [(guesses, high)]
+        ranks = high
         if lows > 1:
             context = (lane + lanes.start) * tables.highs + high
             known = self._low(hidden, books, high)
-            right, wrong = self._right[1, lanes].take(lane), self._wrong[1, lanes].take(lane)
-            odds = Odds(guess % lows, tried & (odds.guess == high), right, wrong)
+            right, wrong = self._hits[1, lanes].take(lane), self._misses[1, lanes].take(lane)
+            guesses = Guesses(guess % lows, tried & (guesses.guess == high), right, wrong)
             within = self._counts[0].take(context)
-            weighed = _weigh(known, self._counts[1].take(context, axis=0), within, trust[:, 1], odds)
+            weighed = _weigh(known, self._counts[1].take(context, axis=0), within, table_weight[:, 1], guesses)
             low = self._next(lanes, lane, weighed, given % lows)
-            judged.append((odds, low))
+            judged.append((guesses, low))
             np.add.at(self._counts[1].reshape(-1), context * lows + low, 1)
-            places = high * lows + low
+            ranks = high * lows + low
         np.add.at(counts.reshape(-1), lane * tables.highs + high, 1)
-        for which, (odds, digits) in enumerate(judged):
-            right = odds.tried & (odds.guess == digits)
-            self._right[which, lanes] += 2 * np.bincount(lane, right, len(counts)).astype(np.int64)
-            self._wrong[which, lanes] += 2 * np.bincount(lane, odds.tried ^ right, len(counts)).astype(np.int64)
-        self._seen[slot] = places
-        self._padded.reshape(-1)[own] = places
+        for which, (guesses, symbols) in enumerate(judged):
+            hit = guesses.tried & (guesses.guess == symbols)
+            self._hits[which, lanes] += 2 * np.bincount(lane, hit, len(counts)).astype(np.int64)
+            self._misses[which, lanes] += 2 * np.bincount(lane, guesses.tried ^ hit, len(counts)).astype(np.int64)
+        self._seen[slot] = ranks
+        self._padded.reshape(-1)[own] = ranks
         if deep := len(hidden):
             # Sums with the new codes, from those without them.
             sums = self._sums.take(own[:deep], axis=0)
-            sums += tables.embedded(books[:deep], places[:deep])
+            sums += tables.embedded(books[:deep], ranks[:deep])
             self._sums[own[:deep] + self._row] = sums
 
-    def _look(self, step: int, lanes: slice, cells: Codes, books: Codes) -> tuple[Single, Numbers]:
-        """What surroundings say of the cells that have any, and the weights of all cells' high digits."""
+    def _look(self, step: int, lanes: slice, cells: Integers, books: Integers) -> tuple[Singles, Doubles]:
+        """What surroundings say of the cells that have any, and the weights of all cells' high symbols."""
         tables = self._tables
         flat = tables.flat_high
         if lanes.start >= self._deep:
@@ -462,8 +470,8 @@ class _Decoding:
             hidden, known = hidden.take(cells, axis=0), known.take(cells, axis=0)
         return hidden, np.concatenate([known, flat(books[len(cells) :])]) if len(cells) < len(books) else known
 
-    def _low(self, hidden: Single, books: Codes, high: Codes) -> Numbers:
-        """The weights of the low digits behind the high ones."""
+    def _low(self, hidden: Singles, books: Integers, high: Integers) -> Doubles:
+        """The weights of the low symbols behind the high ones."""
         deep, tables = len(hidden), self._tables
         if not deep:
             return tables.flat_low(books, high)
@@ -472,20 +480,20 @@ class _Decoding:
             return known
         return np.concatenate([known, tables.flat_low(books[deep:], high[deep:])])
 
-    def _next(self, lanes: slice, lane: Codes, weighed: Numbers, given: Codes) -> Codes:
-        """The next digits of the cells: those ``given`` where a layer is not coded here."""
+    def _next(self, lanes: slice, lane: Integers, weighed: Doubles, given: Integers) -> Integers:
+        """The next symbols of the cells: those ``given`` where a layer is not coded here."""
         coded = np.flatnonzero(self._coded[lanes].take(lane))
         sums, found = _sums(weighed), np.array(given)
-        found[coded] = self._decoder.digits(lane.take(coded) + lanes.start, sums.take(coded, axis=0))
+        found[coded] = self._decoder.symbols(lane.take(coded) + lanes.start, sums.take(coded, axis=0))
         return found
 
 
-def decode(codes: Codes, bits: int, layers: dict[Lane, bytes], prior: Prior | None) -> Codes:
+def decode(codes: Integers, bits: int, layers: dict[Lane, bytes], tables: ProbabilityTables | None) -> Integers:
     """``codes`` [streams, codebooks, n] with those of the layers put in. Any bytes decode to something."""
-    tables = _tables(bits, prior)
-    work = _Decoding(codes, tables, layers)
+    model = _float_tables(bits, tables)
+    work = _Decoding(codes, model, layers)
     work.run()
-    places = work.places()
-    found: Codes = codes.copy()
-    found[:, : places.shape[1]] = tables.codes(places)
+    ranks = work.ranks()
+    found: Integers = codes.copy()
+    found[:, : ranks.shape[1]] = model.codes(ranks)
     return found

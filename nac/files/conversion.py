@@ -229,7 +229,7 @@ def _codec(header: Header, load: Load, *, force: bool = False) -> Codec:
     from nac.files.pipeline import check_model
 
     codec = load(header.model)
-    if header.segment and not codec.spec.segment:
+    if header.segment and codec.spec.family == "dac":  # the windows of a .dac file
         from nac.codecs.segmented import Segmented
 
         codec = Segmented(codec, header.segment)

@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from container_files import SPEECH, headers, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from second_layers import read_layer, read_prior
+from second_layers import read_layer, read_tables
 
 from nac import peel
 from nac.container import Chunk, Reader, verify
@@ -19,7 +20,7 @@ from nac.container import codebooks as coded_layers
 from nac.container import range_coder as ranges
 from nac.container.chunk import Draft
 from nac.container.entropy import Lane, decode, encode
-from nac.container.priors import CURRENT, FOLDER, prior
+from nac.container.tables import CURRENT, FOLDER, find_tables
 from nac.errors import FormatError
 from nac.spec import Codebook
 
@@ -43,7 +44,7 @@ novelties = st.sampled_from([0.0, 0.02, 0.5, 1.0])
 @settings(max_examples=25)
 @given(data=st.data(), frames=st.integers(1, 60), novelty=novelties, seed=st.integers(0, 2**32))
 def test_any_codes_come_back(name, data, frames, novelty, seed):
-    tables = prior(name) if name else None
+    tables = find_tables(name) if name else None
     bits = tables.order.shape[1].bit_length() - 1 if tables else data.draw(st.integers(1, 12))
     books = data.draw(st.integers(1, 7))
     codes = recording(frames, books, bits, seed, novelty)
@@ -58,7 +59,7 @@ def test_any_codes_come_back(name, data, frames, novelty, seed):
 @settings(max_examples=25)
 @given(rows=st.lists(st.binary(max_size=40), min_size=1, max_size=4), frames=st.integers(1, 60))
 def test_any_bytes_decode_to_codes(name, rows, frames):
-    tables = prior(name) if name else None
+    tables = find_tables(name) if name else None
     bits = tables.order.shape[1].bit_length() - 1 if tables else 5
     layers = {Lane(number, 0): row for number, row in enumerate(rows)}
     codes = decode(np.zeros((1, len(rows), frames), np.int64), bits, layers, tables)
@@ -69,7 +70,7 @@ def test_any_bytes_decode_to_codes(name, rows, frames):
 @settings(max_examples=25)
 @given(frames=st.integers(2, 60), seed=st.integers(0, 2**32), name=st.sampled_from([None, *TABLES]))
 def test_a_layer_is_the_same_with_and_without_finer_ones(frames, seed, name):
-    tables = prior(name) if name else None
+    tables = find_tables(name) if name else None
     bits = tables.order.shape[1].bit_length() - 1 if tables else 6
     codes = recording(frames, 5, bits, seed, 0.3)
     whole = encode(codes, bits, [Lane(number, 0) for number in range(5)], tables)
@@ -81,7 +82,7 @@ def test_a_layer_is_the_same_with_and_without_finer_ones(frames, seed, name):
 @pytest.mark.parametrize("name", [None, *TABLES])
 @pytest.mark.parametrize("frames", [3, 150])
 def test_the_second_reader_decodes_layers(name, frames):
-    tables = prior(name) if name else None
+    tables = find_tables(name) if name else None
     bits = tables.order.shape[1].bit_length() - 1 if tables else 9
     books = tables.order.shape[0] + 1 if tables else 2
     numbers = (0, 1, len(tables.embedding), books - 1) if tables else (0, 1)
@@ -89,7 +90,7 @@ def test_the_second_reader_decodes_layers(name, frames):
     layers = encode(codes, bits, [Lane(number, 0) for number in numbers], tables)
     for lane, layer in layers.items():
         coarser = codes[0, : lane.codebook].tolist()
-        second = read_layer(layer, coarser, lane.codebook, frames, bits, name and read_prior(name))
+        second = read_layer(layer, coarser, lane.codebook, frames, bits, name and read_tables(name))
         assert second == codes[0, lane.codebook].tolist()
 
 
@@ -97,10 +98,10 @@ def test_tables_for_codes_of_other_bits_count_as_none():
     codes = recording(100, 3, 7, 1, 0.1)
     lanes = [Lane(number, 0) for number in range(3)]
     for name in TABLES:
-        layers = encode(codes, 7, lanes, prior(name))
+        layers = encode(codes, 7, lanes, find_tables(name))
         assert layers == encode(codes, 7, lanes, None)
-        assert (decode(0 * codes, 7, layers, prior(name)) == codes).all()
-        assert read_layer(layers[lanes[0]], [], 0, 100, 7, read_prior(name)) == codes[0, 0].tolist()
+        assert (decode(0 * codes, 7, layers, find_tables(name)) == codes).all()
+        assert read_layer(layers[lanes[0]], [], 0, 100, 7, read_tables(name)) == codes[0, 0].tolist()
 
 
 def test_few_layers_are_coded_as_many():
@@ -112,8 +113,8 @@ def test_few_layers_are_coded_as_many():
     sums = np.array([7.0, 12.0, 1 << 40])[None].repeat(60, axis=0)
     side_by_side, alone = ranges.decoder(many), [ranges.decoder([layer]) for layer in many]
     for _ in range(50):
-        found = [one.digits(np.array([0]), sums[:1])[0] for one in alone]
-        assert side_by_side.digits(np.arange(60), sums).tolist() == found
+        found = [one.symbols(np.array([0]), sums[:1])[0] for one in alone]
+        assert side_by_side.symbols(np.arange(60), sums).tolist() == found
 
 
 @settings(max_examples=15)
@@ -208,7 +209,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path):
 
 def test_a_file_with_tables_that_are_not_here_is_whole_but_gives_no_codes():
     [chunk] = lyra(1)
-    other = replace(chunk, prior="0badcafe")
+    other = replace(chunk, tables="0badcafe")
     data = written(LYRA, [other], 9600).getvalue()
     assert verify(io.BytesIO(data)).chunks == 1
     with pytest.raises(FormatError, match="tables 0badcafe, which this version of nac does not have"):
@@ -223,10 +224,14 @@ def test_damaged_layers_never_reach_the_coder(monkeypatch):
         [chunk.codes(LYRA, 0) for chunk in Reader(io.BytesIO(data)).chunks()]
 
 
-def test_every_table_in_use_is_in_the_package():
+def test_every_table_in_use_is_in_the_package_as_the_format_has_it():
     assert set(CURRENT.values()) <= set(TABLES)
+    theirs = Path(__file__).parents[2] / "formats" / "tables"
+    assert {path.name: path.read_bytes() for path in theirs.glob("*.safetensors")} == {
+        path.name: path.read_bytes() for path in FOLDER.iterdir()
+    }
     for name in TABLES:
-        tables = prior(name)
+        tables = find_tables(name)
         assert tables.trust.min() >= 8
         # Single precision holds every sum: of what the network is given, of what it finds, of levels' differences.
         largest = np.tile(abs(tables.embedding.astype(int)).max(axis=1).cumsum(axis=0), len(tables.frames))

@@ -6,6 +6,7 @@ import io
 import struct
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import nac
 from nac.container import Chunk, Header, Reader, Writer
 from nac.errors import AudioError, NacError
 from nac.files import nacfile, pipeline
-from nac.spec import CodecSpec
+from nac.spec import CodecSpec, Segment
 from nac.weights import models
 
 RATES = [8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000]
@@ -337,6 +338,24 @@ def test_stretches_that_cannot_be(toy, tmp_path: Path) -> None:
                 read(stretch)
     with pytest.raises(nac.NacError):
         nac.read_codes(tmp_path / "x.nac", codebooks=0)
+
+
+def test_segments_of_a_model_that_has_none_are_refused(toy) -> None:
+    """Only DAC's files hold windows of a network that has no segments of its own."""
+    codec = models.load("nac_24khz")
+    wav, out = io.BytesIO(), io.BytesIO()
+    soundfile.write(wav, noise(5000), 24000, format="WAV")
+    wav.seek(0)
+    nac.compress(wav, out, model="nac_24khz", load=lambda _: codec)
+    out.seek(0)
+    reader = Reader(out)
+    segmented = io.BytesIO()
+    writer = Writer(segmented, replace(reader.header, segment=Segment(4, 1280)))
+    for chunk in reader.chunks():
+        writer.write(chunk)
+    writer.finish(5000)
+    with pytest.raises(nac.ModelError, match="made with nac_24khz, which"):
+        nac.decompress(Pipe(segmented.getvalue()), Pipe(), load=lambda _: codec)
 
 
 def test_other_weights_are_refused(toy) -> None:

@@ -24,7 +24,7 @@ from nac.codecs.tflite import read_operators
 from nac.container import Chunk, Reader, Recovery, Writer, header, records, verify
 from nac.container import codebooks as coded_layers
 from nac.container.fields import Fields
-from nac.container.priors import FOLDER, NONE, prior
+from nac.container.tables import FOLDER, NONE, find_tables
 from nac.errors import AudioError, FormatError, NacError
 from nac.files import cutting, peeling
 from nac.files.nacfile import NacFile
@@ -88,12 +88,12 @@ def coding(data: bytes) -> None:
     if most < 0:
         return
     packed = coded_layers.Packed([row[:most] for row in rows], [book] * books)
-    prior_ = prior(_tables()[tables % len(_tables())])
-    (codes,) = coded_layers.decode([packed], count, prior_)
+    tables_used = find_tables(_tables()[tables % len(_tables())])
+    (codes,) = coded_layers.decode([packed], count, tables_used)
     assert all(len(array) == count and int(array.max()) < 1 << bits for array in codes)
     plain = coded_layers.Plain(codes, packed.books, 5)
-    (layers,) = coded_layers.encode([plain], count, prior_, "range")
-    (again,) = coded_layers.decode([coded_layers.Packed(layers, packed.books)], count, prior_)
+    (layers,) = coded_layers.encode([plain], count, tables_used, "range")
+    (again,) = coded_layers.decode([coded_layers.Packed(layers, packed.books)], count, tables_used)
     assert all(np.array_equal(a, b) for a, b in zip(codes, again, strict=True))
 
 
@@ -106,7 +106,7 @@ def _tables() -> list[str]:
 def _has_tables(chunk: Chunk) -> bool:
     """Whether the tables that a chunk is coded with, if any, are here: else its codes are refused."""
     try:
-        prior(chunk.prior)
+        find_tables(chunk.tables)
     except FormatError:
         return False
     return True

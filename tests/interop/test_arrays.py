@@ -194,6 +194,10 @@ def test_what_is_no_codes_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     refused(npz(**{**arrays, "chunks": arrays["chunks"] * -1}), "not the codes", FormatError)
     refused(npz(**{**arrays, "chunks": arrays["chunks"] * 7}), "not the codes", FormatError)
     refused(npz(**{**arrays, "stream.0": arrays["stream.0"][:1]}), "codebooks", FormatError)
+    # A segment of one frame cannot end where the one before it is a frame short.
+    header = json.loads(str(arrays["header"])) | {"segment": [1, 320]}
+    arrays["chunks"][-1, 3] = 1
+    refused(npz(**{**arrays, "header": np.array(json.dumps(header))}), "segments of 1 .* overhang", FormatError)
     assert capsys.readouterr().out == ""
 
 

@@ -124,7 +124,8 @@ def files(draw):
 def draw_chunk(draw, header, first_frame, frames):
     rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
     segments = -(-frames // header.segment.frames) if header.segment else 1
-    if header.segment and header.has_scale and any(header.stream_codebooks) and draw(st.booleans()):
+    several = header.segment is not None and header.segment.frames > 1
+    if several and header.has_scale and any(header.stream_codebooks) and draw(st.booleans()):
         frames = segments * header.segment.frames
         segments += 1
     # Of few codes some are range coded, of all codes none.

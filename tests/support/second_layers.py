@@ -9,7 +9,7 @@ import numpy as np
 
 WEIGHTS = np.array([max(1, round(2**14 * 2 ** (-n / 32))) for n in range(480)])
 FACTORS = [0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F]
-PRIORS = Path(__file__).parents[2] / "nac" / "container" / "priors"
+TABLES = Path(__file__).parents[2] / "formats" / "tables"
 
 
 class Refused(Exception):
@@ -52,16 +52,16 @@ def codes_of(layers, books, frames, prior):
     for k, layer in enumerate(layers):
         if isinstance(layer, bytes):
             if prior != "00000000" and tables is None:
-                tables = read_prior(prior)
+                tables = read_tables(prior)
             first = next(n for n in range(k + 1) if len(set(map(tuple, books[n : k + 1]))) == 1)
             layer = read_layer(layer, codes[first:], k - first, frames * books[k][1], books[k][0], tables)
         codes.append(layer)
     return codes
 
 
-def read_prior(name):
+def read_tables(name):
     """The tables as nested lists, from a safetensors file."""
-    path = PRIORS / f"{name}.safetensors"
+    path = TABLES / f"{name}.safetensors"
     refuse_unless(path.exists(), "unknown tables")
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")

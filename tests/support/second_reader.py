@@ -132,7 +132,7 @@ def read_chunk(body, header):
         saved[s] = [body.varint() for _ in range(body.varint())]
         refuse_unless(len(saved[s]) <= counts[s] and saved[s][-1:] != [0], "bad savings")
     refuse_unless(not segment or first % segment[0] == 0, "not at a segment's start")
-    refuse_unless(not overhang or (segment and frames % segment[0] == 0), "bad overhang")
+    refuse_unless(not overhang or (segment and segment[0] > 1 and frames % segment[0] == 0), "bad overhang")
     segments = math.ceil(frames / segment[0]) + overhang if segment else 1
     scales = [[] for _ in counts]
     for s in present if header["has_scale"] else []:

@@ -1,4 +1,4 @@
-"""What is known beforehand about the codes of a model: tables in the package, by the weights' fingerprint."""
+"""Probability tables: how likely each code of a model is, for range coding. They are in the package."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from safetensors.numpy import load
 
 from nac.errors import FormatError
 
-FOLDER = Path(__file__).parent / "priors"
+FOLDER = Path(__file__).parent / "tables"
 CURRENT: dict[str, str] = {
     "e86727a4bc29fbd2": "0c380da0",
     "8e801a4aba759eb6": "8faf6318",
 }
-"""The prior that new files get, by the fingerprint of the model's weights."""
+"""The name of the tables that new files get, by the fingerprint of the model's weights."""
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
+class ProbabilityTables:
     """Integer tables that give every code a weight in its surroundings; ``formats/nac-v1.md`` says how.
 
-    For all L codebooks of A codes: ``order`` [L, A], in which codes split into H high digits of A / H low ones;
-    ``high_bias`` [L, H] and ``low_bias`` [L, A]; ``trust`` [L, 2]: how many digits must have been counted to weigh
-    as much as the tables; ``promising`` [L]: whether to expect that the codebook's layers become shorter.
+    For all L codebooks of A codes: ``order`` [L, A], in which codes split into H high symbols of A / H low ones;
+    ``high_bias`` [L, H] and ``low_bias`` [L, A]; ``trust`` [L, 2]: how many counted symbols
+    weigh as much as the tables; ``promising`` [L]: whether to expect that the codebook's layers become shorter.
     For the first K a network that looks at some ``frames`` [n] around a code: ``embedding`` [K, A, D],
     ``mix`` [K, n * D, R], ``mix_bias`` and ``scale`` [K, R], ``high`` [K, H, R], ``low`` [K, A, R].
     """
@@ -50,14 +50,14 @@ class Prior:
 NONE = "00000000"
 
 
-def current(fingerprint: str) -> Prior | None:
-    """The prior to code new files with, if there is one for these weights."""
-    return prior(CURRENT[fingerprint]) if fingerprint in CURRENT else None
+def tables_for(fingerprint: str) -> ProbabilityTables | None:
+    """The tables to code new files with, if there are any for these weights."""
+    return find_tables(CURRENT[fingerprint]) if fingerprint in CURRENT else None
 
 
 @lru_cache(maxsize=4)
-def prior(name: str) -> Prior | None:
-    """The prior of that name (8 hexadecimal digits), or none. Raises FormatError where it is not at hand."""
+def find_tables(name: str) -> ProbabilityTables | None:
+    """The tables of that name (8 hexadecimal digits), or none. Raises FormatError where they are not at hand."""
     if name == NONE:
         return None
     path = FOLDER / f"{name}.safetensors"
@@ -66,4 +66,4 @@ def prior(name: str) -> Prior | None:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest()[:8] != name:
         raise FormatError(f"the tables {name} that belong to nac are damaged: install it again")
-    return Prior(name, **load(data))
+    return ProbabilityTables(name, **load(data))
