@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from typing import Literal
+
+Remedy = Literal["", "force", "terminal", "recover"]
+"""What would help: see :class:`NacError`."""
 
 
 class NacError(Exception):
-    """An error that the user can cause and mend. Its message is one line, without the file's name."""
+    """An error that the user can cause and mend. Its message is one line, without the file's name.
+
+    ``remedy``: what would help, if something would: the name of a function's argument ("force", "format",
+    "weights"...), or of another function ("recover"). The command line says in its own words what to type.
+    """
+
+    remedy: Remedy = ""
+
+    def __init__(self, message: str = "", *, remedy: Remedy | None = None) -> None:
+        super().__init__(message)
+        if remedy is not None:
+            self.remedy = remedy
+
+    def about(self, name: str) -> NacError:
+        """The same error, with the name of the file that it is about."""
+        return type(self)(f"{name}: {self}", remedy=self.remedy)
 
 
 class FormatError(NacError):
@@ -16,6 +35,8 @@ class FormatError(NacError):
 
 class DamageError(FormatError):
     """A .nac file whose bytes are not those that were written."""
+
+    remedy: Remedy = "recover"
 
 
 class AudioError(NacError):

@@ -13,6 +13,7 @@ from nac.audio.resample import Samples
 from nac.audio.tags import Tags, info_list, kept
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
+from nac.streams import read_exactly
 
 _BLOCK = 1 << 15
 _UNKNOWN = 0x7FFFF000  # writers that cannot seek announce a data length from here up, or 0
@@ -100,15 +101,6 @@ class WavInput:
 
     def close(self) -> None:
         pass
-
-
-def read_exactly(file: BinaryIO, size: int) -> bytes:
-    """So many bytes, or all that are left. Never allocates ahead of what arrives."""
-    parts, left = [], size
-    while left and (part := file.read(min(left, 1 << 20))):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
 
 
 def _decode(data: bytes, form: SampleFormat) -> Samples:

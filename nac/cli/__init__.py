@@ -26,7 +26,6 @@ from nac.cli.models import models
 from nac.cli.pack import pack
 from nac.cli.peel import peel
 from nac.cli.verify import verify
-from nac.errors import reason
 from nac.version import __version__
 
 
@@ -44,7 +43,7 @@ def entry() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except OSError as error:
-        report.error("", reason(error))
+        report.error("", error)
         sys.exit(1)
 
 

@@ -15,7 +15,7 @@ import click
 from nac.cli import report
 from nac.cli.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, path, several
 from nac.cli.running import loader, or_exit
-from nac.errors import NacError, reason
+from nac.errors import NacError
 
 if TYPE_CHECKING:
     from nac.evaluate.comparison import Compared, Score
@@ -195,7 +195,7 @@ def _run(
             except (NacError, OSError) as error:
                 failed = True
                 with bar.external_write_mode():
-                    report.error(one, reason(error))
+                    report.error(one, error)
             bar.update(number - bar.n)
     return failed
 

@@ -10,6 +10,7 @@ import click
 
 from nac.cli import batch
 from nac.cli.cluster import engine_options, hand_over, only_local
+from nac.cli.hints import told
 from nac.cli.options import (
     COUNT,
     DEVICE,
@@ -129,4 +130,4 @@ def _check_model(model: str, kbps: float | None, codebooks: int | None, weights:
     try:
         allocate(find(model).spec, 1, kbps=kbps, codebooks=codebooks)
     except ModelError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(told(error)) from None

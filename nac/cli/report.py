@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from nac.cli.hints import told
 from nac.container.header import UNKNOWN_WEIGHTS
 from nac.container.timeline import clock
 
@@ -39,8 +40,9 @@ def note(line: str) -> None:
     sys.stderr.buffer.flush()
 
 
-def error(name: object, message: object) -> None:
+def error(name: object, problem: Exception | str | None) -> None:
     """The one line that a failure gets."""
+    message = told(problem) if isinstance(problem, Exception) else problem
     note(f"nac: {printable(name)}: {message}" if name else f"nac: {message}")
 
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nac.cli import batch, report
+from nac.cli.hints import told
 from nac.codecs.parallel import cores
-from nac.errors import NacError, reason
+from nac.errors import NacError
 from nac.storage.output import Spent, sweep
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ def each(items: Iterable[Any], action: Callable[[Any], None], as_json: bool) -> 
             raise
         except (NacError, OSError) as error:
             failed = True
-            report.error(item, reason(error))
+            report.error(item, told(error))
             if as_json:
-                report.out(json.dumps({"path": str(item), "error": reason(error)}))
+                report.out(json.dumps({"path": str(item), "error": told(error)}))
     if failed:
         raise SystemExit(1)
 
@@ -103,7 +104,7 @@ def loader(
                     if device not in ("auto", "cpu"):
                         table.resolve_device(device)
                 except NacError as error:
-                    raise Stop(str(error)) from None
+                    raise Stop(told(error)) from None
                 try:
                     if download and progress and weights is None and name not in table.present():
                         licence = table.find(name).licence
@@ -120,7 +121,7 @@ def loader(
                     loaded[name] = error
         found = loaded[name]
         if isinstance(found, NacError):
-            raise Stop(str(found)) if only else found
+            raise Stop(told(found)) if only else found
         return found
 
     return load
@@ -177,7 +178,7 @@ def folders(sources: Sequence[str], out: str) -> list[Place]:
     try:
         places = [place(name) for name in (*sources, out)]
     except NacError as error:
-        raise Stop(str(error)) from None
+        raise Stop(told(error)) from None
     for where in places[:-1]:
         if not where.is_there():
             raise click.UsageError(f"{where.name} is no folder")
@@ -198,7 +199,7 @@ def fates_of_files(quiet: bool) -> Iterator[Counter[str]]:
     try:
         yield fates
     except NacError as error:
-        raise Stop(str(error)) from None
+        raise Stop(told(error)) from None
     finally:
         if fates and not quiet:
             report.note(report.fates_text(fates))
@@ -257,7 +258,7 @@ def run(
         except (BrokenPipeError, Stop):
             raise
         except Exception as error:  # a night's work does not end at one file, whatever is the matter with it
-            outcome, row["error"] = "failed", reason(error)
+            outcome, row["error"] = "failed", told(error)
             say.append(partial(progress.note, f"nac: {report.printable(job.input)}: {row['error']}"))
         outcomes.append(outcome)
         progress.file_done(job, skipped=skipped)

@@ -9,11 +9,11 @@ import google_crc32c
 
 from nac.container.fields import read_varint, varint
 from nac.errors import DamageError, FormatError
+from nac.streams import read_exactly
 
 CHUNK = 0x43
 END = 0x45
 MAX_BODY = 16 << 20
-_PIECE = 1 << 20
 
 
 def checksum(*parts: bytes) -> bytes:
@@ -68,12 +68,9 @@ class Source:
 
     def read(self, count: int) -> bytes:
         """The next ``count`` bytes, fewer only at the end of the file."""
-        pieces = []
-        while count and (piece := self._file.read(min(count, _PIECE))):
-            pieces.append(piece)
-            count -= len(piece)
-            self.position += len(piece)
-        return b"".join(pieces)
+        data = read_exactly(self._file, count)
+        self.position += len(data)
+        return data
 
     def need(self, count: int) -> bytes:
         """The next ``count`` bytes. Raises DamageError if the file ends before."""

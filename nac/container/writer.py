@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import BinaryIO
 
 from nac.container.chunk import Chunk
@@ -11,6 +10,7 @@ from nac.container.index import End, Entry, Index
 from nac.container.records import CHUNK, frame
 from nac.container.timeline import Timeline
 from nac.errors import DamageError
+from nac.streams import write_all
 
 
 class Writer:
@@ -58,9 +58,4 @@ class Writer:
 
     def _write(self, data: bytes) -> None:
         self.bytes_written += len(data)
-        while data:
-            written = self._file.write(data)
-            if written is None and isinstance(self._file, io.RawIOBase):
-                raise BlockingIOError("the output takes no more bytes now, and nac does not wait for it")
-            # Objects that are not quite files often return nothing from write.
-            data = data[written:] if written is not None else b""
+        write_all(self._file, data)

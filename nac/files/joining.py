@@ -215,4 +215,4 @@ def _named(src: PathOrFile) -> Iterator[None]:
     try:
         yield
     except NacError as error:
-        raise type(error)(f"{name_of(src)}: {error}") from None
+        raise error.about(name_of(src)) from None

@@ -15,35 +15,120 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from nac.errors import NacError
+from nac.streams import write_all
 
 PathOrFile = str | os.PathLike[str] | BinaryIO
 SUFFIX = ".nac-part"
 """Ending of the temporary file, which lies beside the output."""
 _PART = re.compile(rf"\..*\.[0-9a-f]{{8}}{re.escape(SUFFIX)}", re.DOTALL)
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self|(\d+)(?:/task/\d+)?))/fd/(\d+)")
+_LINKS = 40  # as many as the system follows
 
 
 @contextmanager
-def whole_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, force: bool = False, like: Path | None = None) -> Iterator[BinaryIO]:
     """Open a file for writing that takes its name only once everything is written and synced.
 
     On any error nothing is left behind; what a killed run left in the folder is deleted. An existing file is
-    replaced with ``force`` only; a device or a named pipe is written to as it is. Raises NacError where the file
-    exists or cannot be written.
+    replaced with ``force`` only, and the new one keeps its permission bits; where a link leads to it, the link
+    stays. A device, a named pipe or an open file (/dev/stdout) is written to as it is, and never replaced.
+    ``like``: the file that this one is made of, from which it has its time and, unless it replaces another, its
+    permission bits. Raises NacError where the file exists or cannot be written.
     """
-    if path.exists() and not path.is_file():
-        if path.is_dir():
-            raise NacError(f"cannot write {path}: is a folder")
-        with _reported(path), path.open("wb") as file:
-            yield file
+    if is_stream(path):
+        with _reported(path), _open_stream(path) as file, _outgoing(file, path, force) as outgoing:
+            yield outgoing
         return
+    if path.is_dir():
+        raise NacError(f"cannot write {path}: is a folder")
     refuse_existing(path, force=force)
+    with _reported(path):
+        attributes = Attributes.of(like, path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     sweep(path.parent.absolute())
-    with _reported(path), _part_of(path) as file:
+    with _reported(path), _part_of(path, private=attributes.mode is not None) as file:
         yield file
         sync(file)
         if os.name == "nt":  # where an open file cannot be renamed, nor deleted by others
             file.close()
+        attributes.give(Path(file.name))
         _take_name(Path(file.name), path, force=force)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path leads to what is written to as it stands: a device, a named pipe, an open file."""
+    if descriptor(path) is not None:
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def descriptor(path: Path) -> int | None:
+    """The number of the file, open in this process, that a path such as /dev/stdout or /dev/fd/63 leads to."""
+    for _ in range(_LINKS):
+        path = Path(os.path.realpath(path.absolute().parent), path.name)
+        if found := _DESCRIPTOR.fullmatch(str(path)):
+            return int(found[2]) if found[1] in (None, str(os.getpid())) else None
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
+
+
+def _open_stream(path: Path) -> BinaryIO:
+    number = descriptor(path)
+    # Opened anew by its name, a plain file would lose what it holds already.
+    return path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What a new file takes over of another: permission bits, owner (user, group), times (ns); None: the usual."""
+
+    mode: int | None = None
+    owner: tuple[int, int] | None = None
+    times: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, source: Path | None, replaced: Path) -> Attributes:
+        """Times are those of the file it is made of; the rest those of the file it replaces, if there is one."""
+        made_of, old = _plain(source), _plain(replaced)
+        times = (made_of.st_atime_ns, made_of.st_mtime_ns) if made_of else None
+        kept = old or made_of
+        if kept is None:
+            return cls(times=times)
+        return cls(stat.S_IMODE(kept.st_mode) & 0o777, (kept.st_uid, kept.st_gid), times)
+
+    def give(self, path: Path) -> None:
+        """Set them, as far as the file system lets one."""
+        mode = self.mode
+        if mode is not None and self.owner is not None and hasattr(os, "chown"):
+            with suppress(OSError):
+                os.chown(path, self.owner[0], -1)
+            try:
+                os.chown(path, -1, self.owner[1])
+            except OSError:
+                mode &= ~0o070  # it was not for this group
+        with suppress(OSError):
+            if mode is not None:
+                path.chmod(mode)
+            if self.times is not None:
+                os.utime(path, ns=self.times)
+
+
+def _plain(file: PathOrFile | None) -> os.stat_result | None:
+    """What the system says of a plain file, at a path or open; None of anything else."""
+    try:
+        if file is None:
+            return None
+        found = Path(file).stat() if isinstance(file, (str, os.PathLike)) else os.fstat(file.fileno())
+    except (OSError, ValueError, AttributeError):  # not there, or none of the system's files
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def sync(file: BinaryIO) -> None:
@@ -57,7 +142,7 @@ def sync(file: BinaryIO) -> None:
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise NacError if a file is there and is not to be replaced."""
     if os.path.lexists(path) and not force:
-        raise NacError(f"{path} exists (-f replaces it)")
+        raise NacError(f"{path} exists", remedy="force")
 
 
 def _take_name(part: Path, path: Path, *, force: bool) -> None:
@@ -75,13 +160,20 @@ def _take_name(part: Path, path: Path, *, force: bool) -> None:
 
 
 @contextmanager
-def _part_of(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file beside ``path``, locked as long as it is open, so that no :func:`sweep` takes it."""
+def _part_of(path: Path, *, private: bool) -> Iterator[BinaryIO]:
+    """A temporary file beside ``path``, locked as long as it is open, so that no :func:`sweep` takes it.
+
+    ``private``: for nobody else to read, until it is known who may.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o600 if private else 0o666)
+
     while True:
         # The name is cut so that it fits where the output's own name just does.
         part = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}{SUFFIX}")
         try:
-            with part.open("x+b") as file:
+            with open(part, "x+b", opener=opener) as file:
                 with suppress(OSError):  # a file system without locks: nothing is swept there either
                     lock(file)
                 if os.name == "nt" or os.fstat(file.fileno()).st_nlink:
@@ -124,14 +216,14 @@ class Spent:
         except OSError as error:
             raise NacError(f"cannot be read: {error.strerror or error}") from None
         if not stat.S_ISREG(seen.st_mode):
-            raise NacError("is not a plain file, and --remove-source deletes nothing else")
+            raise NacError("is not a plain file, and nothing else is deleted")
         return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
 
     def remove(self, output: Path) -> None:
         """Delete it, after the name of ``output`` is on the disk too. Raises NacError where it is not deleted."""
         try:
             if os.name != "nt":  # where folders cannot be opened
-                folder = os.open(output.parent, os.O_RDONLY)
+                folder = os.open(Path(os.path.realpath(output)).parent, os.O_RDONLY)
                 try:
                     os.fsync(folder)
                 finally:
@@ -178,13 +270,7 @@ class Outgoing(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        left = memoryview(data)
-        while left:
-            written = self._file.write(left)
-            if written is None and isinstance(self._file, io.RawIOBase):
-                raise BlockingIOError("the output takes no more bytes now, and nac does not wait for it")
-            # Unbuffered files take a part at times; objects that are not quite files often return nothing.
-            left = left[len(left) if written is None else written :]
+        write_all(self._file, data)
         self._written += len(data)
         return len(data)
 
@@ -200,23 +286,37 @@ class Outgoing(io.RawIOBase):
 
 
 @contextmanager
-def created(src: PathOrFile, dst: PathOrFile, *, force: bool) -> Iterator[BinaryIO]:
-    """Where to write what is made of ``src``: a path as :func:`whole_file`, a file object as it comes."""
+def created(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> Iterator[BinaryIO]:
+    """Where to write what is made of ``src``: a path as :func:`whole_file`, a file object as it comes.
+
+    Without a ``src``, one to take time and permission bits from, these are the usual ones.
+    """
+    if src is not None:
+        refuse_same(src, dst)
     if not isinstance(dst, (str, os.PathLike)):
-        with _reported(Path("standard output")):
-            outgoing = Outgoing(dst)
-            yield cast(BinaryIO, outgoing)
-            outgoing.flush()
+        name = Path("standard output")
+        with _reported(name), _outgoing(dst, name, force) as outgoing:
+            yield outgoing
         return
-    refuse_same(src, dst)
-    with whole_file(Path(dst), force=force) as file:
+    like = Path(src) if isinstance(src, (str, os.PathLike)) else None
+    with whole_file(Path(dst), force=force, like=like) as file:
         yield file
 
 
+@contextmanager
+def _outgoing(file: BinaryIO, name: Path, force: bool) -> Iterator[BinaryIO]:
+    """A file object to write to; to a terminal with ``force`` only."""
+    if not force and getattr(file, "isatty", bool)():
+        raise NacError(f"{name} is a terminal, which shows nothing of use", remedy="terminal")
+    outgoing = Outgoing(file)
+    yield cast(BinaryIO, outgoing)
+    outgoing.flush()
+
+
 def refuse_same(src: PathOrFile, dst: PathOrFile) -> None:
-    """Raise NacError if both are paths to the same file."""
-    paths = [Path(file) for file in (src, dst) if isinstance(file, (str, os.PathLike))]
-    if len(paths) == 2 and all(path.exists() for path in paths) and paths[0].samefile(paths[1]):
+    """Raise NacError if both are the same plain file, be they paths to it or open."""
+    source, target = _plain(src), _plain(dst)
+    if source and target and os.path.samestat(source, target):
         raise NacError("would be written over by its own output")
 
 

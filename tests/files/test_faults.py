@@ -74,7 +74,7 @@ class FaultyFile:
 @contextmanager
 def failing(nth: int, number: int = errno.ENOSPC) -> Iterator[Faults]:
     faults = Faults(nth, number)
-    originals = Path.open, os.fsync, Path.hardlink_to, Path.replace
+    originals = open, os.fsync, Path.hardlink_to, Path.replace
 
     def opened(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
         file = originals[0](path, mode, *args, **options)
@@ -88,7 +88,7 @@ def failing(nth: int, number: int = errno.ENOSPC) -> Iterator[Faults]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "open", opened)
+        patch.setattr(output, "open", opened, raising=False)
         patch.setattr(os, "fsync", passing(originals[1]))
         patch.setattr(Path, "hardlink_to", passing(originals[2]))
         patch.setattr(Path, "replace", passing(originals[3]))
