@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from nac.codecs.specs import SPECS
+from nac.codecs.registry import MODELS, random
 
 
 def recording(path: Path, minutes: float, channels: int, rate: int = 44100) -> None:
@@ -37,13 +37,8 @@ def random_weights(name: str, folder: Path) -> Path:
     """A checkpoint of random weights."""
     from safetensors.torch import save_file
 
-    from nac.evaluate.random_weights import FINGERPRINT, RandomWeights
-    from nac.weights import checkpoints
-
-    weights = RandomWeights()
-    checkpoints.build(SPECS[name].with_fingerprint(FINGERPRINT), weights)
     path = folder / f"{name}.safetensors"
-    save_file({key: tensor.contiguous() for key, tensor in weights.tensors.items()}, path)
+    save_file({key: tensor.contiguous() for key, tensor in random(MODELS[name].spec)[1].items()}, path)
     return path
 
 
@@ -61,7 +56,9 @@ def peak(*words: str | Path) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [spec.name for spec in SPECS.values() if spec.family != "soundstream"]  # whose weights are .tflite
+    names = [
+        name for name, model in MODELS.items() if model.spec.family != "soundstream"
+    ]  # whose weights are .tflite
     parser.add_argument("-m", "--model", nargs="+", default=["nac_24khz"], choices=names)
     parser.add_argument("--minutes", nargs="+", type=float, default=[2, 20])
     parser.add_argument("--channels", type=int, default=1)

@@ -95,6 +95,7 @@ def compare(
         out = PAGE
     if out is not None and out.resolve() in {one.resolve() for one in paths}:
         raise click.UsageError(f"{out} would be written over by the page")
+    from nac.codecs.registry import find
     from nac.evaluate.metrics import chosen
     from nac.storage.output import refuse_existing
     from nac.weights import models as table
@@ -108,7 +109,7 @@ def compare(
         report.error("", error)
         raise SystemExit(1) from None
     for name in names:
-        or_exit(table.find, name)
+        or_exit(find, name)
     load = loader(device, None, None, progress=not quiet, download=True)
     gathered = Gathered(names, judges, players if out is not None else 0)
     failed = _run(paths, gathered, load, kbps, start, duration, quiet)
@@ -214,14 +215,14 @@ def _print(scores: Sequence[Score], as_csv: bool) -> None:
 
 
 def _write(out: Path, gathered: Gathered, duration: float, force: bool, quiet: bool) -> None:
+    from nac.codecs.registry import find
     from nac.evaluate.comparison import averages
     from nac.evaluate.page import write_page
     from nac.storage.output import whole_file
-    from nac.weights.catalog import MODELS
 
     try:
         with whole_file(out, force=force) as file:
-            known = [MODELS[name] for name in gathered.models]
+            known = [find(name) for name in gathered.models]
             write_page(file, gathered.exhibits, averages(gathered.scores), gathered.metrics, known, duration)
     except NacError as error:
         report.error("", error)

@@ -125,7 +125,7 @@ def _check_model(model: str, kbps: float | None, codebooks: int | None, weights:
             raise click.UsageError("--weights needs -m: the name of the model that they are of")
         return
     from nac.bitrate import allocate
-    from nac.weights.models import find
+    from nac.codecs.registry import find
 
     try:
         allocate(find(model).spec, 1, kbps=kbps, codebooks=codebooks)

@@ -33,10 +33,11 @@ SOME_NAMES = click.argument("names", nargs=-1, type=ModelName())
 @JSON
 def models_list(names: tuple[str, ...] = (), as_json: bool = False) -> None:
     """Show what models there are, and which are on this machine."""
+    from nac.codecs.registry import find
     from nac.weights import models as table
 
     for name in names:
-        or_exit(table.find, name)
+        or_exit(find, name)
     rows = [row for row in table.status() if not names or row.name in names]
     if not as_json:
         report.out(report.models_text(rows))
@@ -51,11 +52,12 @@ def models_list(names: tuple[str, ...] = (), as_json: bool = False) -> None:
 @JSON
 def models_download(names: tuple[str, ...], revision: str | None, as_json: bool) -> None:
     """Bring models' weights to this machine."""
+    from nac.codecs.registry import find
     from nac.weights import models as table
 
     def one(name: str) -> None:
         path = str(table.download(name, revision=revision, progress=sys.stderr.isatty()))
-        licence = table.find(name).licence
+        licence = find(name).licence
         row = {"model": name, "path": path, "licence": licence}
         report.out(json.dumps(row) if as_json else f"{name}: {path} (licence: {licence})")
 

@@ -56,11 +56,11 @@ class ModelName(click.ParamType[str]):
         return str(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from nac.weights.catalog import MODELS
+        from nac.codecs.registry import models
 
         # After the last comma, where several are wanted.
         before, comma, begun = incomplete.rpartition(",")
-        return [CompletionItem(before + comma + name) for name in MODELS if name.startswith(begun)]
+        return [CompletionItem(before + comma + name) for name in models() if name.startswith(begun)]
 
 
 class Several(click.ParamType[tuple[Any, ...]]):

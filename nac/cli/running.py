@@ -96,6 +96,7 @@ def loader(
     lock, loaded = threading.Lock(), dict[str, Any]()
 
     def load(name: str) -> Any:
+        from nac.codecs.registry import find
         from nac.weights import models as table
 
         with lock:
@@ -107,7 +108,7 @@ def loader(
                     raise Stop(told(error)) from None
                 try:
                     if download and progress and weights is None and name not in table.present():
-                        licence = table.find(name).licence
+                        licence = find(name).licence
                         report.note(f"{name}: its weights are not here yet, downloading them (licence: {licence})")
                     loaded[name] = table.load(
                         name,

@@ -7,13 +7,18 @@ receptive field is finite, and a long signal is processed in windows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nac.codecs import rvq
+from nac.codecs import checkpoints, rvq
+from nac.codecs.base import Codec
+from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import (
     Chain,
     Layer,
@@ -33,6 +38,7 @@ from nac.codecs.layers import (
     to_audio,
     up,
 )
+from nac.codecs.random_weights import RandomWeights
 from nac.codecs.windows import Plan, WindowedCodec
 from nac.spec import CodecSpec
 
@@ -124,3 +130,44 @@ class Dac(WindowedCodec):
         before = (wanted.start - first) * size
         missing = arrays[0].shape[-1] * size - before - audio.shape[1]
         return functional.pad(audio.transpose(1, 2), (before, missing))
+
+
+def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
+    """The codec of a checkpoint, a file or a folder. Raises ModelError where it holds another's weights."""
+    return checkpoints.load(spec, path, device, Dac, canonical)
+
+
+def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
+    """The codec with random weights, and these by their names."""
+    weights = RandomWeights(device, seed)
+    return Dac(spec.with_fingerprint(RANDOM), weights), weights.tensors
+
+
+def canonical(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors under the original package's names."""
+    return {_name(name): tensor for name, tensor in tensors.items()}
+
+
+def _layers() -> dict[str, str]:
+    """From transformers' names of layers to those of the original package."""
+    names: dict[str, str] = {}
+    for side, stack, first, strided in (
+        ("encoder", "encoder.block", 0, {"snake1": 3, "conv1": 4}),
+        ("decoder", "decoder.model", 2, {"snake1": 0, "conv_t1": 1}),
+    ):
+        names |= {f"{side}.conv1": f"{stack}.0", f"{side}.snake1": f"{stack}.5", f"{side}.conv2": f"{stack}.6"}
+        for block in range(4):
+            theirs, ours = f"{side}.block.{block}", f"{stack}.{block + 1}.block"
+            names |= {f"{theirs}.{name}": f"{ours}.{number}" for name, number in strided.items()}
+            for unit in range(3):
+                for number, name in enumerate(("snake1", "conv1", "snake2", "conv2")):
+                    names[f"{theirs}.res_unit{unit + 1}.{name}"] = f"{ours}.{first + unit}.block.{number}"
+    return names
+
+
+_LAYERS = _layers()
+
+
+def _name(name: str) -> str:
+    layer, _, tensor = name.rpartition(".")
+    return f"{_LAYERS.get(layer, layer)}.{tensor}"

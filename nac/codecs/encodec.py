@@ -8,17 +8,21 @@ second, each brought to the same loudness, which overlap by 1 %.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nac.codecs import rvq, seanet
+from nac.codecs import checkpoints, rvq, seanet
 from nac.codecs.base import Codec, Codes
+from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import Weights
 from nac.codecs.parallel import in_turn
+from nac.codecs.random_weights import RandomWeights
 from nac.codecs.seanet import LATENT, Layer, Network, Recurrent, Stream, run
 from nac.spec import CodecSpec, Segment
 
@@ -357,3 +361,34 @@ class Decoder48:
         skipped = min(self._skip, audio.shape[-1])
         self._skip -= skipped
         return audio[..., skipped:]
+
+
+def build(spec: CodecSpec, weights: Weights) -> Codec:
+    """The codec of a specification; ModelError if the weights are not its own."""
+    return (Encodec48 if spec.segment else Encodec24)(spec, weights)
+
+
+def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
+    """The codec of a checkpoint, a file or a folder. Raises ModelError where it holds another's weights."""
+    return checkpoints.load(spec, path, device, build, canonical)
+
+
+def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
+    """The codec with random weights, and these by their names."""
+    weights = RandomWeights(device, seed)
+    return build(spec.with_fingerprint(RANDOM), weights), weights.tensors
+
+
+def canonical(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors under transformers' names, without what only training needs."""
+    return {_name(name): tensor for name, tensor in tensors.items() if not _TRAINING.search(name)}
+
+
+_TRAINING = re.compile(r"codebook\.(inited|cluster_size|embed_avg)$")
+
+
+def _name(name: str) -> str:
+    """From the original package's names to those of transformers."""
+    name = re.sub(r"^(encoder|decoder)\.model\.", r"\1.layers.", name)
+    name = re.sub(r"\.(conv|convtr)\.(\1|norm)\.", lambda m: f".{m[2].removesuffix('tr')}.", name)
+    return re.sub(r"^quantizer\.vq\.layers\.(\d+)\._codebook\.", r"quantizer.layers.\1.codebook.", name)

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+RANDOM = "0" * 16
+"""The fingerprint of random weights, whichever they are."""
+
 
 def fingerprint(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
     """16 hexadecimal digits: the first 8 bytes of a SHA-256 over all tensors in the order of their names.

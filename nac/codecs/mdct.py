@@ -16,22 +16,24 @@ This is the network in numpy, for the processor: it starts in a fraction of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from nac.codecs.base import Array
+from nac.codecs.base import Array, Codec
 from nac.codecs.fingerprint import fingerprint
-from nac.codecs.one_thread import ONE_THREAD
-from nac.codecs.windows import Plan, WindowedCodec
+from nac.codecs.numpy_codec import NumpyCodec
+from nac.codecs.windows import Plan
 from nac.errors import ModelError
 from nac.spec import CodecSpec
+
+if TYPE_CHECKING:
+    import torch
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -316,7 +318,7 @@ class Network:
         return levels
 
 
-class MdctCodec(WindowedCodec[Array]):
+class MdctCodec(NumpyCodec):
     """See :class:`nac.codecs.base.Codec`."""
 
     def __init__(self, spec: CodecSpec, tensors: Mapping[str, Array]) -> None:
@@ -331,21 +333,6 @@ class MdctCodec(WindowedCodec[Array]):
 
     def decode_frames(self, arrays: tuple[Array, ...], first: int) -> Array:
         return np.stack([self.network.decode(codes, first)[None] for codes in zip(*arrays, strict=True)])
-
-    def array(self, values: Array, kind: type[np.float32] | type[np.int64]) -> Array:
-        return np.asarray(values, kind)
-
-    def numpy(self, array: Array) -> Array:
-        return array
-
-    @contextmanager
-    def inference(self) -> Iterator[None]:
-        with ONE_THREAD:
-            yield
-
-    @property
-    def on_gpu(self) -> bool:
-        return False
 
 
 def read(spec: CodecSpec, path: Path) -> dict[str, Any]:
@@ -365,8 +352,15 @@ def refused(spec: CodecSpec, path: Path, error: Exception) -> ModelError:
     return ModelError(f"{path} does not hold the weights of {spec.name}: {error}")
 
 
-def load(spec: CodecSpec, path: Path) -> MdctCodec:
-    """The codec of a safetensors file, on the processor. Raises ModelError where it holds another's weights."""
+def load(spec: CodecSpec, path: Path, device: torch.device | None = None) -> Codec[Any]:
+    """The codec of a safetensors file: in numpy, or on a PyTorch device if one is given.
+
+    Raises ModelError where it holds another's weights.
+    """
+    if device is not None:
+        from nac.codecs import mdct_torch
+
+        return mdct_torch.load(spec, path, device)
     tensors = read(spec, path)
     try:
         return MdctCodec(spec, tensors)

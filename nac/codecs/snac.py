@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nac.codecs import rvq
+from nac.codecs import checkpoints, rvq
+from nac.codecs.base import Codec
+from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import (
     Chain,
     Layer,
@@ -38,6 +41,7 @@ from nac.codecs.layers import (
     to_audio,
     up,
 )
+from nac.codecs.random_weights import RandomWeights
 from nac.codecs.windows import Plan, WindowedCodec
 from nac.spec import CodecSpec
 
@@ -249,3 +253,14 @@ class Snac(WindowedCodec):
         return functional.pad(
             audio.transpose(1, 2), ((wanted.start - first) * size, (first + frames - wanted.stop) * size)
         )
+
+
+def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
+    """The codec of a checkpoint, a file or a folder. Raises ModelError where it holds another's weights."""
+    return checkpoints.load(spec, path, device, Snac)
+
+
+def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
+    """The codec with random weights, and these by their names."""
+    weights = RandomWeights(device, seed)
+    return Snac(spec.with_fingerprint(RANDOM), weights), weights.tensors

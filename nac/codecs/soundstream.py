@@ -26,10 +26,10 @@ from torch.nn import functional
 from nac.codecs import layers, rvq
 from nac.codecs.fingerprint import fingerprint
 from nac.codecs.layers import Pointwise, Span, Weights, context, conv_span, each, transposed_span, union
-from nac.codecs.specs import SPECS
 from nac.codecs.tflite import Array, Operand, Operator, read_operators
 from nac.codecs.windows import Plan, Tensors, WindowedCodec
 from nac.errors import ModelError
+from nac.spec import CodecSpec
 
 SLOPE = float(np.float32(0.3))  # of all leaky ReLUs
 FEATURES = 64  # dimensions of the latent space
@@ -378,14 +378,14 @@ FILES = (
 )
 
 
-def load(folder: Path, device: torch.device) -> SoundStream:
+def load(spec: CodecSpec, folder: Path, device: torch.device) -> SoundStream:
     """The codec of the three TFLite files in ``folder``. Raises ModelError, which names what is not right."""
     parameters = {}
     if missing := [file for file, *_ in FILES if not (folder / file).is_file()]:
         raise ModelError(f"{folder} holds no weights of SoundStream: {', '.join(missing)} missing")
     for file, subgraph, expected in FILES:
         parameters.update(_read(folder / file, subgraph, expected))
-    return SoundStream(parameters, device)
+    return SoundStream(spec, parameters, device)
 
 
 def _read(path: Path, subgraph: str, expected: Sequence[Expected]) -> dict[str, Parameters]:
@@ -589,9 +589,9 @@ class Builder:
 class SoundStream(WindowedCodec):
     """See :class:`nac.codecs.base.Codec`. ``parameters``: by the names in ENCODER, QUANTISER and DECODER."""
 
-    def __init__(self, parameters: Mapping[str, Parameters], device: torch.device) -> None:
+    def __init__(self, spec: CodecSpec, parameters: Mapping[str, Parameters], device: torch.device) -> None:
         tensors = {f"{name}.{key}": t for name, p in parameters.items() for key, t in p.tensors()}
-        self.spec = SPECS["soundstream_16khz"].with_fingerprint(fingerprint(tensors))
+        self.spec = spec.with_fingerprint(fingerprint(tensors))
         self.device = device
         build = Builder(parameters, device)
         self._encoder, self._quantisers, self._decoder = build.encoder(), build.quantisers(), build.decoder()

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from nac.codecs import registry
 from nac.codecs.base import Codec, Codes
+from nac.codecs.fingerprint import RANDOM
 from nac.codecs.parallel import cores
-from nac.codecs.specs import SPECS
 from nac.errors import ModelError
 from nac.weights import models
 
@@ -77,8 +78,8 @@ def bench(
     if sys.platform == "win32":
         raise ModelError("nac bench measures memory by the means of Unix, which are absent here")
     for name in names:
-        models.find(name)
-    for name in names or (SPECS if random else models.present()):
+        registry.find(name)
+    for name in names or (registry.models() if random else models.present()):
         memory = _apart(_memory, name, seconds, random, device)
         yield _apart(_measure, name, seconds, random, reference, device, memory)
 
@@ -122,9 +123,9 @@ def _measure(name: str, seconds: float, random: bool, reference: bool, device: s
     if reference and tensors:
         from nac.evaluate import references
 
-        other = references.Reference(name, tensors)
+        other = references.reference(name, tensors)
         given = other.encode(audio)
-        package, same = references.PACKAGES[codec.spec.family], other.same(codes, given)
+        package, same = registry.family(codec.spec.family).package, other.same(codes, given)
         runs[0].append(lambda: other.encode(audio))
         runs[1].append(lambda: other.decode(given))
     times = [_best(*both) for both in runs]
@@ -137,7 +138,7 @@ def _measure(name: str, seconds: float, random: bool, reference: bool, device: s
     return Measured(
         model=name,
         device=_device(codec),
-        weights="random" if random and name != "nac_24khz" else codec.spec.fingerprint,
+        weights="random" if codec.spec.fingerprint == RANDOM else codec.spec.fingerprint,
         seconds=seconds,
         encode=encode,
         decode=decode,
@@ -149,16 +150,10 @@ def _measure(name: str, seconds: float, random: bool, reference: bool, device: s
 
 def _codec(name: str, random: bool, device: str) -> tuple[Codec[Any], dict[str, Tensor]]:
     """The codec, and its random weights if a reference can have the same."""
-    if not random or name == "nac_24khz":
+    spec = registry.find(name).spec
+    if not random or registry.family(spec.family).random is None:
         return models.load(name, device=device, download=False), {}
-    from nac.evaluate import random_weights
-    from nac.weights import checkpoints
-
-    target, spec = models.resolve_device(device), SPECS[name]
-    if spec.family == "soundstream":
-        return random_weights.codec(name, target), {}
-    weights = random_weights.RandomWeights(target)
-    return checkpoints.build(spec.with_fingerprint(random_weights.FINGERPRINT), weights), weights.tensors
+    return registry.random(spec, models.resolve_device(device))
 
 
 def _audio(codec: Codec[Any], seconds: float) -> Any:
@@ -203,9 +198,7 @@ def _operations(name: str, codec: Codec[Any], audio: Any, codes: Any) -> list[in
     import torch
 
     if isinstance(audio, np.ndarray):
-        from nac.codecs import mdct_torch
-
-        codec = mdct_torch.load(codec.spec, models.path(name), torch.device("cpu"))
+        codec = registry.load(codec.spec, models.path(name), torch.device("cpu"))
         audio = torch.from_numpy(audio)
         codes = Codes(tuple(torch.from_numpy(array) for array in codes.arrays))
     return [count_operations(lambda: codec.encode(audio)), count_operations(lambda: codec.decode(codes))]

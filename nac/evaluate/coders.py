@@ -15,11 +15,11 @@ from nac.audio.recordings import OUTPUT_FORMATS
 from nac.audio.resample import Resampler, Samples
 from nac.bitrate import allocate, total_kbps
 from nac.codecs.base import Codec
+from nac.codecs.registry import find
 from nac.errors import ModelError
 from nac.evaluate.excerpt import Excerpt
 from nac.files import conversion as files
 from nac.files.nacfile import info
-from nac.weights import models
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Model:
     _warm: bool = False
 
     def nominal(self, excerpt: Excerpt, kbps: float) -> float | None:
-        spec = models.find(self.name).spec
+        spec = find(self.name).spec
         try:
             return total_kbps(spec, allocate(spec, excerpt.channels, kbps=kbps))
         except ModelError:

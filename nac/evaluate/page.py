@@ -15,12 +15,12 @@ import soundfile
 
 from nac.audio.resample import Samples
 from nac.audio.wav import to_int16
+from nac.codecs.family import Model
 from nac.evaluate.comparison import Average, Compared, Score
 from nac.evaluate.excerpt import Excerpt
 from nac.evaluate.metrics import Metric
 from nac.evaluate.pictures import LOUDEST, QUIETEST, outline, palette, spectrogram
 from nac.version import __version__
-from nac.weights.catalog import Model
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nac.codecs import registry
 from nac.codecs.base import Codes
-from nac.codecs.specs import SPECS
 from nac.errors import ModelError
-
-PACKAGES = {"encodec": "transformers", "dac": "transformers", "snac": "snac"}
+from nac.spec import CodecSpec
 
 
 def build(name: str) -> nn.Module:
@@ -21,46 +22,138 @@ def build(name: str) -> nn.Module:
 
     Raises ModelError where there is none, or its package is not installed.
     """
-    spec = SPECS[name]
-    if spec.family not in PACKAGES:
+    return _reference(name).network(registry.find(name).spec).eval()
+
+
+def reference(name: str, tensors: Mapping[str, Tensor]) -> Reference:
+    """The reference of a model with the weights of a network of ours. Raises ModelError as :func:`build` does."""
+    return _reference(name)(build(name), tensors)
+
+
+def _reference(name: str) -> type[Reference]:
+    family = registry.family(registry.find(name).spec.family)
+    if family.reference is None or family.package is None:
         raise ModelError(f"{name} has no reference implementation that installs as a package")
-    try:
-        return {"encodec": _encodec, "dac": _dac, "snac": _snac}[spec.family](name).eval()
-    except ImportError as error:
-        raise ModelError(
-            f"the reference of {name} is not installed: pip install {PACKAGES[spec.family]}"
-        ) from error
+    if find_spec(family.package) is None:
+        raise ModelError(f"the reference of {name} is not installed: pip install {family.package}")
+    found: type[Reference] = family.resolve(family.reference)  # type: ignore[assignment]
+    return found
 
 
-def _encodec(name: str) -> nn.Module:
-    from transformers import EncodecConfig, EncodecModel
+class Reference(ABC):
+    """A reference with the weights of a network of ours. Audio [1, C, N]; codes are as the package gives them."""
 
-    options: dict[str, Any] = {}
-    if name == "encodec_48khz":
-        options = {
-            "sampling_rate": 48000,
-            "audio_channels": 2,
-            "normalize": True,
-            "chunk_length_s": 1.0,
-            "overlap": 0.01,
-            "norm_type": "time_group_norm",
-            "use_causal_conv": False,
-            "target_bandwidths": [3.0, 6.0, 12.0, 24.0],
-        }
-    return EncodecModel(EncodecConfig(**options))
+    def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        fill(model, tensors)
+        self.model: Any = model.to(next(iter(tensors.values())).device)
+
+    @staticmethod
+    @abstractmethod
+    def network(spec: CodecSpec) -> nn.Module:
+        """The network at its official size."""
+
+    @abstractmethod
+    def encode(self, audio: Tensor) -> Any:
+        """Codes of all codebooks."""
+
+    @abstractmethod
+    def decode(self, codes: Any) -> Any:
+        """Audio from what :meth:`encode` gave."""
+
+    @abstractmethod
+    def layers(self, codes: Any) -> Sequence[Tensor]:
+        """One tensor per codebook, [1, T], from what :meth:`encode` gave."""
+
+    def same(self, ours: Codes, theirs: Any) -> float:
+        """The part of our codes that the reference gives too."""
+        layers = self.layers(theirs)
+        pairs = [(a == b[..., : a.shape[-1]]).flatten() for a, b in zip(ours.arrays, layers, strict=True)]
+        return float(torch.cat(pairs).float().mean())
 
 
-def _dac(name: str) -> nn.Module:
-    from transformers import DacConfig, DacModel
+class Encodec(Reference):
+    """transformers' EncodecModel."""
 
-    spec = SPECS[name]
-    strides = [2, 4, 5, 8] if spec.frame_samples == 320 else [2, 4, 8, 8]
-    config = DacConfig(
-        downsampling_ratios=strides, n_codebooks=len(spec.codebooks), sampling_rate=spec.sample_rate
-    )
-    if name == "dac_44khz_16kbps":
-        config.hidden_size = 128
-    return DacModel(config)
+    @staticmethod
+    def network(spec: CodecSpec) -> nn.Module:
+        from transformers import EncodecConfig, EncodecModel
+
+        options: dict[str, Any] = {}
+        if spec.segment:
+            options = {
+                "sampling_rate": 48000,
+                "audio_channels": 2,
+                "normalize": True,
+                "chunk_length_s": 1.0,
+                "overlap": 0.01,
+                "norm_type": "time_group_norm",
+                "use_causal_conv": False,
+                "target_bandwidths": [3.0, 6.0, 12.0, 24.0],
+            }
+        return EncodecModel(EncodecConfig(**options))
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Any:
+        return self.model.encode(audio, bandwidth=24.0, return_dict=False)
+
+    @torch.inference_mode()
+    def decode(self, codes: Any) -> Any:
+        frames, scales, missing = codes
+        return self.model.decode(frames, scales, last_frame_pad_length=missing, return_dict=False)[0]
+
+    def layers(self, codes: Any) -> Sequence[Tensor]:
+        return torch.cat(list(codes[0]), -1).unbind(1)
+
+
+class Dac(Reference):
+    """transformers' DacModel."""
+
+    @staticmethod
+    def network(spec: CodecSpec) -> nn.Module:
+        from transformers import DacConfig, DacModel
+
+        strides = [2, 4, 5, 8] if spec.frame_samples == 320 else [2, 4, 8, 8]
+        config = DacConfig(
+            downsampling_ratios=strides, n_codebooks=len(spec.codebooks), sampling_rate=spec.sample_rate
+        )
+        if spec.name == "dac_44khz_16kbps":
+            config.hidden_size = 128
+        return DacModel(config)
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Any:
+        return self.model.encode(audio).audio_codes
+
+    @torch.inference_mode()
+    def decode(self, codes: Any) -> Any:
+        return self.model.decode(audio_codes=codes).audio_values
+
+    def layers(self, codes: Any) -> Sequence[Tensor]:
+        layers: Sequence[Tensor] = codes.unbind(1)
+        return layers
+
+
+class Snac(Reference):
+    """The package snac."""
+
+    @staticmethod
+    def network(spec: CodecSpec) -> nn.Module:
+        from snac import SNAC as Network
+
+        network: nn.Module = Network(**snac_config(spec))
+        return network
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Any:
+        return self.model.encode(audio)
+
+    @torch.inference_mode()
+    def decode(self, codes: Any) -> Any:
+        return self.model.decode(codes)
+
+    def layers(self, codes: Any) -> Sequence[Tensor]:
+        layers: Sequence[Tensor] = codes
+        return layers
 
 
 SNAC = {
@@ -70,28 +163,21 @@ SNAC = {
 }
 
 
-def snac_config(name: str) -> dict[str, Any]:
+def snac_config(spec: CodecSpec) -> dict[str, Any]:
     """What config.json holds of a SNAC model."""
-    options: dict[str, Any] = dict(SNAC[name])
+    options: dict[str, Any] = dict(SNAC[spec.name])
     strides = options.pop("strides")
     return {
-        "sampling_rate": SPECS[name].sample_rate,
+        "sampling_rate": spec.sample_rate,
         "encoder_rates": strides,
         "decoder_rates": strides[::-1],
-        "attn_window_size": None if name == "snac_24khz" else 32,
+        "attn_window_size": None if spec.frame_multiple == 1 else 32,
         "codebook_size": 4096,
         "codebook_dim": 8,
         "noise": True,
         "depthwise": True,
         **options,
     }
-
-
-def _snac(name: str) -> nn.Module:
-    from snac import SNAC as Reference
-
-    model: nn.Module = Reference(**snac_config(name))
-    return model
 
 
 def dac_original(layer: str) -> str:
@@ -129,40 +215,3 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
                 getattr(module, leaf).copy_(tensors[name])
             used.add(name)
     assert used == set(tensors), f"not in the reference: {sorted(set(tensors) - used)}"
-
-
-class Reference:
-    """A reference with the weights of a network of ours. Audio [1, C, N]; codes are as the package gives them."""
-
-    def __init__(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        self.family, self.model = SPECS[name].family, build(name)
-        fill(self.model, tensors)
-        self.model.to(next(iter(tensors.values())).device)
-
-    @torch.inference_mode()
-    def encode(self, audio: Tensor) -> Any:
-        model: Any = self.model
-        if self.family == "snac":
-            return model.encode(audio)
-        if self.family == "dac":
-            return model.encode(audio).audio_codes
-        return model.encode(audio, bandwidth=24.0, return_dict=False)
-
-    @torch.inference_mode()
-    def decode(self, codes: Any) -> Any:
-        model: Any = self.model
-        if self.family == "snac":
-            return model.decode(codes)
-        if self.family == "dac":
-            return model.decode(audio_codes=codes).audio_values
-        frames, scales, missing = codes
-        return model.decode(frames, scales, last_frame_pad_length=missing, return_dict=False)[0]
-
-    def same(self, ours: Codes, theirs: Any) -> float:
-        """The part of our codes that the reference gives too."""
-        if self.family == "encodec":
-            theirs = torch.cat(list(theirs[0]), -1).unbind(1)
-        elif self.family == "dac":
-            theirs = theirs.unbind(1)
-        pairs = [(a == b[..., : a.shape[-1]]).flatten() for a, b in zip(ours.arrays, theirs, strict=True)]
-        return float(torch.cat(pairs).float().mean())

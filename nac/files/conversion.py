@@ -16,6 +16,7 @@ from nac.audio.recordings import OUTPUT_FORMATS, OutputFormat, Source, open_sink
 from nac.audio.resample import Samples
 from nac.bitrate import allocate, at_most, total_kbps
 from nac.codecs.base import Codec
+from nac.codecs.registry import find
 from nac.container.codebooks import Coding
 from nac.container.header import Header
 from nac.container.reader import Reader
@@ -63,7 +64,7 @@ def compress(
         if model == "auto":
             model = models.choose(channels, kbps=kbps, codebooks=codebooks)
         # A bitrate that cannot be is told before anything is downloaded.
-        counts = allocate(models.find(model).spec, channels, kbps=kbps, codebooks=codebooks)
+        counts = allocate(find(model).spec, channels, kbps=kbps, codebooks=codebooks)
         # What needs PyTorch comes only now, so that what is no audio is refused at once.
         from nac.files.pipeline import make_header
 

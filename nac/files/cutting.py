@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from nac.audio.resample import Resampler
 from nac.bitrate import total_kbps
-from nac.codecs.specs import DECODE_PLANS, SPECS
+from nac.codecs.registry import find
 from nac.codecs.windows import Plan
 from nac.container import Header, Reader, Writer, silent_end
 from nac.container.chunk import MAX_FRAME_NUMBER
@@ -89,16 +89,17 @@ class Layout:
 
 def layout_of(header: Header) -> Layout:
     """Raises ModelError for a codec that this version does not know."""
-    spec = SPECS.get(header.model)
-    windows = None if spec is None or spec.segment else header.segment  # of a .dac file
+    model = find(header.model)
+    spec = model.spec
+    windows = None if spec.segment else header.segment  # of a .dac file
     bare = replace(header.spec, fingerprint="", segment=None if windows else header.segment)
-    if spec is None or replace(spec, family="", frame_multiple=1) != bare:
+    if model.decode_plan is None or replace(spec, family="", frame_multiple=1) != bare:
         raise ModelError(f"made with a {header.model} that this version of nac does not know how to cut")
     if windows:
         # Each is decoded by itself, but where the last one counts depends on whether another follows.
         plan = Plan(windows.frames, windows.frames, windows.frames)
         return Layout(replace(spec, segment=windows), plan, windows.frames)
-    return Layout(spec, DECODE_PLANS[spec.name], spec.segment.frames if spec.segment else spec.frame_multiple)
+    return Layout(spec, model.decode_plan, spec.segment.frames if spec.segment else spec.frame_multiple)
 
 
 def needed_frames(header: Header, low: int, high: int | None) -> range:

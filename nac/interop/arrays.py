@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nac.bitrate import total_kbps
-from nac.codecs.specs import SPECS
+from nac.codecs.registry import find
 from nac.container import Chunk, Header, Reader, SampleFormat, Writer
 from nac.container.chunk import chunk_frames
 from nac.container.codebooks import Coding
@@ -325,9 +325,7 @@ def _of_model(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
     """Codes of which nothing else is known, as a recording at the codec's own rate."""
     if model is None:
         raise NacError("does not say of which model these codes are: give --model")
-    if model not in SPECS:
-        raise NacError(f"unknown model {model!r}; the models are {', '.join(SPECS)}")
-    spec, codes = SPECS[model], list[list[Array]]()
+    spec, codes = find(model).spec, list[list[Array]]()
     if spec.has_scale:
         raise NacError(f"codes of {model} need scales, which only files made by `nac codes` have")
     while books := _books(arrays, len(codes)):

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from nac.codecs.registry import MODELS
 from nac.container import Header
 from nac.container.header import MAX_FRAME, MAX_RATE, MAX_SAMPLES
 from nac.errors import FormatError, NacError
@@ -34,7 +35,6 @@ from nac.interop.recording import (
     integer,
 )
 from nac.spec import CodecSpec, Segment
-from nac.weights.catalog import MODELS
 
 SIGNATURE = b"\x93NUMPY"
 LOUDNESS = -16.0

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from nac.codecs.registry import MODELS
 from nac.container import Header
 from nac.container.bits import pack, packed_bytes, unpack
 from nac.container.header import MAX_SAMPLES
@@ -30,7 +31,6 @@ from nac.interop.recording import (
     integer,
 )
 from nac.spec import CodecSpec
-from nac.weights.catalog import MODELS
 
 SIGNATURE = b"ECDC"
 _HEADER = struct.Struct(">4sBI")

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nac.codecs import checkpoints
 from nac.container.records import Source
 from nac.errors import FormatError, ModelError
 from nac.interop.recording import CodeArray
-from nac.weights import cache, checkpoints
+from nac.weights import cache
 
 FILES = {"encodec_24khz": "encodec_lm_24khz-1608e3c0.th", "encodec_48khz": "encodec_lm_48khz-7add9fc3.th"}
 """The checkpoints that EnCodec's authors published; SHA-256 begins with what follows the hyphen."""

@@ -6,10 +6,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from nac.codecs.registry import MODELS
 from nac.container import Header
 from nac.errors import DamageError, FormatError, NacError
 from nac.interop.recording import Recording, check_model, check_streams, from_first_frame, header_for
-from nac.weights.catalog import MODELS
 
 KBPS = {3.2: 16, 6.0: 30, 9.2: 46}
 """The bitrates that Lyra has, and their numbers of codebooks."""

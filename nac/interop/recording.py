@@ -10,13 +10,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from nac.codecs.registry import MODELS
 from nac.container import Chunk, Header, Reader, Writer
 from nac.container.chunk import chunk_frames
 from nac.container.header import UNKNOWN_WEIGHTS
 from nac.errors import FormatError, NacError
 from nac.spec import CodecSpec
 from nac.weights import cache
-from nac.weights.catalog import MODELS
 
 CodeArray = NDArray[np.uint16]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from nac.codecs.base import Codec
-from nac.codecs.mdct import MdctCodec
+from nac.codecs.numpy_codec import NumpyCodec
 from nac.codecs.tensors import TensorCodec
 from nac.weights import models
 
@@ -28,4 +28,4 @@ def load(
     codec = models.load(
         name, weights=weights, device=device, revision=revision, download=download, progress=progress
     )
-    return TensorCodec(codec) if isinstance(codec, MdctCodec) else codec
+    return TensorCodec(codec) if isinstance(codec, NumpyCodec) else codec

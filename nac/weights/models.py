@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nac.bitrate import DEFAULT_KBPS, allocate
+from nac.codecs import registry
 from nac.codecs.base import Codec
+from nac.codecs.families import BEST_FIRST
+from nac.codecs.family import File, Hub, Model, Packaged, Source, Web
+from nac.codecs.registry import find
 from nac.errors import ModelError
-from nac.spec import CodecSpec
 from nac.weights import cache
 from nac.weights import download as fetch
-from nac.weights.catalog import MODELS, File, Hub, Model, Packaged, Source, Web
 
 if TYPE_CHECKING:
     import torch
@@ -77,17 +80,6 @@ class _Local:
     own: bool = False  # the user's folder, not a cache
 
 
-def find(name: str) -> Model:
-    """The model of that name. Raises ModelError, with the names that come near."""
-    if name in MODELS:
-        return MODELS[name]
-    import difflib
-
-    near = difflib.get_close_matches(name.lower(), MODELS, n=2)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
-    raise ModelError(f"there is no model {name!r}; {hint}")
-
-
 def load(
     name: str,
     *,
@@ -104,11 +96,11 @@ def load(
         _verify(model, local)
     elif not download:
         raise _absent(model)
-    # The built-in network gains little from a GPU, and needs no PyTorch without one.
-    in_numpy = model.spec.family == "mdct" and device in ("auto", "cpu")
+    # A network in numpy gains little from a GPU, and needs no PyTorch without one.
+    in_numpy = registry.family(model.spec.family).numpy and device in ("auto", "cpu")
     target = None if in_numpy else resolve_device(device)  # a wrong one is told before a long download
     local = local or _download(model, revision, progress)
-    codec = _read(model.spec, local.path, target)
+    codec = registry.load(model.spec, local.path, target)
     if not local.own:
         cache.record_fingerprint(name, codec.spec.fingerprint)
     return codec
@@ -154,14 +146,6 @@ def present() -> list[str]:
     return [line.name for line in status() if line.present]
 
 
-_BEST = (
-    (9.0, ("dac_44khz_16kbps", "dac_44khz", "encodec_48khz", "dac_24khz", "encodec_24khz")),
-    (2.5, ("dac_44khz", "encodec_48khz", "dac_24khz", "encodec_24khz", "snac_44khz")),
-    (0.0, ("snac_44khz", "snac_32khz", "snac_24khz", "dac_44khz", "encodec_24khz")),
-)
-"""Which model to prefer for any sound, from so many kbit/s a channel on; the rest follow in the table's order."""
-
-
 def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = None) -> str:
     """The best model on this machine for a recording with so many channels at that bitrate (kbit/s in all).
 
@@ -173,11 +157,11 @@ def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = 
             "no model is on this machine; `nac models` lists them, `nac models download NAME` fetches one"
         )
     rate = (DEFAULT_KBPS if kbps is None else kbps) / channels
-    best = next((names for least, names in _BEST if rate >= least), ())
+    best = next((names for least, names in BEST_FIRST if rate >= least), ())
     failure = None
     for name in sorted(here, key=lambda name: best.index(name) if name in best else len(best)):
         try:
-            allocate(MODELS[name].spec, channels, kbps=kbps, codebooks=codebooks)
+            allocate(find(name).spec, channels, kbps=kbps, codebooks=codebooks)
         except ModelError as error:
             failure = failure or error
         else:
@@ -188,7 +172,7 @@ def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = 
 
 def status() -> list[Status]:
     """What is known of every model, without hashing anything."""
-    return [_status(model) for model in MODELS.values()]
+    return [_status(model) for model in registry.models().values()]
 
 
 def download(name: str, *, revision: str | None = None, progress: bool = False) -> Path:
@@ -269,7 +253,7 @@ def _own(model: Model, sure: bool) -> _Local | None:
     if folder.is_dir() and any(folder.iterdir()):
         # If the names are not the official ones, the loader may still know the layout.
         return _in_folder(model, folder) or _Local(folder, own=True)
-    if root.name in MODELS and root.name != model.name:
+    if root.name in registry.models() and root.name != model.name:
         return None
     local = _in_folder(model, root)
     return None if local and sure and root.name != model.name and _ambiguous(local) else local
@@ -285,7 +269,7 @@ def _in_folder(model: Model, folder: Path) -> _Local | None:
 
 def _ambiguous(local: _Local) -> bool:
     names = [path.name for path in local.paths]
-    sources = [source for model in MODELS.values() for source in model.sources]
+    sources = [source for model in registry.models().values() for source in model.sources]
     return sum(names == [file.name for file in source.files] for source in sources) > 1
 
 
@@ -313,11 +297,22 @@ def _in_cache(model: Model, source: Source, revision: str | None) -> _Local | No
         revision = revision or source.revision
         paths = tuple(fetch.hub_cached(source.repo, file.name, revision) for file in source.files)
     elif isinstance(source, Packaged):
-        paths = tuple(Path(__file__).parents[1] / source.folder / file.name for file in source.files)
+        paths = tuple(_package(source) / file.name for file in source.files)
     else:
         paths = tuple(cache.folder() / "models" / model.name / file.name for file in source.files)
     there = tuple(path for path in paths if path and path.is_file())
+    if not paths and isinstance(source, Packaged):  # the network needs no weights
+        return _Local(_package(source), source)
     return _Local(_entry(there), source, there, revision or "") if len(there) == len(paths) else None
+
+
+def _package(source: Packaged) -> Path:
+    """The folder of an installed package that a source stands for."""
+    package, _, folder = source.folder.partition("/")
+    spec = find_spec(package)
+    assert spec is not None, package
+    assert spec.origin is not None, package
+    return Path(spec.origin).parent / folder
 
 
 def _status(model: Model) -> Status:
@@ -460,25 +455,3 @@ def _check_first_use(model: Model, local: _Local, path: Path, digest: str) -> No
     elif known[0] != digest:
         told = f"{path.name} of {model.name} has SHA-256 {digest} ({origin})"
         raise WrongWeights(f"{told}, but on first use it had {known[0]} ({known[1]}): refused; {choice}")
-
-
-# Loading
-
-
-def _read(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]:
-    """The codec on a PyTorch device, or in numpy where that is None."""
-    if device is None:
-        from nac.codecs import mdct
-
-        return mdct.load(spec, path)
-    if spec.family == "soundstream":
-        from nac.codecs import soundstream
-
-        return soundstream.load(path, device)
-    if spec.family == "mdct":
-        from nac.codecs import mdct_torch
-
-        return mdct_torch.load(spec, path, device)
-    from nac.weights import checkpoints
-
-    return checkpoints.load(spec, path, device)

@@ -28,6 +28,8 @@ from toy_codec import ToyCodec
 
 import nac
 from nac.audio.tags import LONGEST, MOST, read_tags
+from nac.codecs import registry
+from nac.codecs.family import Model
 from nac.weights import models
 
 TAGS = [
@@ -47,7 +49,7 @@ SAMPLES = np.random.default_rng(0).integers(-3000, 3000, (32000, 1)).astype(np.i
 @pytest.fixture(autouse=True)
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = ToyCodec()
-    monkeypatch.setattr(models, "MODELS", {"toy": models.Model(codec.spec, "tests", "none", ())})
+    monkeypatch.setattr(registry, "MODELS", {"toy": Model(codec.spec, "tests", "none", ())})
     monkeypatch.setattr(models, "load", lambda name, **_: codec)
 
 

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import oracles
 import pytest
 import torch
 from narrow_codecs import narrow_codecs
+from safetensors.torch import save_file
 
-from nac.codecs.layers import Weights
-from nac.codecs.specs import SPECS
-from nac.evaluate import random_weights
-from nac.weights import checkpoints
+from nac.codecs import registry
+from nac.codecs.registry import MODELS
 
 
 @pytest.mark.parametrize("name", ["soundstream_16khz", "encodec_24khz"])
 def test_codes_and_sound_are_lively(name: str) -> None:
-    codec = random_weights.codec(name)
+    codec, _ = registry.random(MODELS[name].spec)
     codes = codec.encode(oracles.synthetic(16000, codec.spec.sample_rate))
     assert all(len(array.unique()) >= 3 for array in codes.arrays)
     sound = codec.decode(codes)
     assert 0.01 < sound.std() < 1
-    assert torch.equal(sound, random_weights.codec(name).decode(codes))
+    assert torch.equal(sound, registry.random(MODELS[name].spec)[0].decode(codes))
 
 
-def test_the_tensors_are_a_checkpoint() -> None:
+def test_the_tensors_are_a_checkpoint(tmp_path: Path) -> None:
     with narrow_codecs() as codecs:
         for name, codec in codecs.items():
-            weights = random_weights.RandomWeights()
-            checkpoints.build(SPECS[name], weights)
-            again = checkpoints.build(codec.spec, Weights(weights.tensors))
+            tensors = registry.random(MODELS[name].spec)[1]
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, tmp_path / name)
+            again = registry.load(codec.spec, tmp_path / name, torch.device("cpu"))
             audio = oracles.synthetic(3000, codec.spec.sample_rate, codec.spec.channels)
-            assert torch.equal(again.encode(audio).arrays[0], random_weights.codec(name).encode(audio).arrays[0])
+            assert torch.equal(again.encode(audio).arrays[0], codec.encode(audio).arrays[0])

@@ -16,12 +16,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from nac.codecs import registry
 from nac.codecs.base import Codec, Codes
-from nac.codecs.specs import SPECS
+from nac.codecs.registry import MODELS
 from nac.codecs.windows import WindowedCodec
-from nac.weights import checkpoints
 
-NAMES = [name for name, spec in SPECS.items() if spec.family in oracles.FAMILIES]
+NAMES = [name for name, model in MODELS.items() if model.spec.family in oracles.FAMILIES]
 
 
 @dataclass
@@ -37,7 +37,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     torch.set_num_threads(1)  # tests may run side by side, and threads that wait for each other take longest
     theirs = oracles.oracle(request.param)
     folder = tmp_path_factory.mktemp(request.param)
-    ours = checkpoints.load(theirs.spec, theirs.save(folder))
+    ours = registry.load(theirs.spec, theirs.save(folder), torch.device("cpu"))
     for file in folder.iterdir():
         file.unlink()
     yield Pair(ours, theirs)
@@ -120,7 +120,7 @@ def test_original_layouts(pair: Pair, tmp_path: Path) -> None:
     if not isinstance(pair.theirs, oracles.Encodec) and pair.theirs.name != "dac_16khz":
         pytest.skip("published in one layout, or as another model of the family")
     file = pair.theirs.save_original(tmp_path)
-    again = checkpoints.load(pair.theirs.spec, file)
+    again = registry.load(pair.theirs.spec, file, torch.device("cpu"))
     file.unlink()
     audio = oracles.synthetic(5000, pair.theirs.spec.sample_rate, pair.theirs.spec.channels)
     codes = pair.ours.encode(audio)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nac.codecs.base import Codec, Codes
 from nac.codecs.one_thread import OneThread
-from nac.codecs.specs import SPECS
+from nac.codecs.registry import MODELS
 
 T = TypeVar("T")
 
@@ -43,8 +43,8 @@ def sound(channels: int, samples: int, batch: int = 1) -> Tensor:
 
 def samples_of(name: str, length: float = 1.0) -> int:
     """Up to some windows, blocks or groups of each."""
-    frames = {"encodec": 80, "dac": 40, "snac": 22}[SPECS[name].family]
-    return 1 + int(length * (3.2 * 48000 if name == "encodec_48khz" else frames * SPECS[name].frame_samples))
+    frames = {"encodec": 80, "dac": 40, "snac": 22}[MODELS[name].spec.family]
+    return 1 + int(length * (3.2 * 48000 if name == "encodec_48khz" else frames * MODELS[name].spec.frame_samples))
 
 
 # Shrinking a failure would take minutes.

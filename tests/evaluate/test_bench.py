@@ -9,7 +9,8 @@ import sys
 import pytest
 import torch
 
-from nac.evaluate import bench, random_weights
+from nac.codecs import registry
+from nac.evaluate import bench
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -29,7 +30,7 @@ def test_operations_are_counted() -> None:
 
 
 def test_operations_of_all_windows_are_counted() -> None:
-    codec = random_weights.codec("snac_24khz")
+    codec, _ = registry.random(registry.find("snac_24khz").spec)
     unit = codec.spec.frame_samples * codec.encode_plan.window  # type: ignore[attr-defined]
     few, many = (bench.count_operations(lambda n=n: codec.encode(torch.zeros(1, 1, n * unit))) for n in (1, 4))
     assert many > 3 * few
@@ -43,7 +44,7 @@ def test_the_peak_is_that_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> Non
             threads.append(torch.get_num_threads())
             return self
 
-    codec = random_weights.codec("snac_24khz")
+    codec, _ = registry.random(registry.find("snac_24khz").spec)
     monkeypatch.setattr(codec, "array", lambda *_: Square())
     bench._peak(codec)
     assert set(threads) == {torch.get_num_threads()}

@@ -18,12 +18,14 @@ from toy_codec import ToyCodec
 
 import nac
 from nac import cli
-from nac.codecs import specs
+from nac.codecs import registry
 from nac.codecs.base import Codec
-from nac.codecs.specs import DECODE_PLANS
+from nac.codecs.family import Model
+from nac.codecs.registry import MODELS
 from nac.codecs.windows import Tensors
 from nac.container import Chunk, Header, Reader, Writer, verify
 from nac.errors import DamageError, NacError
+from nac.spec import Codebook
 from nac.weights import models
 
 
@@ -53,9 +55,8 @@ class Pipe(io.BytesIO):
 def codec(monkeypatch: pytest.MonkeyPatch) -> FarSighted:
     """A quick codec, known to those who cut, that is the only model."""
     made = FarSighted(frame_multiple=2)
-    for table, entry in ((specs.SPECS, replace(made.spec, fingerprint="")), (DECODE_PLANS, made.decode_plan)):
-        monkeypatch.setitem(table, "toy", entry)
-    monkeypatch.setattr(models, "MODELS", {"toy": models.Model(made.spec, "tests", "none", ())})
+    model = Model(replace(made.spec, fingerprint=""), "tests", "none", (), made.decode_plan)
+    monkeypatch.setattr(registry, "MODELS", {"toy": model})
     monkeypatch.setattr(models, "load", lambda name, **_: made)
     return made
 
@@ -98,7 +99,8 @@ def test_the_table_of_contexts_is_that_of_the_networks() -> None:
     with narrow_codecs() as codecs:
         codecs["nac_24khz"] = nac.load("nac_24khz")
         for name, codec in codecs.items():
-            plan = DECODE_PLANS[name]
+            plan = MODELS[name].decode_plan
+            assert plan
             if own := getattr(codec, "decode_plan", None):
                 assert (plan.left, plan.right) == (own.left, own.right)
                 assert plan.window % own.window == 0  # narrow ones have short windows
@@ -106,15 +108,13 @@ def test_the_table_of_contexts_is_that_of_the_networks() -> None:
                 for frame in range(2 * segment.frames, 9 * segment.frames, segment.frames):
                     assert plan.preroll(frame) == codec.preroll(frame - segment.frames)
                     assert plan.end(frame) == frame + segment.frames
-    assert DECODE_PLANS.keys() == specs.SPECS.keys()
+    assert all(model.decode_plan for model in MODELS.values())
 
 
 def test_the_table_of_contexts_is_that_of_soundstream(random_lyra_weights: Path) -> None:
     assert (
         nac.load("soundstream_16khz", weights=random_lyra_weights).decode_plan
-        == DECODE_PLANS[  # type: ignore[attr-defined]
-            "soundstream_16khz"
-        ]
+        == MODELS["soundstream_16khz"].decode_plan  # type: ignore[attr-defined]
     )
 
 
@@ -285,7 +285,7 @@ def test_parts_of_a_chunk() -> None:
         fingerprint="0" * 16,
         sample_rate=16000,
         frame_samples=320,
-        codebooks=(specs.Codebook(4), specs.Codebook(5, 2)),
+        codebooks=(Codebook(4), Codebook(5, 2)),
         network_channels=1,
         stereo_pair=False,
         stream_codebooks=(2, 1),

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from toy_codec import HOP, ToyCodec
 
 import nac
+from nac.codecs import registry
+from nac.codecs.family import Model
 from nac.container import Chunk, Header, Reader, Writer
 from nac.errors import AudioError, NacError
 from nac.files import nacfile, pipeline
@@ -32,8 +34,8 @@ def toy(monkeypatch: pytest.MonkeyPatch):
 
     def make(**options: int) -> ToyCodec:
         codec = ToyCodec(**options)
-        model = models.Model(codec.spec, "tests", "none", ())
-        monkeypatch.setattr(models, "MODELS", {"toy": model})
+        model = Model(codec.spec, "tests", "none", ())
+        monkeypatch.setattr(registry, "MODELS", {"toy": model})
         monkeypatch.setattr(models, "load", lambda name, **_: codec)
         return codec
 
@@ -99,7 +101,7 @@ def test_sound_below_the_codecs_bandwidth_comes_back(toy, rate: int) -> None:
 def test_every_length_and_channel_count_comes_back(samples: int, channels: int, rate: int, multiple: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         codec = ToyCodec(frame_multiple=multiple)
-        patch.setattr(models, "MODELS", {"toy": models.Model(codec.spec, "tests", "none", ())})
+        patch.setattr(registry, "MODELS", {"toy": Model(codec.spec, "tests", "none", ())})
         patch.setattr(models, "load", lambda name, **_: codec)
         original = noise(samples, channels)
         back, _ = decode(encode(original, rate))
@@ -371,9 +373,9 @@ def test_other_weights_are_refused(toy) -> None:
 
 @pytest.mark.parametrize("samples", [1, 47519, 47520, 47521, 47680, 48000, 95040, 95041, 95200, 95201, 475_300])
 def test_frames_of_segments(samples: int) -> None:
-    from nac.codecs.specs import SPECS
+    from nac.codecs.registry import MODELS
 
-    spec: CodecSpec = SPECS["encodec_48khz"]
+    spec: CodecSpec = MODELS["encodec_48khz"].spec
     pieces = [min(48000, samples - start) for start in range(0, samples, 47520)]
     assert spec.frames(samples) == sum(-(-piece // 320) for piece in pieces)
 

@@ -302,7 +302,7 @@ def tflite(data: bytes) -> None:
 
 def checkpoint(data: bytes) -> None:
     """Tensors in safetensors, pickles and zip files of them, brought into form."""
-    from nac.weights import checkpoints
+    from nac.codecs import checkpoints, dac, encodec
 
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(data)
@@ -310,8 +310,8 @@ def checkpoint(data: bytes) -> None:
             tensors, _ = checkpoints.read(Path(file.name))
         except NacError:
             return
-        for family in ("encodec", "dac", "snac"):
-            _refusing(lambda family=family: checkpoints.canonical(family, tensors))
+        for canonical in (encodec.canonical, dac.canonical):
+            _refusing(lambda canonical=canonical: canonical(checkpoints.folded(tensors)))
 
 
 def _refusing(action: Callable[[], object]) -> None:

@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 import nac
 from nac import cli
-from nac.codecs.specs import SPECS
+from nac.codecs.registry import MODELS
 from nac.container import Reader
 from nac.errors import FormatError, NacError
 
@@ -117,7 +117,7 @@ def test_a_silent_stream_is_minus_one() -> None:
 
 @pytest.mark.parametrize("name", ["soundstream_16khz", "encodec_24khz", "snac_32khz"])
 def test_arrays_of_ones_own_become_files(name: str, tmp_path: Path) -> None:
-    spec, random = SPECS[name], np.random.default_rng(0)
+    spec, random = MODELS[name].spec, np.random.default_rng(0)
     frames = 1100
     books = [
         [random.integers(0, 1 << bits, frames * unit) for bits, unit in spec.codebooks[:count]] for count in (3, 2)

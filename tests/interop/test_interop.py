@@ -24,8 +24,8 @@ from safetensors.numpy import save_file
 
 import nac
 from nac import NacError, cli
+from nac.codecs.registry import MODELS
 from nac.codecs.segmented import Segmented
-from nac.codecs.specs import SPECS
 from nac.container import Chunk, Reader, Writer, verify
 from nac.container.header import UNKNOWN_WEIGHTS
 from nac.interop import dac, ecdc
@@ -55,7 +55,7 @@ def recording(
     name: str, frames: int, *, codebooks: int = 3, channels: int | None = None, **header: Any
 ) -> Recording:
     """Random codes of a model."""
-    spec, rng = SPECS[name], np.random.default_rng(frames)
+    spec, rng = MODELS[name].spec, np.random.default_rng(frames)
     made = header_for(spec, codebooks, channels=channels or spec.channels, samples=frames * spec.frame_samples)
     made = replace(made, **header)
     top = 1 << spec.codebooks[0].bits
@@ -201,7 +201,7 @@ def test_the_fingerprint_of_soundstream_is_that_of_its_weights(lyra_weights: Pat
 @given(st.data())
 def test_there_and_back(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["encodec_24khz", "encodec_48khz", "dac_44khz", "dac_24khz"]))
-    spec, kind = SPECS[name], name.split("_")[0].replace("encodec", "ecdc")
+    spec, kind = MODELS[name].spec, name.split("_")[0].replace("encodec", "ecdc")
     samples = data.draw(st.integers(1, 500_000) | st.integers(47_000, 49_000) | st.integers(95_000, 96_000))
     frames = spec.frames(samples)
     channels = data.draw(st.integers(1, 3)) if kind == "dac" else spec.channels

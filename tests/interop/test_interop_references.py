@@ -13,8 +13,8 @@ import torch
 from test_interop import DATA, as_nac, converted, recording, streams
 
 import nac
-from nac.codecs.specs import SPECS
-from nac.weights import checkpoints
+from nac.codecs import registry
+from nac.codecs.registry import MODELS
 
 DAC_16KHZ = {"encoder_rates": [2, 4, 5, 8], "decoder_rates": [8, 5, 4, 2], "n_codebooks": 12, "sample_rate": 16000}
 
@@ -43,7 +43,7 @@ def test_encodec_reads_what_we_write(name: str | None, monkeypatch: pytest.Monke
     audio, rate = compress.decompress(file)
     assert torch.equal(torch.cat([codes[0] for codes, _ in taken], -1), torch.from_numpy(wanted.astype(np.int64)))
     assert audio.shape[-1] == (int(name.split("-")[1].removesuffix(".ecdc")) if name else 319_999)
-    assert rate == SPECS[kind].sample_rate
+    assert rate == MODELS[kind].spec.sample_rate
 
 
 def test_dac_reads_what_we_write(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_windows_sound_as_in_the_reference(tmp_path: Path) -> None:
     weights = oracles.oracle("dac_16khz").save_original(tmp_path)
     model = reference.DAC(**DAC_16KHZ).eval()
     model.load_state_dict(torch.load(weights, weights_only=True)["state_dict"])
-    ours = checkpoints.load(SPECS["dac_16khz"], weights, torch.device("cpu"))
+    ours = registry.load(MODELS["dac_16khz"].spec, weights, torch.device("cpu"))
     codes = torch.randint(1024, (2, 4, 3 * 34), generator=torch.Generator().manual_seed(0))
     length = 3 * 5346 - 100
     loudness = torch.tensor([-21.5])

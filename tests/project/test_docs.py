@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nac.weights.catalog import MODELS
+from nac.codecs.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]

@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from nac.codecs import dac, encodec, seanet, snac
+from nac.codecs import dac, encodec, registry, seanet, snac
 from nac.codecs.base import Codec
-from nac.codecs.specs import SPECS
-from nac.evaluate import random_weights
+from nac.codecs.registry import MODELS
 
-NAMES = [name for name, spec in SPECS.items() if spec.family in ("encodec", "dac", "snac")]
+NAMES = [name for name, model in MODELS.items() if model.spec.family in ("encodec", "dac", "snac")]
 
 
 @contextmanager
@@ -28,7 +27,7 @@ def narrow_codecs(device: str = "cpu") -> Iterator[dict[str, Codec]]:
         for name, shape in snac.SHAPES.items():
             patch.setitem(snac.SHAPES, name, replace(shape, encoder=4, decoder=64, window=8))
         for name in NAMES:
-            made[name] = random_weights.codec(name, device)
+            made[name], _ = registry.random(MODELS[name].spec, device)
             if isinstance(made[name], dac.Dac):
                 for plan in ("encode_plan", "decode_plan"):
                     setattr(made[name], plan, replace(getattr(made[name], plan), window=16))

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nac.codecs.base import Codes
+from nac.codecs.registry import MODELS
 from nac.codecs.snac import noise
-from nac.codecs.specs import SPECS
 from nac.evaluate import references
 
 AUDIO = Path(__file__).resolve().parents[3] / "shared" / "audio"
@@ -95,7 +95,7 @@ class Oracle(ABC):
     """A reference model behind our conventions: codes as in :class:`nac.codecs.base.Codes`, audio [B, C, N]."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.spec = name, SPECS[name]
+        self.name, self.spec = name, MODELS[name].spec
 
     model: Any
 
@@ -280,7 +280,7 @@ class Snac(Directional):
         reason = "snac, the reference of SNAC, is absent"
         pytest.importorskip("snac", reason=reason)
         layers = pytest.importorskip("snac.layers", reason=reason)
-        self.config = references.snac_config(name)
+        self.config = references.snac_config(MODELS[name].spec)
         self.model = references.build(name)
 
         def same_noise(stream: int) -> Callable[[nn.Module, Tensor], Tensor]:
@@ -316,4 +316,4 @@ FAMILIES: dict[str, Callable[[str], Oracle]] = {"encodec": Encodec, "dac": Dac, 
 
 
 def oracle(name: str) -> Oracle:
-    return FAMILIES[SPECS[name].family](name)
+    return FAMILIES[MODELS[name].spec.family](name)

@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 from toy_codec import ToyCodec
 
 from nac import cli
+from nac.codecs import registry
+from nac.codecs.family import Model
 from nac.weights import models
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +25,8 @@ SOURCE = models.Web("https://localhost/none", (models.File("toy.bin", 10),))
 def install_toy(monkeypatch: pytest.MonkeyPatch) -> ToyCodec:
     """Make a toy codec the only model."""
     codec = ToyCodec()
-    monkeypatch.setattr(models, "MODELS", {"toy": models.Model(codec.spec, "tests", "none", (SOURCE,))})
-    monkeypatch.setattr(models, "load", lambda name, **_: models.find(name) and codec)
+    monkeypatch.setattr(registry, "MODELS", {"toy": Model(codec.spec, "tests", "none", (SOURCE,))})
+    monkeypatch.setattr(models, "load", lambda name, **_: registry.find(name) and codec)
     monkeypatch.setattr(models, "present", lambda: ["toy"])
     return codec
 
@@ -49,8 +51,9 @@ def wav(name: str | Path, samples: int = 20_000, channels: int = 1, rate: int = 
 def run(*words: str, **options: object) -> subprocess.Popen[bytes]:
     code = (
         "import sys; sys.path[:0] = [sys.argv.pop(1), sys.argv.pop(1)]\n"
-        "from nac import cli; from nac.weights import models; from toy_codec import ToyCodec\n"
-        "codec = ToyCodec(); models.MODELS = {'toy': models.Model(codec.spec, 'tests', 'none', ())}\n"
+        "from nac import cli; from nac.codecs import registry; from nac.codecs.family import Model\n"
+        "from nac.weights import models; from toy_codec import ToyCodec\n"
+        "codec = ToyCodec(); registry.MODELS = {'toy': Model(codec.spec, 'tests', 'none', ())}\n"
         "models.load = lambda name, **_: codec; models.present = lambda: ['toy']\n"
         "cli.entry()"
     )

@@ -10,11 +10,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from nac.codecs.specs import SPECS
+from nac.codecs import registry
+from nac.codecs.family import File, Hub, Model, Source, Web
+from nac.codecs.registry import MODELS
 from nac.weights import models
-from nac.weights.catalog import File, Hub, Model, Source, Web
 
-SPEC = SPECS["dac_16khz"]
+SPEC = MODELS["dac_16khz"].spec
 
 
 def data(seed: int, size: int = 300_000) -> bytes:
@@ -28,7 +29,7 @@ def toy(name: str, *sources: Source) -> Model:
 def add(*args: object) -> None:
     """Add a toy model to the table, in a process of its own."""
     model = toy(*args)  # type: ignore[arg-type]
-    models.MODELS[model.name] = model  # type: ignore[index]
+    registry.MODELS[model.name] = model  # type: ignore[index]
 
 
 def attempt(what: object, *args: object, **options: object) -> None:

@@ -15,10 +15,10 @@ import pytest
 from hub_server import HubServer
 from toy_models import File, Web, command, data, environment, files, finish, kill, start, toy
 
+from nac.codecs.registry import MODELS
 from nac.errors import ModelError
 from nac.weights import cache, models
 from nac.weights import download as fetch
-from nac.weights.catalog import MODELS
 
 GOOD = data(1)
 SHA = hashlib.sha256(GOOD).hexdigest()
@@ -251,7 +251,7 @@ def test_two_processes_download_once(server: HubServer, tmp_path: Path) -> None:
     server.faults.pause = 0.2
     code = ADD.format(server.url) + "attempt(download, 'toy')"
     both = [finish(process) for process in [start(tmp_path, code), start(tmp_path, code)]]
-    path = tmp_path / "nac/weights/models/toy/w.bin"
+    path = tmp_path / "nac/models/toy/w.bin"
     assert [out for out, _ in both] == [[str(path)]] * 2
     assert path.read_bytes() == GOOD
     assert server.gets() == [""]
@@ -265,10 +265,10 @@ def test_a_killed_download_is_resumed(server: HubServer, tmp_path: Path) -> None
     while not any(part.stat().st_size for part in tmp_path.rglob("*.part")) and time.monotonic() < deadline:
         time.sleep(0.01)
     kill(process)
-    assert not (tmp_path / "nac/weights/models/toy/w.bin").exists()
+    assert not (tmp_path / "nac/models/toy/w.bin").exists()
     server.faults.pause = 0
     finish(start(tmp_path, code))
-    assert (tmp_path / "nac/weights/models/toy/w.bin").read_bytes() == GOOD
+    assert (tmp_path / "nac/models/toy/w.bin").read_bytes() == GOOD
     first, second = server.gets()
     assert first == ""
     assert second.startswith("bytes=")
@@ -313,7 +313,7 @@ def test_full_and_read_only_caches(server: HubServer, tmp_path: Path) -> None:
     )
     lines = run.stdout.splitlines()
     assert run.returncode == 0, run.stderr
-    small = f"{tmp_path}/nac/weights/models/small/w.bin"
+    small = f"{tmp_path}/nac/models/small/w.bin"
     assert lines[0].startswith(f"refused: cannot write {tmp_path}")
     assert "No space left" in lines[0]
     assert lines[1:5] == [small, "1", small, "1"]

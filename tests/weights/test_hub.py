@@ -151,7 +151,7 @@ def test_second_source_only_where_the_first_cannot_be_had(server: HubServer, tmp
     assert (Path(path).read_bytes(), told) == (GOOD, "")
 
     (path,), told = run(server, tmp_path / "2", BOTH.format("someone/nobody", "", web, ""))
-    assert Path(path) == tmp_path / "2/nac/weights/models/toy/original.bin"
+    assert Path(path) == tmp_path / "2/nac/models/toy/original.bin"
     assert (
         told == f"toy: the Hub has no repository someone/nobody, or not for everybody (HF_TOKEN); trying {web}\n"
     )

@@ -13,13 +13,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from nac.codecs import checkpoints, dac, encodec, registry
+from nac.codecs.base import Codec
 from nac.codecs.layers import Weights
+from nac.codecs.registry import MODELS
 from nac.codecs.snac import noise
-from nac.codecs.specs import SPECS
 from nac.errors import ModelError
-from nac.weights import checkpoints
+from nac.spec import CodecSpec
 
-SPEC = SPECS["snac_24khz"]
+SPEC = MODELS["snac_24khz"].spec
+
+
+def load(spec: CodecSpec, path: Path) -> Codec:
+    return registry.load(spec, path, torch.device("cpu"))
 
 
 def random(*shape: int) -> Tensor:
@@ -28,10 +34,9 @@ def random(*shape: int) -> Tensor:
 
 def test_weight_norm_in_both_spellings() -> None:
     norm, direction = random(5, 1, 1), random(5, 3, 7)
-    old = checkpoints.canonical("snac", {"a.weight_g": norm, "a.weight_v": direction, "a.bias": random(5)})
-    new = checkpoints.canonical(
-        "snac",
-        {"a.parametrizations.weight.original0": norm, "a.parametrizations.weight.original1": direction},
+    old = checkpoints.folded({"a.weight_g": norm, "a.weight_v": direction, "a.bias": random(5)})
+    new = checkpoints.folded(
+        {"a.parametrizations.weight.original0": norm, "a.parametrizations.weight.original1": direction}
     )
     assert old.keys() == {"a.weight", "a.bias"}
     assert torch.equal(old["a.weight"], new["a.weight"])
@@ -42,16 +47,16 @@ def test_weight_norm_in_both_spellings() -> None:
 
 def test_canonical_names_stay() -> None:
     names = ["encoder.block.1.block.0.block.1.weight", "decoder.model.1.block.0.alpha", "encoder.block.0.bias"]
-    assert list(checkpoints.canonical("dac", {name: random(2) for name in names})) == names
+    assert list(dac.canonical({name: random(2) for name in names})) == names
     names = ["encoder.layers.0.conv.weight", "decoder.layers.3.norm.bias", "quantizer.layers.0.codebook.embed"]
-    assert list(checkpoints.canonical("encodec", {name: random(2) for name in names})) == names
+    assert list(encodec.canonical({name: random(2) for name in names})) == names
 
 
 def test_what_only_training_needs_is_dropped() -> None:
     buffers = {
         f"quantizer.layers.0.codebook.{name}": random(2) for name in ("inited", "cluster_size", "embed_avg")
     }
-    assert checkpoints.canonical("encodec", buffers) == {}
+    assert encodec.canonical(buffers) == {}
 
 
 def test_weights_tell_what_is_wrong() -> None:
@@ -70,7 +75,7 @@ def test_weights_tell_what_is_wrong() -> None:
 def test_a_checkpoint_with_other_tensors(tmp_path: Path) -> None:
     torch.save({"encoder.block.0.weight": random(1)}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"missing: encoder.*more.*wrong shape: encoder.block.0.weight \[1\]"):
-        checkpoints.load(SPEC, tmp_path)
+        load(SPEC, tmp_path)
 
 
 class Malice:
@@ -84,7 +89,7 @@ class Malice:
 def test_other_bytes(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(ModelError, match="not a checkpoint that can be read") as error:
-        checkpoints.load(SPEC, tmp_path)
+        load(SPEC, tmp_path)
     assert "\n" not in str(error.value)
 
 
@@ -94,14 +99,14 @@ def test_pickles_run_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     torch.save({"state_dict": {"a": random(1)}, "metadata": Malice()}, "zipped.pth")
     for file in ("plain.bin", "zipped.pth"):
         with pytest.raises(ModelError, match="can be read"):
-            checkpoints.load(SPEC, file)
+            load(SPEC, file)
     assert not Path("owned").exists()
 
 
 def test_things_that_are_no_tensors(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "a.bin")
     with pytest.raises(ModelError, match="other things than tensors"):
-        checkpoints.load(SPEC, tmp_path)
+        load(SPEC, tmp_path)
 
 
 def test_bombs_are_refused(tmp_path: Path) -> None:
@@ -127,9 +132,9 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no checkpoint"):
-        checkpoints.load(SPEC, tmp_path)
+        load(SPEC, tmp_path)
     with pytest.raises(ModelError, match="does not exist"):
-        checkpoints.load(SPEC, tmp_path / "absent")
+        load(SPEC, tmp_path / "absent")
 
 
 def test_another_models_hyper_parameters(tmp_path: Path) -> None:
@@ -137,10 +142,10 @@ def test_another_models_hyper_parameters(tmp_path: Path) -> None:
     torch.save({"a": random(1)}, tmp_path / "pytorch_model.bin")
     (tmp_path / "config.json").write_text(json.dumps({"sampling_rate": 32000}))
     with pytest.raises(ModelError, match="not the weights of snac_44khz: sampling_rate is 32000 instead of 44100"):
-        checkpoints.load(SPECS["snac_44khz"], tmp_path)
+        load(MODELS["snac_44khz"].spec, tmp_path)
     torch.save({"state_dict": {"a": random(1)}, "metadata": {"kwargs": {"n_codebooks": 32}}}, tmp_path / "a.bin")
     with pytest.raises(ModelError, match="n_codebooks is 32 instead of 12"):
-        checkpoints.load(SPECS["dac_16khz"], tmp_path / "a.bin")
+        load(MODELS["dac_16khz"].spec, tmp_path / "a.bin")
 
 
 def test_noise_is_splitmix64() -> None:

@@ -1,4 +1,4 @@
-"""Official checkpoints of EnCodec, DAC and SNAC, in every layout in which they are published.
+"""Checkpoints of PyTorch networks, in every layout in which they are published.
 
 Each family has one canonical set of tensors: EnCodec's is named as in transformers, DAC's and SNAC's as in the
 original packages, weight norm is folded, and what only training needs is left out. All layouts are brought to that
@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +23,37 @@ import torch
 from torch import Tensor
 
 from nac.codecs.base import Codec
-from nac.codecs.dac import Dac
-from nac.codecs.encodec import Encodec24, Encodec48
 from nac.codecs.fingerprint import fingerprint
 from nac.codecs.layers import Weights
-from nac.codecs.snac import Snac
 from nac.errors import ModelError
 from nac.spec import CodecSpec
 
+Tensors = dict[str, Tensor]
 PATTERNS = ("*.safetensors", "*.bin", "*.th", "*.pth")  # in a folder, the first that is there
 
 
-def load(spec: CodecSpec, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Codec:
+def load(
+    spec: CodecSpec,
+    path: str | os.PathLike[str],
+    device: torch.device | str,
+    build: Callable[[CodecSpec, Weights], Codec],
+    canonical: Callable[[Tensors], Tensors] = dict,
+) -> Codec:
     """The codec of that specification with the weights of a checkpoint: a file, or a folder that holds one.
 
-    Raises ModelError if there is none, if it cannot be read, or if its tensors are not those of the model.
+    ``canonical``: brings tensors, float32 and with weight norm folded, to the family's own names. ``build`` makes
+    the codec of them, and raises ModelError if they are not its own. Raises ModelError if there is no checkpoint,
+    or if it cannot be read.
     """
     file = _find(Path(path))
     tensors, parameters = read(file)
     try:
         _check(spec, parameters)
-        tensors = canonical(spec.family, tensors)
+        tensors = canonical(folded(tensors))
         digest = fingerprint({name: tensor.numpy() for name, tensor in tensors.items()})
         return build(spec.with_fingerprint(digest), Weights(tensors, device))
     except ModelError as error:
         raise ModelError(f"{file}: {error}") from None
-
-
-def build(spec: CodecSpec, weights: Weights) -> Codec:
-    """The codec of a specification of EnCodec, DAC or SNAC. Raises ModelError if the weights are not its own."""
-    if spec.family == "dac":
-        return Dac(spec, weights)
-    if spec.family == "snac":
-        return Snac(spec, weights)
-    return (Encodec48 if spec.segment else Encodec24)(spec, weights)
 
 
 def _find(path: Path) -> Path:
@@ -149,17 +145,10 @@ def _check(spec: CodecSpec, parameters: Mapping[str, Any]) -> None:
             raise ModelError(f"not the weights of {spec.name}: {name} is {parameters[name]} instead of {value}")
 
 
-def canonical(family: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A family's tensors in canonical form, float32, whatever layout they come in."""
-    folded = _fold({name: tensor.to(torch.float32) for name, tensor in tensors.items()})
-    if family == "encodec":
-        return {_encodec_name(name): t for name, t in folded.items() if not _ENCODEC_TRAINING.search(name)}
-    return {_dac_name(name): t for name, t in folded.items()} if family == "dac" else folded
-
-
-def _fold(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Replace pairs of norm and direction by weights."""
-    folded = dict(tensors)
+def folded(tensors: Mapping[str, Tensor]) -> Tensors:
+    """The same as float32, with pairs of norm and direction replaced by weights."""
+    tensors = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
+    whole = dict(tensors)
     for norm, direction in (
         (".weight_g", ".weight_v"),
         (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
@@ -167,8 +156,8 @@ def _fold(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         for name in [name for name in tensors if name.endswith(norm)]:
             layer = name.removesuffix(norm)
             if layer + direction in tensors:
-                folded[f"{layer}.weight"] = _weight(folded.pop(name), folded.pop(layer + direction))
-    return folded
+                whole[f"{layer}.weight"] = _weight(whole.pop(name), whole.pop(layer + direction))
+    return whole
 
 
 def _weight(norm: Tensor, direction: Tensor) -> Tensor:
@@ -182,38 +171,3 @@ def _weight(norm: Tensor, direction: Tensor) -> Tensor:
     v *= norm.numpy().astype(np.float64)
     v /= length.reshape(-1, *[1] * (v.ndim - 1))
     return torch.from_numpy(v.astype(np.float32))
-
-
-_ENCODEC_TRAINING = re.compile(r"codebook\.(inited|cluster_size|embed_avg)$")
-
-
-def _encodec_name(name: str) -> str:
-    """From the original package's names to those of transformers."""
-    name = re.sub(r"^(encoder|decoder)\.model\.", r"\1.layers.", name)
-    name = re.sub(r"\.(conv|convtr)\.(\1|norm)\.", lambda m: f".{m[2].removesuffix('tr')}.", name)
-    return re.sub(r"^quantizer\.vq\.layers\.(\d+)\._codebook\.", r"quantizer.layers.\1.codebook.", name)
-
-
-def _dac_layers() -> dict[str, str]:
-    """From transformers' names of layers to those of the original package."""
-    names: dict[str, str] = {}
-    for side, stack, first, strided in (
-        ("encoder", "encoder.block", 0, {"snake1": 3, "conv1": 4}),
-        ("decoder", "decoder.model", 2, {"snake1": 0, "conv_t1": 1}),
-    ):
-        names |= {f"{side}.conv1": f"{stack}.0", f"{side}.snake1": f"{stack}.5", f"{side}.conv2": f"{stack}.6"}
-        for block in range(4):
-            theirs, ours = f"{side}.block.{block}", f"{stack}.{block + 1}.block"
-            names |= {f"{theirs}.{name}": f"{ours}.{number}" for name, number in strided.items()}
-            for unit in range(3):
-                for number, name in enumerate(("snake1", "conv1", "snake2", "conv2")):
-                    names[f"{theirs}.res_unit{unit + 1}.{name}"] = f"{ours}.{first + unit}.block.{number}"
-    return names
-
-
-_DAC_LAYERS = _dac_layers()
-
-
-def _dac_name(name: str) -> str:
-    layer, _, tensor = name.rpartition(".")
-    return f"{_DAC_LAYERS.get(layer, layer)}.{tensor}"

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nac.codecs import soundstream
 from nac.codecs.base import Codec
 from nac.codecs.layers import Weights
-from nac.codecs.soundstream import Affine, Expected, Parameters, SoundStream
-from nac.codecs.specs import SPECS
 from nac.codecs.tflite import Array
-from nac.weights import checkpoints
+from nac.spec import CodecSpec
 
-FINGERPRINT = "0" * 16  # of all of them: it names no weights
-NAMES = tuple(name for name, spec in SPECS.items() if spec.family != "mdct")  # whose weights are in the package
+if TYPE_CHECKING:
+    from nac.codecs.soundstream import Expected, Parameters
 
 
 class RandomWeights(Weights):
@@ -49,21 +46,19 @@ class RandomWeights(Weights):
         return normal * ((0.3 if added else 1.0) / math.sqrt(inputs))
 
 
-def codec(name: str, device: torch.device | str = "cpu", seed: int = 0) -> Codec:
-    """The codec of that name, one of :data:`NAMES`, with weights drawn from ``seed``."""
-    spec = SPECS[name].with_fingerprint(FINGERPRINT)
-    if spec.family == "soundstream":
-        return SoundStream(_soundstream(seed), torch.device(device))
-    return checkpoints.build(spec, RandomWeights(device, seed))
+def soundstream(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
+    """SoundStream with random parameters, which no reference could take."""
+    from nac.codecs import soundstream
 
-
-def _soundstream(seed: int) -> Mapping[str, Parameters]:
     rng = np.random.default_rng(seed)
     everything = (expected for *_, file in soundstream.FILES for expected in file)
-    return {expected.name: _parameters(expected, rng) for expected in everything}
+    parameters = {expected.name: _parameters(expected, rng) for expected in everything}
+    return soundstream.SoundStream(spec, parameters, device), {}
 
 
 def _parameters(expected: Expected, rng: np.random.Generator) -> Parameters:
+    from nac.codecs.soundstream import AXES, Affine, Parameters
+
     _, kind, shape, quantised = expected
     affine = Affine(np.float32(0.04), -7) if quantised else None
     if kind == "SQUARED_DIFFERENCE":
@@ -74,7 +69,7 @@ def _parameters(expected: Expected, rng: np.random.Generator) -> Parameters:
         return Parameters(np.zeros(shape, np.float32))
     depthwise = kind == "DEPTHWISE_CONV_2D"
     out, taps = (shape[3], 3) if depthwise else (shape[0], int(np.prod(shape[1:])))
-    weight: Array = rng.standard_normal(shape)[:, :, 0].transpose(soundstream.AXES[kind])
+    weight: Array = rng.standard_normal(shape)[:, :, 0].transpose(AXES[kind])
     bias: Array = rng.standard_normal(out)
     if not quantised:
         return Parameters((weight / taps**0.5).astype(np.float32), (0.1 * bias).astype(np.float32))
