@@ -93,7 +93,7 @@ def layout_of(header: Header) -> Layout:
     spec = model.spec
     windows = None if spec.segment else header.segment  # of a .dac file
     bare = replace(header.spec, fingerprint="", segment=None if windows else header.segment)
-    if model.decode_plan is None or replace(spec, family="", frame_multiple=1) != bare:
+    if model.decode_plan is None or replace(spec, family="", frame_multiple=1, fingerprint="") != bare:
         raise ModelError(f"made with a {header.model} that this version of nac does not know how to cut")
     if windows:
         # Each is decoded by itself, but where the last one counts depends on whether another follows.
