@@ -28,8 +28,8 @@ MDCT = Family(
             Plan(left=19, right=19, window=256),
         ),
     ),
-    load="nac.codecs.mdct:load",
-    numpy=True,
+    load="nac.codecs.mdct_torch:load",
+    numpy="nac.codecs.mdct:load",
 )
 
 _LYRA = (

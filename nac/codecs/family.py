@@ -107,9 +107,10 @@ class Family:
         All its models.
     load
         ``(spec, path, device) -> Codec``: reads weights, a file or a folder;
-        raises ModelError where they are not its own. ``device`` is None for a codec that computes with numpy.
+        raises ModelError where they are not its own.
     numpy
-        On the processor it computes with numpy's arrays, without PyTorch.
+        ``(spec, path) -> Codec``: the same for the processor, computed with numpy's arrays and without PyTorch.
+        None where there is no such network.
     random
         ``(spec, device, seed) -> (Codec, tensors)``: random weights of official size, to measure and to test with,
         and these by their canonical names where a reference can take them. None where the official ones always are
@@ -122,7 +123,7 @@ class Family:
     name: str
     models: tuple[Model, ...]
     load: str
-    numpy: bool = False
+    numpy: str | None = None
     random: str | None = None
     reference: str | None = None
     package: str | None = None

@@ -18,22 +18,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from nac.codecs.base import Array, Codec
+from nac.codecs.base import Array
 from nac.codecs.fingerprint import fingerprint
 from nac.codecs.numpy_codec import NumpyCodec
 from nac.codecs.windows import Plan
 from nac.errors import ModelError
 from nac.spec import CodecSpec
-
-if TYPE_CHECKING:
-    import torch
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -352,15 +349,8 @@ def refused(spec: CodecSpec, path: Path, error: Exception) -> ModelError:
     return ModelError(f"{path} does not hold the weights of {spec.name}: {error}")
 
 
-def load(spec: CodecSpec, path: Path, device: torch.device | None = None) -> Codec[Any]:
-    """The codec of a safetensors file: in numpy, or on a PyTorch device if one is given.
-
-    Raises ModelError where it holds another's weights.
-    """
-    if device is not None:
-        from nac.codecs import mdct_torch
-
-        return mdct_torch.load(spec, path, device)
+def load(spec: CodecSpec, path: Path) -> MdctCodec:
+    """The codec of a safetensors file, on the processor. Raises ModelError where it holds another's weights."""
     tensors = read(spec, path)
     try:
         return MdctCodec(spec, tensors)

@@ -80,7 +80,7 @@ def family(name: str) -> Family:
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]:
-    """The codec of a specification with weights from a file or a folder.
+    """The codec of a specification with weights from a file or a folder, in numpy where ``device`` is None.
 
     Raises
     ------
@@ -88,7 +88,12 @@ def load(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]
         If the family is unknown, or the weights are not those of the model.
     """
     own = family(spec.family)
-    codec: Codec[Any] = own.resolve(own.load)(spec, path, device)
+    if device is not None:
+        codec: Codec[Any] = own.resolve(own.load)(spec, path, device)
+        return codec
+    if own.numpy is None:
+        raise ModelError(f"{spec.name} needs PyTorch: name a device")
+    codec = own.resolve(own.numpy)(spec, path)
     return codec
 
 

@@ -97,7 +97,7 @@ def load(
     elif not download:
         raise _absent(model)
     # A network in numpy gains little from a GPU, and needs no PyTorch without one.
-    in_numpy = registry.family(model.spec.family).numpy and device in ("auto", "cpu")
+    in_numpy = registry.family(model.spec.family).numpy is not None and device in ("auto", "cpu")
     target = None if in_numpy else resolve_device(device)  # a wrong one is told before a long download
     local = local or _download(model, revision, progress)
     codec = registry.load(model.spec, local.path, target)
