@@ -88,12 +88,13 @@ def load(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]
         If the family is unknown, or the weights are not those of the model.
     """
     own = family(spec.family)
+    codec: Codec[Any]
     if device is not None:
-        codec: Codec[Any] = own.resolve(own.load)(spec, path, device)
-        return codec
-    if own.numpy is None:
+        codec = own.resolve(own.load)(spec, path, device)
+    elif own.numpy is not None:
+        codec = own.resolve(own.numpy)(spec, path)
+    else:
         raise ModelError(f"{spec.name} needs PyTorch: name a device")
-    codec = own.resolve(own.numpy)(spec, path)
     return codec
 
 
