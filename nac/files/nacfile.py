@@ -78,7 +78,7 @@ def check_growth(grown: int, size: int) -> None:
         )
 
 
-_ALWAYS, _GROWTH = 1 << 26, 200_000  # bytes; the lowest bitrate of any model makes 4,000 of one
+_ALWAYS, _GROWTH = 1 << 26, 1_000_000  # bytes; a silent chunk of ten seconds, six channels at 96 kHz, takes 13
 
 
 @dataclass(frozen=True)

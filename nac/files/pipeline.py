@@ -68,7 +68,7 @@ def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mon
 
 
 class Lane:
-    """One stream on its way to codes, in runs: between them it is silent and carries none."""
+    """One stream on its way to codes, in runs: between them it is silent and has none."""
 
     def __init__(self, codec: Codec[Any], codebooks: int) -> None:
         self._codec, self._codebooks = codec, codebooks
@@ -152,7 +152,7 @@ def _drafts(source: Source, codec: Codec[Any], header: Header) -> Iterator[Draft
                 lane.push(stream, piece.number * size)
             else:
                 lane.end()
-        while pieces and all(
+        while total >= spec.start(first + size) and all(
             lane.frames >= enough for lane, here in zip(lanes, pieces[0][1], strict=True) if here
         ):
             yield give(size, last=False)
@@ -202,10 +202,10 @@ def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[Piece]:
             block = stereo.rotate(block, stereo.angles(previous, angle, len(block), ramp))
             previous = angle
         streams = split_streams(block, spec.channels)
-        # The first stream is always there, so that its codes are those of the whole signal.
+        # Segments reach into the next chunk, whether that is silent or not.
         present = [
-            count > 0 and (i == 0 or spec.segment is not None or _sounds(stream))
-            for i, (stream, count) in enumerate(zip(streams, header.stream_codebooks, strict=True))
+            count > 0 and (spec.segment is not None or continues or _sounds(stream))
+            for stream, count in zip(streams, header.stream_codebooks, strict=True)
         ]
         yield Piece(number, streams, present, angle if header.stereo_pair else 0, continues)
         number, continues = number + ends, not ends
@@ -230,19 +230,21 @@ def _resampled(source: Source, spec: CodecSpec, header: Header) -> Iterator[Samp
 def _cut(blocks: Iterable[Samples], length: int, *, whole: bool) -> Iterator[tuple[Samples, bool]]:
     """Blocks cut at every multiple of ``length`` samples, and whether they end there.
 
-    ``whole``: only whole lengths, but for the last; else also what there is of one.
+    ``whole``: only whole lengths, but for the last; else also what there is of one, from its first sound on.
     """
     held: list[Samples] = []
-    have = 0
+    have, sounds = 0, False
     for block in blocks:
         while have + len(block) >= length:
             yield np.concatenate([*held, block[: length - have]]), True
-            held, block, have = [], block[length - have :], 0
-        if len(block) and whole:
+            held, block, have, sounds = [], block[length - have :], 0, False
+        if len(block):
             held.append(block)
-        elif len(block):
-            yield block, False
-        have += len(block)
+            have += len(block)
+            sounds = sounds or _sounds(block)
+        if held and sounds and not whole:
+            yield np.concatenate(held), False
+            held = []
     if held:
         yield np.concatenate(held), False
 
