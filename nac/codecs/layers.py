@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nac.codecs import onednn
 from nac.errors import ModelError
 
 TILE, ROWS = 1 << 18, 1024  # numbers and steps of a signal that are computed at a time, as measured
@@ -189,17 +190,12 @@ def each(function: Callable[..., tuple[Tensor, ...]], *batch: Tensor) -> tuple[T
     A CPU gains nothing from batches of long signals, and the rounding of a product may depend on its shape:
     one by one, an item's result does not depend on what else is in the batch.
     """
-    if batch[0].is_cuda or batch[0].shape[0] == 1:
+    if not batch[0].is_cpu or batch[0].shape[0] == 1:
         return function(*batch)
     results = [
         function(*items) for items in zip(*(tensor.chunk(tensor.shape[0]) for tensor in batch), strict=True)
     ]
     return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
-
-
-def accumulate(out: Tensor, x: Tensor, matrix: Tensor) -> None:
-    """``out += x @ matrix`` for [B, T, o], [B, T, i] and [i, o]; ``x`` may be a strided view."""
-    out.baddbmm_(x, matrix.expand(x.shape[0], -1, -1))
 
 
 def tile_of(width: int) -> int:
@@ -223,11 +219,47 @@ class Sliding:
         return conv_span(span, kernel=self.kernel, stride=self.stride, dilation=self.dilation, left=self.pad[0])
 
 
-class Conv(Sliding):
-    """One matrix product for each tap, summed in place.
+class Product(Protocol):
+    """A convolution of stride 1 without padding, [B, T, i] -> [B, T - reach, o]."""
 
-    ``weight`` [out, in, kernel] as in torch; ``kernel`` is a multiple of ``stride``: then it is a convolution of
-    stride 1 over groups of ``stride`` steps, which in time-major layout lie side by side already.
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """Added in place to ``onto`` if that is given."""
+        ...
+
+
+def product(weight: Tensor, bias: Tensor | None, *, steps: int, dilation: int = 1) -> Product:
+    """What computes it where its weights [o, i, kernel] are. ``steps``: about so many at a time."""
+    if not weight.is_cpu or not onednn.works():
+        return Taps(weight, bias, dilation)
+    if weight.shape[2] == 1:
+        return onednn.Rows(weight[..., 0], bias, steps)
+    return onednn.Convolution(weight, bias, dilation, steps)
+
+
+class Taps:
+    """See :class:`Product`: a matrix product for each tap of the kernel, summed in place."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dilation: int) -> None:
+        self._taps, self._bias, self._dilation = weight.permute(2, 1, 0).contiguous(), bias, dilation
+
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        batch, length = x.shape[0], x.shape[1] - (len(self._taps) - 1) * self._dilation
+        if onto is None:
+            zero = self._taps.new_zeros(self._taps.shape[2])
+            onto = (zero if self._bias is None else self._bias).repeat(batch, length, 1)
+        elif self._bias is not None:
+            onto.add_(self._bias)
+        for k, tap in enumerate(self._taps):
+            first = k * self._dilation
+            onto.baddbmm_(x[:, first : first + length], tap.expand(batch, -1, -1))
+        return onto
+
+
+class Conv(Sliding):
+    """``weight`` [out, in, kernel] as in torch.
+
+    ``kernel`` is a multiple of ``stride``: then it is a convolution of stride 1 over groups of ``stride`` steps,
+    which in time-major layout lie side by side already.
     """
 
     def __init__(
@@ -235,26 +267,20 @@ class Conv(Sliding):
     ) -> None:
         out, channels, kernel = weight.shape
         super().__init__(channels, out, kernel, pad=pad, stride=stride, dilation=dilation)
-        taps = weight.permute(2, 1, 0).reshape(self.kernel // stride, stride * channels, out)
         # Thin inputs make poor products: their taps are laid side by side instead.
         self._thin = stride == dilation == 1 and channels < 8
-        self._taps = taps.reshape(1, -1, out).contiguous() if self._thin else taps.contiguous()
-        self._bias = bias
+        group = kernel if self._thin else stride
+        weight = weight.view(out, channels, -1, group).permute(0, 3, 1, 2).reshape(out, group * channels, -1)
+        self._product = product(weight, bias, steps=self.tile, dilation=dilation)
 
     def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """[B, T, in] -> [B, (T - reach) // stride + 1, out]; added in place to ``onto`` if that is given."""
-        batch, steps, _ = x.shape
-        groups = steps // self.stride
+        batch, steps, channels = x.shape
         if self._thin:
-            x = x.unfold(1, self.kernel, 1).transpose(2, 3).reshape(batch, -1, self._taps.shape[1])
-            groups = x.shape[1]
+            x = x.unfold(1, self.kernel, 1).transpose(2, 3).reshape(batch, -1, self.kernel * channels)
         elif self.stride > 1:
-            x = x[:, : groups * self.stride].reshape(batch, groups, -1)
-        length = groups - (len(self._taps) - 1) * self.dilation
-        out = self._bias.repeat(batch, length, 1) if onto is None else onto.add_(self._bias)
-        for k, tap in enumerate(self._taps):
-            accumulate(out, x[:, k * self.dilation : k * self.dilation + length], tap)
-        return out
+            x = x[:, : steps // self.stride * self.stride].reshape(batch, -1, self.stride * channels)
+        return self._product(x, onto)
 
     def part(self, x: Tensor, span: Span) -> Tensor:
         return self(x)
@@ -266,11 +292,11 @@ class ToAudio(Sliding):
     def __init__(self, weight: Tensor, bias: Tensor, *, pad: tuple[int, int] = (0, 0)) -> None:
         out, channels, kernel = weight.shape
         super().__init__(channels, out, kernel, pad=pad)
-        self._matrix = weight.permute(1, 2, 0).reshape(channels, -1).contiguous()
+        self._product = product(weight.permute(2, 0, 1).reshape(-1, channels, 1), None, steps=self.tile)
         self._bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        parts = (x @ self._matrix).view(x.shape[0], x.shape[1], self.kernel, self.out)
+        parts = self._product(x).view(x.shape[0], x.shape[1], self.kernel, self.out)
         length = x.shape[1] - self.kernel + 1
         out = parts[:, :length, 0] + self._bias
         for k in range(1, self.kernel):
@@ -361,7 +387,7 @@ class Tiled(ABC):
 
     def __call__(self, x: Tensor) -> Tensor:
         steps, length = x.shape[1], self.conv.length(x.shape[1])
-        tile = length if x.is_cuda else self.conv.tile
+        tile = self.conv.tile if x.is_cpu else length
         out = x.new_empty(x.shape[0], length, self.conv.out)
         for start in range(0, length, tile):
             span = Span(start, min(start + tile, length) - 1)
@@ -409,7 +435,7 @@ class Snake:
 
     def _square(self, x: Tensor) -> Tensor:
         """``sin(a x)^2``"""
-        if x.is_cuda:  # each pass has its price there
+        if not x.is_cpu:  # each pass has its price there
             return (x * self._alpha).sin_().square_()
         square = x * self._turns
         half = square.round()
@@ -447,7 +473,7 @@ class Residual:
     def __call__(self, x: Tensor) -> Tensor:
         batch, steps, channels = x.shape
         left, right = self._wide.pad
-        tile = steps if x.is_cuda else min(self._wide.tile, steps)
+        tile = min(self._wide.tile, steps) if x.is_cpu else steps
         # What a tile and the next both need of the first snake is moved to the front: x has changed by then.
         held = x.new_empty(batch, left + tile + right, channels)
         held[:, :left] = 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
+from nac.codecs import onednn
 from nac.codecs.layers import Weights
 from nac.codecs.parallel import Together
 
@@ -45,7 +44,7 @@ class Lstm:
         """The next piece [B, T, C] of signals, and the state [2, layers, B, C] after it; None at their start."""
         if state is None:
             state = x.new_zeros(2, 2, x.shape[0], self._size)  # hidden and memory
-        if not x.is_cuda:
+        if x.is_cpu:
             return self._together((x, state))
         with torch.backends.cudnn.flags(allow_tf32=False):  # codes must not depend on the device
             out, *after = torch.lstm(
@@ -94,23 +93,14 @@ class Lstm:
 class Rows:
     """Rows [B, i] times the transpose of a matrix [o, i], where no row's result depends on how many there are.
 
-    oneDNN's products with weights that it has packed for ``PACKED_FOR`` rows are of that kind, and read the
-    weights once for all; where they are not to be had, or turn out otherwise, row is multiplied by row.
+    oneDNN's products with packed weights read them once for all rows; without it, row is multiplied by row.
     """
 
-    PACKED_FOR = 8
-
     def __init__(self, matrix: Tensor) -> None:
-        self._columns = matrix.t().contiguous()
-        self._packed: Tensor | None = None
-        if not matrix.is_cuda and torch._C._has_mkldnn:
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), self.PACKED_FOR)
-            trial = torch.linspace(-1, 1, MOST_ROWS * matrix.shape[1]).reshape(MOST_ROWS, -1).sin()
-            whole = self(trial)
-            if not all(torch.equal(self(trial[:rows]), whole[:rows]) for rows in range(1, MOST_ROWS)):
-                self._packed = None
+        packed = matrix.is_cpu and onednn.works()
+        self._matrix = onednn.Rows(matrix, rows=MOST_ROWS // 2) if packed else matrix.t().contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._packed is None:
-            return torch.cat([row @ self._columns for row in torch.split(x, 1)])
-        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], ""))
+        if isinstance(self._matrix, onednn.Rows):
+            return self._matrix(x)
+        return torch.cat([row @ self._matrix for row in torch.split(x, 1)])

@@ -44,7 +44,7 @@ def decode(quantisers: Sequence[Quantiser], codes: Sequence[Tensor]) -> Tensor:
 
 def highest(scores: Tensor) -> Tensor:
     """The place of the greatest along the last axis. On a CPU numpy finds it in a fifth of the time."""
-    return scores.argmax(-1) if scores.is_cuda else torch.from_numpy(scores.numpy().argmax(-1))
+    return torch.from_numpy(scores.numpy().argmax(-1)) if scores.is_cpu else scores.argmax(-1)
 
 
 class Euclidean:

@@ -20,6 +20,7 @@ from nac.codecs import checkpoints, rvq
 from nac.codecs.base import Codec
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import (
+    ROWS,
     Chain,
     Layer,
     Padded,
@@ -35,6 +36,7 @@ from nac.codecs.layers import (
     depthwise,
     down,
     each,
+    product,
     residual_units,
     snake,
     tile_of,
@@ -77,8 +79,9 @@ class Attention:
     def __init__(self, weights: Weights, name: str, channels: int, window: int) -> None:
         self.window, self._heads = window, channels // HEAD
         self._scale, self._shift = (weights.take(f"{name}.norm.{part}", channels) for part in ("weight", "bias"))
-        self._into = weights.take(f"{name}.to_qkv.weight", 3 * channels, channels)
-        self._out = weights.take(f"{name}.to_out.weight", channels, channels)
+        into = weights.take(f"{name}.to_qkv.weight", 3 * channels, channels)
+        out = weights.take(f"{name}.to_out.weight", channels, channels)
+        self._into, self._out = (product(matrix[..., None], None, steps=ROWS) for matrix in (into, out))
         frequencies = weights.take(f"{name}.rel_pos.inv_freq", HEAD // 2)
         angles = torch.arange(window, device=frequencies.device)[:, None] * frequencies.repeat(2)
         self._cos, self._sin = angles.cos(), angles.sin()
@@ -86,11 +89,11 @@ class Attention:
     def __call__(self, x: Tensor) -> Tensor:
         """[B, T, C], T a multiple of the window."""
         normal = functional.layer_norm(x, x.shape[-1:], self._scale, self._shift)
-        joint = functional.linear(normal, self._into)
+        joint = self._into(normal)
         # [B, T, 3 C] -> query, key, value of [B, windows, heads, window, HEAD]
         query, key, value = joint.view(x.shape[0], -1, self.window, 3, self._heads, HEAD).permute(3, 0, 1, 4, 2, 5)
         mixed = functional.scaled_dot_product_attention(self._turn(query), self._turn(key), value)
-        return x + functional.linear(mixed.transpose(2, 3).reshape(x.shape), self._out)
+        return self._out(mixed.transpose(2, 3).reshape(x.shape)).add_(x)
 
     def _turn(self, x: Tensor) -> Tensor:
         first, second = x.chunk(2, -1)
@@ -128,14 +131,16 @@ class Noise:
     """``x + noise * linear(x)``, the same noise in all channels. ``stream``: the number of this layer's noise."""
 
     def __init__(self, weights: Weights, name: str, channels: int, stream: int) -> None:
-        self._matrix = weights.take(f"{name}.linear.weight", channels, channels, 1)[..., 0].t().contiguous()
+        self._product = product(
+            weights.take(f"{name}.linear.weight", channels, channels, 1), None, steps=tile_of(channels)
+        )
         self._stream = stream
 
     def __call__(self, x: Tensor, position: int) -> Tensor:
         drawn = noise(position, x.shape[1], self._stream, x.device)[:, None]
-        tile = x.shape[1] if x.is_cuda else tile_of(x.shape[2])
+        tile = tile_of(x.shape[2]) if x.is_cpu else x.shape[1]
         for part, some in zip(torch.split(x, tile, 1), torch.split(drawn, tile), strict=True):
-            part.addcmul_(part @ self._matrix, some)
+            part.addcmul_(self._product(part), some)
         return x
 
 
