@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import data
 import numpy as np
@@ -10,19 +11,28 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nac.codecs.mdct_torch import HOP
+from nac.codecs.fullband import HOP
 
 #: share of crops of each kind of sound
 SHARES = {"speech": 0.42, "music": 0.33, "other": 0.25}
 #: frames a second
 FRAMES = data.RATE / HOP
 #: share of crops that are made up (what recordings hardly contain must survive, too) or side signals of stereo
-MADE_UP, SIDE = 0.12, 0.06
+MADE_UP, SIDE = 0.12, 0.05
+#: a recording with sound above 15 kHz is drawn so much more often than one without
+FULL_BAND = 3.0
+
+
+class Batch(NamedTuple):
+    """``audio`` [B, 1, N], which has sound up to ``band`` [B] (Hz)."""
+
+    audio: Tensor
+    band: Tensor
 
 
 def pitch(random: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
-    """Frequencies from 40 Hz to 11 kHz, evenly spread as the ear hears them (HTK mel scale)."""
-    return 700 * (10 ** (random.uniform(56, 3169, size) / 2595) - 1)
+    """Frequencies from 40 Hz to 17 kHz, evenly spread as the ear hears them (HTK mel scale)."""
+    return 700 * (10 ** (random.uniform(56, 3640, size) / 2595) - 1)
 
 
 def made_up(random: np.random.Generator, samples: int) -> data.Samples:
@@ -36,16 +46,21 @@ def made_up(random: np.random.Generator, samples: int) -> data.Samples:
                 if random.random() < 0.3:  # the same in every frame, which a tone at random hardly is
                     low = max(round(low / FRAMES), 1) * FRAMES
                 glide = np.linspace(low, high if random.random() < 0.4 else low, samples)
-                sound += random.random() * np.sin(2 * np.pi * np.cumsum(glide) / data.RATE)
+                phase = 2 * np.pi * (np.cumsum(glide) / data.RATE + random.random())
+                sound += random.random() * np.sin(phase)
         case 1:
             lowest, fall = np.exp(random.uniform(np.log(50), np.log(1500))), random.uniform(0, 1.5)
-            orders = np.arange(1, int(11500 / lowest) + 1)
+            orders = np.arange(1, int(20000 / lowest) + 1)
             phases = random.uniform(0, 2 * np.pi, len(orders)) * random.integers(2)
-            sound = (orders**-fall @ np.sin(2 * np.pi * lowest * orders[:, None] * time + phases[:, None])).ravel()
+            period = np.zeros(round(data.RATE / lowest * 8))
+            spectrum = np.zeros(len(period) // 2 + 1, complex)
+            inside = orders[8 * orders < len(spectrum)]
+            spectrum[8 * inside] = (inside**-fall) * np.exp(1j * phases[: len(inside)])
+            sound = np.resize(np.fft.irfft(spectrum, len(period)), samples)
         case 2:
             sound = np.zeros(samples)
-            sound[int(random.integers(2000)) :: int(random.integers(500, 9000))] = 1
-            decay = np.exp(-np.arange(256) / random.uniform(0.1, 20)) * random.choice([-1, 1], 256)
+            sound[int(random.integers(4000)) :: int(random.integers(1000, 18000))] = 1
+            decay = np.exp(-np.arange(512) / random.uniform(0.1, 40)) * random.choice([-1, 1], 512)
             sound = np.convolve(sound, decay)[:samples]
         case _:
             spectrum = np.fft.rfft(random.standard_normal(samples))
@@ -53,7 +68,7 @@ def made_up(random: np.random.Generator, samples: int) -> data.Samples:
             sound = np.fft.irfft(spectrum * tilt, samples)
     sound /= np.abs(sound).max() + 1e-9
     if random.random() < 0.5:  # in recordings, the rest is never quite silent
-        sound += 10 ** random.uniform(-5, -2.5) * random.standard_normal(samples)
+        sound += 10 ** random.uniform(-5, -2.5) * random.standard_normal(len(time))
     return sound.astype(np.float32)
 
 
@@ -61,40 +76,47 @@ class Batches:
     """Draws crops; the same seed gives the same crops. ``made_up`` and ``side`` are the shares of such crops."""
 
     def __init__(self, work: Path, split: str, seed: int, made_up: float = MADE_UP, side: float = SIDE) -> None:
-        self.pool, clips = data.load(work, split)
+        self.cache = data.Cache(work, split)
         self.random = np.random.default_rng(seed)
-        self.clips = {kind: [c for c in clips if c.kind == kind] for kind in (*SHARES, "side")}
+        self.clips = {kind: [c for c in self.cache.clips if c.kind == kind] for kind in (*SHARES, "side")}
         self.made_up, self.side = made_up, side if self.clips["side"] else 0.0
         self.clips = {kind: found for kind, found in self.clips.items() if found}
-        # Square roots keep a few long recordings from crowding out many short ones.
-        lengths = {kind: np.sqrt([c.length for c in found]) for kind, found in self.clips.items()}
-        self.weights = {kind: length / length.sum() for kind, length in lengths.items()}
+        self.chances = {kind: np.cumsum([self.weight(c) for c in found]) for kind, found in self.clips.items()}
         shares = np.array([SHARES.get(kind, 0.0) for kind in self.clips])
         self.shares = shares / shares.sum()
 
-    def crop(self, samples: int, kind: str = "") -> data.Samples:
-        """Samples of one kind of sound: a part of a long recording, or short ones one after another."""
-        kind = kind or str(self.random.choice(list(self.clips), p=self.shares))
-        parts, missing = [], samples
-        while missing > 0:
-            clip = self.clips[kind][self.random.choice(len(self.clips[kind]), p=self.weights[kind])]
-            offset = int(self.random.integers(0, max(clip.length - missing, 0) + 1))
-            part = self.pool[clip.start + offset : clip.start + min(offset + missing, clip.length)]
-            parts.append(part.astype(np.float32) / 32768)
-            missing -= len(part)
-        return np.concatenate(parts)
+    @staticmethod
+    def weight(clip: data.Clip) -> float:
+        """How often a recording is drawn."""
+        # Square roots keep a few long recordings from crowding out many short ones.
+        return float(clip.length**0.5 * (FULL_BAND if clip.band > 15000 else 1))
 
-    def batch(self, size: int, samples: int) -> Tensor:
-        """Augmented crops [size, 1, samples]: random level, polarity, and now and then a second sound on top."""
-        crops = []
+    def crop(self, samples: int, kind: str = "") -> tuple[data.Samples, int]:
+        """Samples of one kind of sound, and their band: a part of a long recording, or short ones in a row."""
+        kind = kind or str(self.random.choice(list(self.clips), p=self.shares))
+        parts, missing, band, chances = [], samples, data.RATE, self.chances[kind]
+        while missing > 0:
+            clip = self.clips[kind][int(np.searchsorted(chances, self.random.random() * chances[-1], "right"))]
+            offset = int(self.random.integers(0, max(clip.length - missing, 0) + 1))
+            parts.append(self.cache.samples(clip, offset, missing))
+            missing -= len(parts[-1])
+            band = min(band, clip.band)
+        return np.concatenate(parts), band
+
+    def batch(self, size: int, samples: int) -> Batch:
+        """Augmented crops: random level, polarity, and now and then a second sound on top."""
+        crops, bands = [], []
         for _ in range(size):
             lot = self.random.random()
             if lot < self.made_up:
-                crop = made_up(self.random, samples)
+                crop, band = made_up(self.random, samples), data.RATE
             else:
-                crop = self.crop(samples, "side" if lot < self.made_up + self.side else "")
+                crop, band = self.crop(samples, "side" if lot < self.made_up + self.side else "")
             if self.random.random() < 0.15:
-                crop = crop + self.crop(samples) * 10 ** (self.random.uniform(-20, 0) / 20)
+                other, wide = self.crop(samples)
+                crop, band = crop + other * 10 ** (self.random.uniform(-20, 0) / 20), max(band, wide)
             gain = 10 ** (self.random.uniform(-26, 4) / 20) * self.random.choice([-1, 1])
             crops.append(np.clip(crop * gain, -1, 1))
-        return torch.from_numpy(np.stack(crops).astype(np.float32))[:, None]
+            bands.append(band)
+        audio = torch.from_numpy(np.stack(crops).astype(np.float32))[:, None]
+        return Batch(audio, torch.tensor(bands, dtype=torch.float32))

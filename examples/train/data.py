@@ -1,8 +1,9 @@
-"""Recordings for training: fetched as Debian packages, split by file, cached as 24 kHz mono 16-bit samples.
+"""Recordings for training: fetched as Debian packages, split by file, cached as 48 kHz mono 16-bit samples.
 
 Every source is freely licensed (see README.md). ``python data.py --work DIR`` fetches and caches all of them, or
-those that are named; nothing is installed. A cache is two files for each split: ``<split>.i16``, all samples one
-after another, and ``<split>.json``, a list of ``{"name", "kind", "start", "length"}``.
+those that are named; nothing is installed. The cache of a package is two files in ``DIR/cache``:
+``<package>.i16``, all samples one after another, and ``<package>.json``, which describes them (see
+:class:`Clip`). What is cached already is kept, so that training can begin with the first packages.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import io
 import json
 import shutil
 import subprocess
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,26 +27,34 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-RATE = 24000
+RATE = 48000
 Samples = npt.NDArray[np.float32]
 
-#: package: kind of its sound where the path does not tell better
+#: package: kind of its sound where the path does not tell better; full band first
 TRAIN = {
-    "tuxpaint-stamps-default": "speech",
     "klettres-data": "speech",
+    "planetblupi-music-ogg": "music",
+    "tuxpaint-stamps-default": "speech",
+    "hedgewars-data": "other",
+    "hydrogen-drumkits": "other",
+    "wesnoth-1.16-music": "music",
+    "megaglest-data": "other",
     "fillets-ng-data-cs": "speech",
+    "supertux-data": "other",
     "asterisk-core-sounds-en-g722": "speech",
+    "colobot-common-sounds": "other",
+    "singularity-music": "music",
+    "flare-game": "other",
+    "hyperrogue-music": "other",
+    "fluid-soundfont-gm": "other",
     "asterisk-core-sounds-es-g722": "speech",
     "asterisk-core-sounds-fr-g722": "speech",
     "asterisk-core-sounds-ru-g722": "speech",
-    "wesnoth-1.16-music": "music",
-    "hydrogen-drumkits": "other",
-    "fluid-soundfont-gm": "other",
     "unknown-horizons": "music",
     "ufoai-music": "music",
-    "0ad-data": "other",
     "supertuxkart-data": "other",
     "widelands-data": "other",
+    "0ad-data": "other",
 }
 #: never trained on: measured as unseen packages
 UNSEEN = {"warzone2100-music": "music", "redeclipse-data": "other"}
@@ -51,34 +63,44 @@ SIDE = " side"
 #: files kept out of training whatever their split, for clips of them are used elsewhere
 EXCLUDED = ("legends_of_the_north", "_desc_es.", "_es.ogg")
 
+#: parts of paths that tell the kind
+WORDS = (
+    ("music", "music"),
+    ("voice", "speech"),
+    ("/speech", "speech"),
+    ("_desc", "speech"),
+    ("stamps", "other"),
+)
 SOUND = (".ogg", ".wav", ".flac", ".opus", ".g722", ".sf2")
 ARCHIVES = (".zip", ".pk3")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording of the cache: ``start`` and ``length`` in samples."""
+    """One recording of the cache: ``start`` and ``length`` in samples of its package; ``band``: up to where it
+    has sound (Hz), for what was recorded at 16 kHz says nothing about what a voice has above 8."""
 
     name: str
     kind: str
+    split: str
     start: int
     length: int
+    band: int
 
 
 def fetch(package: str, work: Path) -> Path:
     """Download and unpack a Debian package (needs ``apt-get update`` to have run); give its folder."""
     folder = work / "raw" / package
     if not folder.exists():
-        downloads = work / "deb"
-        shutil.rmtree(downloads, ignore_errors=True)
-        downloads.mkdir(parents=True)
-        subprocess.run(["apt-get", "download", package], cwd=downloads, check=True)
-        (deb,) = downloads.glob("*.deb")
         part = work / "raw" / f"{package}.part"
-        part.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["dpkg", "-x", str(deb), str(part)], check=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        with tempfile.TemporaryDirectory() as downloads:
+            Path(downloads).chmod(0o755)  # apt downloads as a user of its own
+            subprocess.run(["apt-get", "download", package], cwd=downloads, check=True)
+            (deb,) = Path(downloads).glob("*.deb")
+            subprocess.run(["dpkg", "-x", str(deb), str(part)], check=True)
         part.rename(folder)
-        shutil.rmtree(downloads)
     return folder
 
 
@@ -103,9 +125,12 @@ def decode(name: str, data: bytes) -> Iterator[tuple[str, Samples]]:
             found = [(name, g722(data), 16000)]
         else:
             audio, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-            found = [(name, audio.mean(axis=1), rate)]
+            mid = audio.mean(axis=1)
+            found = [(name, mid, rate)]
             if audio.shape[1] == 2:
-                found.append((name + SIDE, 0.5 * (audio[:, 0] - audio[:, 1]), rate))
+                side = 0.5 * (audio[:, 0] - audio[:, 1])
+                if side.std() > 0.03 * mid.std():
+                    found.append((name + SIDE, side, rate))
     except (RuntimeError, ValueError, OSError):
         return
     for label, mono, rate in found:
@@ -122,6 +147,17 @@ def trim(audio: Samples, floor: float = 1e-4) -> Samples:
         return audio[:0]
     margin = RATE // 10
     return audio[max(loud[0] - margin, 0) : loud[-1] + margin]
+
+
+def band(audio: Samples, size: int = 2048) -> int:
+    """Up to where there is sound, in Hz: less than 90 dB below the whole, and not down in rounding."""
+    starts = np.linspace(0, max(len(audio) - size, 0), 200).astype(int)
+    frames = np.stack([np.resize(audio[start : start + size], size) for start in starts]) * np.hanning(size)
+    power = np.square(np.abs(np.fft.rfft(frames))).mean(axis=0)
+    smooth = np.convolve(power, np.full(21, 1 / 21), mode="same")
+    rounding = 0.375 * size / 12 / 32768**2
+    present = np.flatnonzero(smooth > max(1e-9 * power.sum(), 4 * rounding))
+    return int(present[-1] * RATE / size) if len(present) else 0
 
 
 def g722(data: bytes) -> Samples:
@@ -154,7 +190,7 @@ def kind_of(name: str, default: str) -> str:
     if name.endswith(SIDE):
         return "side"
     lowered = name.lower()
-    for word, kind in (("music", "music"), ("voice", "speech"), ("_desc", "speech"), ("stamps", "other")):
+    for word, kind in WORDS:
         if word in lowered:
             return kind
     return default
@@ -169,31 +205,70 @@ def split_of(package: str, name: str) -> str:
     return "train"
 
 
-def build(work: Path, packages: dict[str, str]) -> None:
-    """Cache all splits of the packages under ``work``."""
-    work.mkdir(parents=True, exist_ok=True)
-    outputs = {split: (work / f"{split}.i16").open("wb") for split in ("train", "held", "unseen")}
-    clips: dict[str, list[Clip]] = {split: [] for split in outputs}
-    for package, default in packages.items():
+def stored(samples: Samples) -> npt.NDArray[np.int16]:
+    """As 16-bit integers."""
+    return np.clip(np.rint(samples * 32767), -32768, 32767).astype("<i2")
+
+
+def cache(package: str, work: Path) -> None:
+    """Fetch a package and cache its recordings, unless they are cached."""
+    folder, kind = work / "cache", (TRAIN | UNSEEN)[package]
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / f"{package}.json").exists():
+        return
+    clips = []
+    with (folder / f"{package}.i16").open("wb") as output:
         for name, data in recordings(fetch(package, work)):
             for label, audio in decode(name, data):
                 split = split_of(package, label.removesuffix(SIDE))
-                samples = np.clip(np.rint(audio * 32767), -32768, 32767).astype("<i2")
-                start = outputs[split].tell() // 2
-                outputs[split].write(samples.tobytes())
-                clips[split].append(Clip(f"{package}/{label}", kind_of(label, default), start, len(samples)))
-    for split, found in clips.items():
-        outputs[split].close()
-        (work / f"{split}.json").write_text(json.dumps([vars(clip) for clip in found]))
+                start, kind_of_clip = output.tell() // 2, kind_of(label, kind)
+                clips.append(Clip(f"{package}/{label}", kind_of_clip, split, start, len(audio), band(audio)))
+                output.write(stored(audio).tobytes())
+    describe(folder, package, clips)
+    print(f"{package:30} {sum(clip.length for clip in clips) / RATE / 3600:6.2f} h", flush=True)
+
+
+def describe(folder: Path, package: str, clips: list[Clip]) -> None:
+    """Write the description of a package's samples, which says that they are whole."""
+    part = folder / f"{package}.part"
+    part.write_text(json.dumps([asdict(clip) for clip in clips]))
+    part.rename(folder / f"{package}.json")
+
+
+def build(work: Path, packages: list[str], processes: int = 2) -> None:
+    """Cache packages under ``work``."""
+    with ProcessPoolExecutor(processes) as pool:
+        for _ in pool.map(partial(cache, work=work), packages):
+            pass
+
+
+class Cache:
+    """What is cached under ``work`` of one split: ``clips`` and their samples."""
+
+    def __init__(self, work: Path, split: str) -> None:
+        self._pools, self.clips = {}, []
+        for path in sorted((work / "cache").glob("*.json")):
+            clips = [Clip(**entry) for entry in json.loads(path.read_text())]
+            self._pools[path.stem] = np.memmap(path.with_suffix(".i16"), "<i2", "r") if clips else None
+            self.clips += [clip for clip in clips if clip.split == split]
+
+    def samples(self, clip: Clip, offset: int = 0, length: int | None = None) -> Samples:
+        """Samples of a clip, from ``offset`` on and as many as there are up to ``length``."""
+        pool = self._pools[clip.name.split("/")[0]]
+        assert pool is not None
+        end = clip.length if length is None else min(offset + length, clip.length)
+        part = pool[clip.start + offset : clip.start + end]
+        return part.astype(np.float32) / 32768
+
+    def report(self) -> str:
+        """Hours of each kind, and of those with sound above 15 kHz."""
+        lines = []
         for kind in ("speech", "music", "other", "side"):
-            hours = sum(c.length for c in found if c.kind == kind) / RATE / 3600
-            print(f"{split:7} {kind:7} {hours:6.2f} h", flush=True)
-
-
-def load(work: Path, split: str) -> tuple[npt.NDArray[np.int16], list[Clip]]:
-    """All samples of a split (memory-mapped) and its clips."""
-    clips = [Clip(**entry) for entry in json.loads((work / f"{split}.json").read_text())]
-    return np.memmap(work / f"{split}.i16", "<i2", "r"), clips
+            some = [clip for clip in self.clips if clip.kind == kind]
+            hours = sum(clip.length for clip in some) / RATE / 3600
+            wide = sum(clip.length for clip in some if clip.band > 15000) / RATE / 3600
+            lines.append(f"{kind:7} {hours:6.2f} h, {wide:6.2f} h of it above 15 kHz")
+        return "\n".join(lines)
 
 
 if __name__ == "__main__":
@@ -204,4 +279,6 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if unknown := set(args.packages) - set(known):
         parser.error(f"no such package: {', '.join(sorted(unknown))} (there are {', '.join(known)})")
-    build(args.work, {name: known[name] for name in args.packages or known})
+    build(args.work, args.packages or list(known))
+    for split in ("train", "held", "unseen"):
+        print(f"{split}\n{Cache(args.work, split).report()}", flush=True)

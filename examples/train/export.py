@@ -8,19 +8,19 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from nac.codecs.mdct_torch import MdctNet
+from nac.codecs.fullband_torch import FullbandNet
 
 
-def export(net: MdctNet, target: Path) -> int:
+def export(net: FullbandNet, target: Path) -> int:
     """Write the file and give its size in bytes."""
     tensors = {name: tensor.half().contiguous() for name, tensor in net.state_dict().items()}
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise ValueError("weights that half precision cannot hold")
-    save_file(tensors, target, metadata={"model": "nac_24khz", "license": "MIT"})
+    save_file(tensors, target, metadata={"model": "nac_48khz", "license": "MIT"})
     return target.stat().st_size
 
 
 if __name__ == "__main__":
-    net = MdctNet()
-    net.load_state_dict(torch.load(sys.argv[1], weights_only=True)["net"])
+    net = FullbandNet()
+    net.load_state_dict(torch.load(sys.argv[1], weights_only=True, mmap=True)["average"])
     print(f"{export(net, Path(sys.argv[2])):,} bytes")

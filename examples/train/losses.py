@@ -1,4 +1,4 @@
-"""Reconstruction losses: multi-resolution mel, compressed spectrum, and the waveform by way of the MDCT."""
+"""Reconstruction losses: multi-resolution mel, compressed spectrum, and agreement of the waveform by bands."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nac.codecs.mdct_torch import HOP, MdctNet
+from nac.codecs.fullband import BANDS
+from nac.codecs.fullband_torch import FullbandNet
 
-RATE = 24000
+RATE = 48000
 #: STFT window (samples): mel bands
-RESOLUTIONS = {256: 24, 512: 48, 1024: 80, 2048: 128}
+RESOLUTIONS = {512: 24, 1024: 48, 2048: 80, 4096: 128}
+#: what an error counts above the band of a recording, where nothing is known of what was there
+BEYOND = 0.3
 
 
 def mel_filters(window: int, bands: int) -> Tensor:
@@ -30,7 +33,7 @@ class SpectralLoss(nn.Module):
 
     ``mel``: L1 on natural-log mel amplitudes, in which all bands count the same. ``loud``: the same with bands
     weighted by the square root of their amplitude, or a lone tone would not count beside the silence around it.
-    ``compressed``: L1 on amplitudes to the power 0.3 at full frequency resolution, which sees harmonics that mel
+    ``compressed``: L1 on the fourth root of amplitudes at full frequency resolution, which sees harmonics that mel
     bands blur.
     """
 
@@ -39,42 +42,52 @@ class SpectralLoss(nn.Module):
         self.floor = floor
         for window, bands in RESOLUTIONS.items():
             filters = mel_filters(window, bands)
-            keep = filters.sum(0) > 0  # at short windows the lowest bands hold no bin
-            self.register_buffer(f"filters{window}", filters[:, keep] / filters[:, keep].sum(0))
+            filters = filters[:, filters.sum(0) > 0]  # at short windows the lowest bands hold no bin
+            filters = filters / filters.sum(0)
+            self.register_buffer(f"filters{window}", filters)
+            self.register_buffer(f"middles{window}", torch.arange(len(filters)) * RATE / window @ filters)
             hann = torch.hann_window(window)
             self.register_buffer(f"window{window}", hann / hann.sum())
 
-    def forward(self, a: Tensor, b: Tensor, windows: Sequence[int] = tuple(RESOLUTIONS)) -> dict[str, Tensor]:
-        """The distances of ``a`` from the original ``b``. Some of the windows do for a step."""
+    def amplitudes(self, audio: Tensor, window: int) -> Tensor:
+        """[B, N] to [B, frames, window // 2 + 1], from frames that overlap by half."""
+        blocks = audio.unfold(-1, window, window // 2) * self.get_buffer(f"window{window}")
+        spectrum = torch.fft.rfft(blocks)
+        return (spectrum.real.square() + spectrum.imag.square() + self.floor**2).sqrt()
+
+    def forward(
+        self, a: Tensor, b: Tensor, band: Tensor, windows: Sequence[int] = tuple(RESOLUTIONS)
+    ) -> dict[str, Tensor]:
+        """The distances of ``a`` from the original ``b``, which has sound up to ``band`` [B] (Hz).
+
+        Some of the windows do for a step.
+        """
         found = []
         for window in windows:
-            hann, filters = self.get_buffer(f"window{window}"), self.get_buffer(f"filters{window}")
-            spectrum = torch.stft(
-                torch.cat([a, b]), window, window // 4, window=hann, center=False, return_complex=True
+            filters, middles = self.get_buffer(f"filters{window}"), self.get_buffer(f"middles{window}")
+            frequencies = torch.arange(window // 2 + 1, device=a.device) * RATE / window
+            known, known_mel = (
+                torch.where(at <= band[:, None], 1.0, BEYOND)[:, None] for at in (frequencies, middles)
             )
-            power = spectrum.real.square() + spectrum.imag.square() + self.floor**2
-            amplitudes = power.sqrt().transpose(1, 2) @ filters
-            mel_a, mel_b = amplitudes.log().chunk(2)
-            errors = (mel_a - mel_b).abs()
-            weight = amplitudes.detach().chunk(2)[1].sqrt()
-            weight = weight / weight.sum(-1, keepdim=True)
-            small_a, small_b = (power**0.15).chunk(2)
-            compressed = (small_a - small_b).abs().mean() / small_b.mean()
-            found.append(torch.stack([errors.mean(), (errors * weight).sum(-1).mean(), compressed]))
+            whole_a = self.amplitudes(a, window)
+            with torch.no_grad():
+                whole_b = self.amplitudes(b, window)
+                mel_b, small_b = whole_b @ filters, whole_b.sqrt().sqrt()
+                weight = mel_b.sqrt() * known_mel
+                weight /= weight.sum(-1, keepdim=True)
+            errors = ((whole_a @ filters).log() - mel_b.log()).abs()
+            compressed = ((whole_a.sqrt().sqrt() - small_b).abs() * known).mean() / small_b.mean()
+            mel = (errors * known_mel).mean() / known_mel.mean()
+            found.append(torch.stack([mel, (errors * weight).sum(-1).mean(), compressed]))
         return dict(zip(("mel", "loud", "compressed"), torch.stack(found).mean(0), strict=True))
 
 
-#: flatter than the encoder's companding: what is tonal at 1 to 4 kHz must not be left to noise
-COMPANDING = 0.65
+def waveform_loss(net: FullbandNet, lines: Tensor, wanted: Tensor) -> Tensor:
+    """One minus the correlation of lines [B, T, 2, LINES] with those wanted: of bands, loud ones counting more.
 
-
-def waveform_loss(net: MdctNet, coded: Tensor, target: Tensor) -> Tensor:
-    """Relative error of companded MDCT coefficients: fidelity of the waveform, weighted by hearing.
-
-    ``coded`` [B, T, HOP], ``target`` [B, T, 2 HOP].
+    Unlike a squared error it asks nothing of amplitudes: where the phase is not coded, tones need not fade.
     """
-    levels = net.gains(target) @ net.spread
-    power = (2 * (1 - COMPANDING) * levels).exp().mean(dim=-1)
-    errors = ((coded - target[..., :HOP]) * (-COMPANDING * levels).exp()).square().mean(dim=-1)
-    # The logarithm keeps single frames whose gains came out too high from ruling the rest.
-    return torch.log1p(errors / power).mean()
+    products = (lines * wanted).sum(-2) @ net.long_average
+    power, wanted_power = (x.square().sum(-2) @ net.long_average + 1e-9 for x in (lines, wanted))
+    weight = wanted_power**0.3 * torch.tensor(BANDS, device=lines.device)
+    return 1 - (weight * products * (power * wanted_power).rsqrt()).sum() / weight.sum()

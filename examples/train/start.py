@@ -1,4 +1,4 @@
-"""A codec that works before any training: principal components of shape and gains, and k-means codebooks.
+"""A codec that works before any training: principal components, least squares, and k-means codebooks.
 
 Training then starts from this instead of from noise, which saves it most of its steps.
 """
@@ -10,7 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from nac.codecs.mdct_torch import BANDS, HOP, MdctNet, nearest
+from nac.codecs.fullband import BINS, LINES
+from nac.codecs.fullband_torch import FullbandNet
+from nac.codecs.mdct_torch import nearest
 
 GAIN_PARTS = 28
 #: weight of gains against shape; with it the first two codebooks are spent on gains
@@ -37,44 +39,41 @@ def k_means(vectors: Tensor, entries: int, rounds: int, generator: torch.Generat
 
 
 @torch.no_grad()
-def start(net: MdctNet, audio: Tensor, generator: torch.Generator, rounds: int = 10) -> None:
+def start(net: FullbandNet, audio: Tensor, generator: torch.Generator, rounds: int = 10) -> None:
     """Set a network from sample audio [B, 1, HOP * T] so that it codes at every number of codebooks."""
-    coefficients = net.transform(audio)
-    gains = net.gains(coefficients)
-    shape = coefficients[..., :HOP] / net.expansion(gains)
+    shape, gains = net.analyse(audio)
     latent = net.encoder.linear.out_features
-    shapes, levels = shape.flatten(0, 1), gains.flatten(0, 1)
+    shapes, levels = shape[..., :BINS].flatten(0, 1), gains.flatten(0, 1)
     loud = levels.mean(1) > math.log(1e-4)
     mean_level, gain_parts = principal(levels, GAIN_PARTS)
     _, shape_parts = principal(shapes[loud], latent - GAIN_PARTS)
 
-    scale = GAIN_WEIGHT
-    into = torch.zeros(latent, HOP + len(BANDS))
-    into[:GAIN_PARTS, HOP:] = scale * gain_parts
-    into[GAIN_PARTS:, :HOP] = shape_parts
-    outof = into.T.clone()
-    outof[HOP:, :GAIN_PARTS] /= scale**2
+    into = torch.zeros_like(net.encoder.linear.weight)
+    into[:GAIN_PARTS, BINS:] = GAIN_WEIGHT * gain_parts
+    into[GAIN_PARTS:, :BINS] = shape_parts
     net.encoder.linear.weight.copy_(into)
     net.encoder.linear.bias.zero_()
-    net.encoder.linear.bias[:GAIN_PARTS] = -scale * gain_parts @ mean_level
-    net.decoder.linear.weight.copy_(outof)
-    net.decoder.linear.bias.zero_()
-    net.decoder.linear.bias[HOP:] = mean_level
+    net.encoder.linear.bias[:GAIN_PARTS] = -GAIN_WEIGHT * gain_parts @ mean_level
     for linear in (net.encoder.leave, net.decoder.leave):
         linear.weight.zero_()
         linear.bias.zero_()
-    net.decoder.level.weight.zero_()
+    net.level.weight.zero_()
 
     rest = net.encode(audio).flatten(0, 1)
-    whole = rest.clone()
-    for number in range(len(net.quantizer.codebooks)):
+    outof = net.decoder.linear
+    outof.weight.zero_()
+    outof.bias.zero_()
+    outof.weight[2 * LINES :, :GAIN_PARTS] = gain_parts.T / GAIN_WEIGHT
+    outof.bias[2 * LINES :] = mean_level
+    lines = net.long_transform(audio).flatten(0, 1) / (levels @ net.long_spread).exp()[:, None]
+    seen = rest[loud]
+    scatter = seen.T @ seen + 1e-3 * len(seen) * torch.eye(latent)
+    outof.weight[: 2 * LINES] = torch.linalg.solve(scatter, seen.T @ lines[loud].flatten(1).clamp(-8, 8)).T
+
+    count = len(net.quantizer.codebooks)
+    for number in range(count):
         book = k_means(rest, net.quantizer.codebooks.shape[1], rounds, generator)
         net.quantizer.codebooks[number] = book
         rest = rest - book[nearest(rest, book)]
-        # Noise makes up for the power that was not coded.
-        decoded = net.decoder.linear(whole - rest)
-        coded = decoded[:, :HOP] * net.expansion(decoded[:, HOP:])
-        missing = coefficients[..., :HOP].flatten(0, 1) - coded
-        relative = (missing / (levels @ net.spread).exp()).square()[loud] @ net.average
-        amount = relative.mean(0).sqrt().clamp(0.02, 0.95)
-        net.decoder.noise.weight[number] = torch.log(torch.expm1(amount))
+    # The fewer codebooks, the more is left to noise.
+    net.noise.weight.copy_(torch.linspace(-0.5, -1.5, count)[:, None].expand_as(net.noise.weight))

@@ -1,48 +1,61 @@
-"""The first phase: from principal components and k-means by gradients to something better, saving often."""
+"""From principal components and k-means by gradients to something better, saving often.
+
+First by reconstruction alone; from step ``adversarial`` on also against discriminators, which encoder, decoder and
+codebooks all follow.
+"""
 
 from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from batches import Batches
+from batches import Batch, Batches
+from discriminators import WINDOWS, Discriminator, to_deceive, to_tell
 from losses import RESOLUTIONS, SpectralLoss, waveform_loss
 from safetensors.torch import load_file
 from start import start
-from torch import Tensor
+from team import Team
+from torch import Tensor, nn
 
-from nac.codecs.mdct_torch import HOP, MdctNet, nearest, position_noise
+from nac.codecs.fullband import HOP
+from nac.codecs.fullband_torch import FullbandNet, position_noise
+from nac.codecs.mdct_torch import nearest
 
 #: what each term counts
-WEIGHTS = {"mel": 1.0, "loud": 0.3, "compressed": 1.0, "waveform": 0.7, "commitment": 0.1}
+WEIGHTS = {"mel": 1.0, "loud": 0.3, "compressed": 1.5, "waveform": 0.5, "commitment": 0.1}
+SPECTRAL = ("mel", "loud", "compressed")
+#: size of the gradient of deceiving against that of the spectral losses, for each crop at the decoded samples
+SHARE = 0.7
+#: of that gradient, what matching the layers counts against the hinge loss
+MATCHING = 2.0
+LOGGED = (*WEIGHTS, "hinge", "matching", "discriminator")
 
 
 @dataclass(frozen=True)
 class Options:
-    """``frames``: length of a crop. ``start_crops``: how many the starting point is fitted to, in k-means
-    ``rounds``. ``warmup`` and ``decay``: steps of rising and falling learning rate. ``every``: steps between
-    checkpoints. ``adversarial``: steps of the second phase. ``init``: exported weights to start from."""
+    """``processes`` of one thread; ``batch``: crops of each a step, of so many ``frames``. ``start_crops``: how
+    many the starting point is fitted to, in k-means ``rounds``. ``warmup`` and ``decay``: steps of rising and
+    falling learning rate. ``adversarial``: the step from which discriminators take part. ``every``: steps between
+    checkpoints. ``init``: exported weights to start from."""
 
-    steps: int = 4200
+    steps: int = 1000000
+    processes: int = 2
     batch: int = 8
     frames: int = 96
     rate: float = 5e-4
-    warmup: int = 200
-    decay: int = 1600
+    warmup: int = 300
+    decay: int = 4000
     start_crops: int = 500
     rounds: int = 6
-    every: int = 200
-    adversarial: int = 1200
-    adversarial_rate: float = 1e-4
-    discriminator_rate: float = 2e-3
+    adversarial: int = 6000
+    discriminator_rate: float = 5e-4
+    every: int = 500
     held_crops: int = 24
-    threads: int = 1
     seed: int = 0
     init: Path | None = None
 
@@ -50,72 +63,82 @@ class Options:
 class MovingCodebooks:
     """Codebooks as moving averages of what falls to each entry; entries that nothing falls to are moved."""
 
-    def __init__(self, net: MdctNet) -> None:
-        self.books, self.decay = net.quantizer.codebooks, 0.99
+    def __init__(self, net: FullbandNet, team: Team) -> None:
+        self.books, self.decay, self.team = net.quantizer.codebooks, 0.99, team
         self.counts = torch.ones(self.books.shape[:2])
         self.sums = self.books.clone()
 
     @torch.no_grad()
-    def quantize(self, latent: Tensor, learn: bool = True, revive: bool = False) -> Tensor:
+    def quantize(self, latent: Tensor, learn: bool = True) -> Tensor:
         """Sums of the first 1, 2, ... codewords: [B, T, D] to [codebooks, B, T, D]. Learns on the way."""
         rest, given, sums = latent.reshape(-1, latent.shape[-1]), torch.zeros(()), []
+        counted, summed = torch.zeros_like(self.counts), torch.zeros_like(self.sums) if learn else self.sums
         for number, book in enumerate(self.books):
             index = nearest(rest, book)
-            chosen = book[index]
             if learn:
-                self._learn(number, rest, index, revive)
-            rest = rest - chosen
-            given = given + chosen
+                counted[number] = torch.bincount(index, minlength=len(book))
+                summed[number].index_add_(0, index, rest)
+            rest = rest - book[index]
+            given = latent.reshape(rest.shape) - rest
             sums.append(given.view(latent.shape))
+        if learn:
+            self.team.average([counted, summed])
+            self.counts.lerp_(counted, 1 - self.decay)
+            self.sums.lerp_(summed, 1 - self.decay)
         return torch.stack(sums)
 
-    def _learn(self, number: int, vectors: Tensor, index: Tensor, revive: bool) -> None:
-        counts, sums = self.counts[number], self.sums[number]
-        counts.mul_(self.decay).add_(torch.bincount(index, minlength=len(counts)), alpha=1 - self.decay)
-        sums.mul_(self.decay).add_(torch.zeros_like(sums).index_add_(0, index, vectors), alpha=1 - self.decay)
-        if revive:
-            dead = torch.nonzero(counts < 0.05 * counts.mean())[:, 0][: len(vectors) // 4]
-            sums[dead] = vectors[torch.randperm(len(vectors))[: len(dead)]] * counts.mean()
-            counts[dead] = counts.mean()
-        self.books[number] = sums / counts.clamp(min=1e-4)[:, None]
+    @torch.no_grad()
+    def update(self, revive: int | None) -> None:
+        """Move the entries to the averages; with a seed to ``revive``, idle ones beside the busiest."""
+        if revive is not None:
+            generator = torch.Generator().manual_seed(revive)
+            for counts, sums in zip(self.counts, self.sums, strict=True):
+                idle = torch.nonzero(counts < 0.05 * counts.mean())[:, 0]
+                busy = counts.topk(len(idle)).indices
+                counts[busy] /= 2
+                sums[busy] /= 2
+                counts[idle] = counts[busy]
+                spread = 0.1 * (sums / counts.clamp(min=1e-4)[:, None]).std(0)
+                noise = torch.randn(len(idle), sums.shape[1], generator=generator) * spread
+                sums[idle] = sums[busy] + noise * counts[busy, None]
+        self.books.copy_(self.sums / self.counts.clamp(min=1e-4)[..., None])
 
 
 def draw_levels(random: np.random.Generator, size: int) -> Tensor:
     """Quantiser dropout: a number of codebooks for each crop, often one of the usual bitrates."""
-    usual = random.choice([2, 4, 8, 16], size=size, p=[0.15, 0.25, 0.35, 0.25])
+    usual = random.choice([2, 4, 8, 16], size=size, p=[0.15, 0.3, 0.3, 0.25])
     return torch.from_numpy(np.where(random.random(size) < 0.6, usual, random.integers(1, 17, size)))
 
 
-def losses(
-    net: MdctNet,
-    books: MovingCodebooks,
-    spectral: SpectralLoss,
-    audio: Tensor,
-    levels: Tensor,
-    first: int,
-    windows: Sequence[int],
-    **how: bool,
-) -> dict[str, Tensor]:
-    """All terms for audio [B, 1, HOP * T] at a number of codebooks for each crop."""
-    latent = net.encode(audio)
-    sums = books.quantize(latent.detach(), **how)
+def run(
+    net: FullbandNet, books: MovingCodebooks, audio: Tensor, levels: Tensor, first: int, learn: bool
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Audio [B, 1, HOP * T] coded and decoded, [B, N], and the losses that are not about spectra."""
+    analysed = net.analyse(audio)
+    with torch.autocast("cpu", torch.bfloat16):  # the networks only: transforms need their precision
+        latent = net.latent(*analysed).float()
+    sums = books.quantize(latent.detach(), learn)
     quantized = sums[levels - 1, torch.arange(len(levels))]
     through = latent + (quantized - latent).detach()
-    coded, whole = net.synthesize(through, levels, position_noise(first, latent.shape[1]))
-    return spectral(net.inverse(whole)[:, 0], audio[:, 0], windows) | {
-        "waveform": waveform_loss(net, coded, net.transform(audio)),
+    with torch.autocast("cpu", torch.bfloat16):
+        plain, deep = net.describe(through, levels)
+    sound = net.render(plain.float(), deep.float(), levels, position_noise(first, latent.shape[1]))
+    terms = {
+        "waveform": waveform_loss(net, sound.lines, net.long_transform(audio)),
         "commitment": (latent - quantized).square().mean(),
     }
+    return sound.audio[:, 0], terms
 
 
 @torch.no_grad()
-def validate(net: MdctNet, books: MovingCodebooks, spectral: SpectralLoss, audio: Tensor) -> dict[str, float]:
+def validate(net: FullbandNet, books: MovingCodebooks, spectral: SpectralLoss, held: Batch) -> dict[str, float]:
     """Losses on held-out crops at 1.5, 3, 6 and 12 kbit/s."""
     found = {}
     for count in (2, 4, 8, 16):
-        levels = torch.full((len(audio),), count)
-        terms = losses(net, books, spectral, audio, levels, 0, tuple(RESOLUTIONS), learn=False)
-        found |= {f"{name}{count}": float(terms[name]) for name in ("mel", "loud", "compressed", "waveform")}
+        levels = torch.full((len(held.audio),), count)
+        decoded, terms = run(net, books, held.audio, levels, 0, learn=False)
+        terms |= spectral(decoded, held.audio[:, 0], held.band)
+        found |= {f"{name}{count}": float(terms[name]) for name in (*SPECTRAL, "waveform")}
     return found
 
 
@@ -135,65 +158,157 @@ def save(state: dict[str, Any], path: Path) -> None:
     path.with_suffix(".part").replace(path)
 
 
-def train(work: Path, options: Options) -> None:
+def balanced(reconstruction: Tensor, deception: Tensor, audio: Tensor, share: float) -> Tensor:
+    """The gradient of both at the audio [B, N], the second's scaled to ``share`` of the first's in each crop."""
+    wanted = torch.autograd.grad(reconstruction, audio)[0]
+    added = torch.autograd.grad(deception, audio)[0]
+    sizes = [gradient.norm(dim=1, keepdim=True) for gradient in (wanted, added)]
+    return wanted + added * (share * sizes[0] / (sizes[1] + 1e-12))
+
+
+class Average:
+    """A moving average of a network's weights, steadier than the weights of any one step."""
+
+    def __init__(self, net: FullbandNet, every: int = 4, decay: float = 0.999) -> None:
+        self.every, self.least = every, 1 - decay**every
+        self.tensors = list(net.state_dict().values())
+        self.means = [tensor.clone() for tensor in self.tensors]
+        self.names = list(net.state_dict())
+
+    def follow(self, step: int) -> None:
+        if step % self.every == self.every - 1:
+            # Of the first steps it is the plain mean.
+            part = max(self.least, self.every / (step + 1))
+            torch._foreach_lerp_(self.means, self.tensors, part)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.means, strict=True))
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name, mean in zip(self.names, self.means, strict=True):
+            mean.copy_(state[name])
+
+
+class Learner:
+    """Everything that learns, and one step of it."""
+
+    def __init__(self, net: FullbandNet, team: Team, options: Options) -> None:
+        self.net, self.team, self.options = net, team, options
+        self.books, self.spectral = MovingCodebooks(net, team), SpectralLoss()
+        self.judges = nn.ModuleDict({str(window): Discriminator(window) for window in WINDOWS})
+        # The linear maps are good from the start: they may move, but slowly.
+        slow = [*net.encoder.linear.parameters(), *net.decoder.linear.parameters()]
+        # The encoder's blocks, too: the codebooks have to follow what they do.
+        medium = [p for name, p in net.encoder.named_parameters() if not name.startswith("linear")]
+        named = [(name, p) for name, p in net.named_parameters() if not name.startswith("encoder")]
+        fast = [p for name, p in named if not name.startswith("decoder.linear")]
+        groups = [{"params": fast, "scale": 1.0}, {"params": medium, "scale": 0.5}, {"params": slow, "scale": 0.2}]
+        self.ours = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        self.theirs = torch.optim.AdamW(self.judges.parameters(), betas=(0.8, 0.98), weight_decay=0.01)
+        self.average = Average(net)
+
+    def step(
+        self, number: int, batch: Batch, random: np.random.Generator, shared: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """One step; ``random`` is this process's own, ``shared`` is the same in all."""
+        options = self.options
+        height = min((number + 1) / options.warmup, (options.steps - number) / options.decay, 1.0)
+        for group in self.ours.param_groups:
+            group["lr"] = options.rate * group["scale"] * height
+        # The less the encoder moves, the longer the codebooks may average.
+        self.books.decay = 1 - 0.01 * max(height, 0.1)
+        levels = draw_levels(random, len(batch.audio))
+        original, windows = batch.audio[:, 0], shared.choice(list(RESOLUTIONS), 2, replace=False).tolist()
+        decoded, terms = run(self.net, self.books, batch.audio, levels, int(random.integers(0, 10**6)), learn=True)
+        heard = decoded.detach().requires_grad_()
+        # Windows that start elsewhere each time see everything in the end.
+        shift = int(random.integers(0, 2048))
+        terms |= self.spectral(heard[:, shift:], original[:, shift:], batch.band, windows)
+        spectral = torch.stack([WEIGHTS[name] * terms[name] for name in SPECTRAL]).sum()
+        judge = None
+        if number >= options.adversarial:
+            judge = self.judges[str(shared.choice(WINDOWS))]
+            # Discriminators cost as much as all else: half of a crop has to do.
+            half = slice(at := int(random.integers(0, original.shape[1] // 2)), at + original.shape[1] // 2)
+            with torch.autocast("cpu", torch.bfloat16):
+                terms["hinge"], terms["matching"] = to_deceive(judge, heard[:, half], original[:, half])
+            # Discriminators that know nothing yet have little say.
+            share = SHARE * min((number + 1 - options.adversarial) / 2000, 1)
+            gradient = balanced(spectral, terms["hinge"] + MATCHING * terms["matching"], heard, share)
+        else:
+            gradient = torch.autograd.grad(spectral, heard)[0]
+        self.ours.zero_grad(set_to_none=True)
+        rest = torch.stack([WEIGHTS[name] * terms[name] for name in ("waveform", "commitment")]).sum()
+        torch.autograd.backward([decoded, rest], [gradient, None])
+        learning = list(self.net.parameters())
+        if judge is not None:
+            self.theirs.zero_grad(set_to_none=True)
+            for group in self.theirs.param_groups:
+                group["lr"] = options.discriminator_rate * height
+            with torch.autocast("cpu", torch.bfloat16):
+                terms["discriminator"] = to_tell(judge, decoded.detach()[:, half], original[:, half])
+            terms["discriminator"].backward()
+            learning += judge.parameters()
+        self.team.average([p.grad for p in learning if p.grad is not None])
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.ours.step()
+        if judge is not None:
+            self.theirs.step()
+        self.books.update(number if number % 20 == 19 else None)
+        self.average.follow(number)
+        return terms
+
+    def state(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name).state_dict() for name in ("net", "judges", "ours", "theirs", "average")}
+        return parts | {"counts": self.books.counts, "sums": self.books.sums}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for name in ("net", "judges", "ours", "theirs", "average"):
+            getattr(self, name).load_state_dict(state[name])
+        self.books.counts.copy_(state["counts"])
+        self.books.sums.copy_(state["sums"])
+
+
+def train(team: Team, work: Path, options: Options) -> None:
     """Train in ``work``, where the cache is and where checkpoint and logs go; goes on where a run stopped."""
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(options.seed)
     samples = options.frames * HOP
-    net, spectral, begun, before = MdctNet(), SpectralLoss(), 0, 0.0
-    checkpoint = work / "checkpoint.pt"
+    net, checkpoint, begun, before = FullbandNet(), work / "checkpoint.pt", 0, 0.0
     batches = Batches(work, "train", options.seed)
     held = Batches(work, "held", 1, made_up=0, side=0).batch(options.held_crops, samples)
     if not checkpoint.exists() and options.init:
         net.load_state_dict({name: tensor.float() for name, tensor in load_file(options.init).items()})
-    elif not checkpoint.exists():
+    elif not checkpoint.exists() and team.leads:
         print("starting point: principal components and k-means", flush=True)
-        crops = batches.batch(options.start_crops, samples)
+        crops = batches.batch(options.start_crops, samples).audio
         start(net, crops, torch.Generator().manual_seed(options.seed), options.rounds)
-    books = MovingCodebooks(net)
-    # The linear maps are good from the start: they may move, but slowly.
-    slow = [*net.encoder.linear.parameters(), *net.decoder.linear.parameters()]
-    # The encoder's blocks, too: the codebooks have to follow what they do.
-    medium = [p for name, p in net.encoder.named_parameters() if not name.startswith("linear")]
-    fast = [p for name, p in net.decoder.named_parameters() if not name.startswith("linear")]
-    groups = [{"params": fast, "scale": 1.0}, {"params": medium, "scale": 0.5}, {"params": slow, "scale": 0.1}]
-    optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    if not checkpoint.exists():
+        team.follow(list(net.state_dict().values()))
+    learner = Learner(net, team, options)
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        net.load_state_dict(state["net"])
-        optimizer.load_state_dict(state["optimizer"])
-        books.counts, books.sums = state["counts"], state["sums"]
-        begun, before = state["step"], state.get("hours", 0.0)
-        batches.random = np.random.default_rng([options.seed, begun])
-    else:
-        append(work / "held.csv", {"step": 0, "hours": 0.0} | validate(net, books, spectral, held))
+        learner.restore(state)
+        begun, before = state["step"], state["hours"]
+    elif team.leads:
+        append(work / "held.csv", {"step": 0, "hours": 0.0} | validate(net, learner.books, learner.spectral, held))
+    batches.random = np.random.default_rng([options.seed, begun, team.rank])
+    shared = np.random.default_rng([options.seed, begun])
 
-    began, running = time.monotonic(), dict.fromkeys(WEIGHTS, 0.0)
+    began, running, seen = time.monotonic(), dict.fromkeys(LOGGED, 0.0), 0
     for step in range(begun, options.steps):
-        height = min((step + 1) / options.warmup, (options.steps - step) / options.decay, 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate * group["scale"] * height
-        # The less the encoder moves, the longer the codebooks may average.
-        books.decay = 1 - 0.01 * max(height, 0.1)
-        audio = batches.batch(options.batch, samples)
-        levels = draw_levels(batches.random, options.batch)
-        first = int(batches.random.integers(0, 10**6))
-        windows = batches.random.choice(list(RESOLUTIONS), 2, replace=False).tolist()  # half the work, no bias
-        terms = losses(net, books, spectral, audio, levels, first, windows, revive=step % 20 == 19)
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum().backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
+        batch = batches.batch(options.batch, samples)
+        terms = learner.step(step, batch, batches.random, shared)
+        seen += 1
         for name, term in terms.items():
-            running[name] += term.item() / options.every
-        if (step + 1) % options.every == 0 or step + 1 == options.steps:
+            running[name] += term.item()
+        if team.leads and ((step + 1) % options.every == 0 or step + 1 == options.steps):
             hours = before + (time.monotonic() - began) / 3600
-            state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            state |= {"counts": books.counts, "sums": books.sums, "hours": hours}
-            save(state, checkpoint)
+            save(learner.state() | {"step": step + 1, "hours": hours}, checkpoint)
             row = {"step": step + 1, "hours": hours}
-            append(work / "train.csv", row | running)
-            append(work / "held.csv", row | validate(net, books, spectral, held))
-            print(" ".join(f"{name} {value:.4g}" for name, value in (row | running).items()), flush=True)
-            running = dict.fromkeys(WEIGHTS, 0.0)
+            means = {name: total / seen for name, total in running.items()}
+            append(work / "train.csv", row | means)
+            append(work / "held.csv", row | validate(net, learner.books, learner.spectral, held))
+            print(" ".join(f"{name} {value:.4g}" for name, value in (row | means).items()), flush=True)
+            running, seen = dict.fromkeys(LOGGED, 0.0), 0

@@ -16,9 +16,9 @@ This is the network in numpy, for the processor: it starts in a fraction of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -92,15 +92,15 @@ def bin_weight() -> Floats:
     return weight
 
 
-def position_noise(first: int, frames: int) -> Floats:
-    """Noise of unit power that depends on the absolute frame number only: uniform, [frames, HOP]."""
-    counter = np.arange(first * HOP, (first + frames) * HOP, dtype=np.uint64).astype(np.uint32)
+def position_noise(first: int, frames: int, hop: int = HOP) -> Floats:
+    """Noise of unit power that depends on the absolute frame number only: uniform, [frames, hop]."""
+    counter = np.arange(first * hop, (first + frames) * hop, dtype=np.uint64).astype(np.uint32)
     for shift, factor in ((16, 0x45D9F3B), (15, 0x119DE1F3), (16, 0x45D9F3B)):
         counter ^= counter >> np.uint32(shift)
         counter *= np.uint32(factor)
     uniform: Floats = (counter >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24) - np.float32(0.5)
     uniform *= np.float32(math.sqrt(12))
-    return uniform.reshape(frames, HOP)
+    return uniform.reshape(frames, hop)
 
 
 def gelu(x: Floats) -> None:
@@ -202,7 +202,7 @@ class Half:
 
     def __init__(self, weights: Weights, name: str, linear: tuple[int, int], deep: tuple[int, int]) -> None:
         """``linear`` and ``deep``: sizes of what goes into either part and comes out."""
-        width = weights.size(f"{name}.enter.weight")[0]
+        self.width = width = weights.size(f"{name}.enter.weight")[0]
         self.linear = Linear(weights, f"{name}.linear", *linear)
         self.enter = Linear(weights, f"{name}.enter", deep[0], width)
         self.blocks = [Block(weights, f"{name}.blocks.{i}", width) for i in range(weights.count(f"{name}.blocks"))]
@@ -224,31 +224,58 @@ class Half:
         return len(self.blocks) * (KERNEL // 2) + 1
 
 
+class Quantizer:
+    """Residual vector quantiser: each codebook codes what the ones before it left."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.count, entries, self.latent = weights.size("quantizer.codebooks")
+        self.books = weights.take("quantizer.codebooks", self.count, entries, self.latent)
+        self._columns = [np.ascontiguousarray(book.T) for book in self.books]
+        self._half_norms = 0.5 * np.square(self.books).sum(axis=2)
+
+    def encode(self, rest: Floats, codebooks: int) -> list[Codes]:
+        """The latent [T, D], which is used up, to codes [T], one array a codebook.
+
+        Each entry is the nearest to what is left, without a look at the codebooks that follow: so fewer codebooks
+        give the beginning of what more give, and a file can be brought to a lower bitrate by dropping codes.
+        """
+        codes = []
+        for book, columns, half_norms in zip(
+            self.books[:codebooks], self._columns, self._half_norms, strict=False
+        ):
+            nearness = rest @ columns
+            nearness -= half_norms
+            codes.append(nearness.argmax(axis=1).astype(np.int64))
+            rest -= book[codes[-1]]
+        return codes
+
+    def decode(self, codes: tuple[Codes, ...]) -> Floats:
+        """Codes [T] of some codebooks to the latent [T, D]."""
+        latent: Floats = self.books[0][codes[0]]
+        for book, index in zip(self.books[1:], codes[1:], strict=False):
+            latent += book[index]
+        return latent
+
+
 class Network:
     """See the module's description. One signal at a time: samples [HOP * T], codes [T] in each codebook."""
 
     def __init__(self, tensors: Mapping[str, Array]) -> None:
         """``tensors``: named as in :class:`nac.codecs.mdct_torch.MdctNet`, or ValueError is raised."""
         weights, bands = Weights(tensors), len(BANDS)
-        count, entries, latent = weights.size("quantizer.codebooks")
-        self._books = weights.take("quantizer.codebooks", count, entries, latent)
-        self._columns = [np.ascontiguousarray(book.T) for book in self._books]
-        self._half_norms = 0.5 * np.square(self._books).sum(axis=2)
+        self.quantizer = Quantizer(weights)
+        count, latent = self.quantizer.count, self.quantizer.latent
         self.encoder = Half(weights, "encoder", (HOP + bands, latent), (2 * HOP + bands, latent))
         self.decoder = Half(weights, "decoder", (latent, HOP + bands), (latent, HOP + 2 * bands))
         # How much was coded tells how far to trust it.
-        self._level = weights.take("decoder.level.weight", count, len(self.decoder.enter(self._books[0, :1])[0]))
+        self._level = weights.take("decoder.level.weight", count, self.decoder.width)
         self._noise = weights.take("decoder.noise.weight", count, bands)
         self._basis = lapped_basis()
         self._inverse = np.ascontiguousarray(self._basis[:, :HOP].T)
         self._average, self._spread, self._weight = band_average(), band_spread(), bin_weight()
 
     def encode(self, samples: Floats, codebooks: int) -> list[Codes]:
-        """Samples to codes [T], one array a codebook.
-
-        Each entry is the nearest to what is left, without a look at the codebooks that follow: so fewer codebooks
-        give the beginning of what more give, and a file can be brought to a lower bitrate by dropping codes.
-        """
+        """Samples to codes [T], one array a codebook."""
         coefficients = self._transform(samples)
         power = np.square(coefficients[:, :HOP])
         power += np.square(coefficients[:, HOP:])
@@ -258,21 +285,11 @@ class Network:
         shape = np.concatenate([coefficients[:, :HOP] * scale, coefficients[:, HOP:] * scale, gains], axis=1)
         rest = self.encoder.linear(np.concatenate([shape[:, :HOP], gains], axis=1))
         rest += self.encoder.deep(shape)
-        codes = []
-        for book, columns, half_norms in zip(
-            self._books[:codebooks], self._columns, self._half_norms, strict=False
-        ):
-            nearness = rest @ columns
-            nearness -= half_norms
-            codes.append(nearness.argmax(axis=1).astype(np.int64))
-            rest -= book[codes[-1]]
-        return codes
+        return self.quantizer.encode(rest, codebooks)
 
     def decode(self, codes: tuple[Codes, ...], first: int) -> Floats:
         """Codes of the frames ``first`` and on to samples."""
-        latent, count = self._books[0][codes[0]], len(codes)
-        for book, index in zip(self._books[1:], codes[1:], strict=False):
-            latent += book[index]
+        latent, count = self.quantizer.decode(codes), len(codes)
         bands = len(BANDS)
         deep = self.decoder.deep(latent, self._level[count - 1])
         plain = self.decoder.linear(latent)
@@ -315,13 +332,24 @@ class Network:
         return levels
 
 
+class Coder(Protocol):
+    """A network in numpy: one signal at a time, samples [hop * T] to codes [T] of each codebook and back."""
+
+    encoder: Half
+    decoder: Half
+
+    def encode(self, samples: Floats, codebooks: int) -> list[Codes]: ...
+
+    def decode(self, codes: tuple[Codes, ...], first: int) -> Floats: ...
+
+
 class MdctCodec(NumpyCodec):
     """See :class:`nac.codecs.base.Codec`."""
 
-    def __init__(self, spec: CodecSpec, tensors: Mapping[str, Array]) -> None:
-        self.network = Network(tensors)
+    def __init__(self, spec: CodecSpec, network: Coder, tensors: Mapping[str, Array]) -> None:
+        self.network = network
         self.spec = spec.with_fingerprint(fingerprint(tensors))
-        encode, decode = self.network.encoder.context, self.network.decoder.context
+        encode, decode = network.encoder.context, network.decoder.context
         self.encode_plan, self.decode_plan = Plan(encode, encode, WINDOW), Plan(decode, decode, WINDOW)
 
     def encode_frames(self, audio: Array, codebooks: int) -> tuple[Array, ...]:
@@ -349,10 +377,10 @@ def refused(spec: CodecSpec, path: Path, error: Exception) -> ModelError:
     return ModelError(f"{path} does not hold the weights of {spec.name}: {error}")
 
 
-def load(spec: CodecSpec, path: Path) -> MdctCodec:
+def load(spec: CodecSpec, path: Path, network: Callable[[Mapping[str, Array]], Coder] = Network) -> MdctCodec:
     """The codec of a safetensors file, on the processor. Raises ModelError where it holds another's weights."""
     tensors = read(spec, path)
     try:
-        return MdctCodec(spec, tensors)
+        return MdctCodec(spec, network(tensors), tensors)
     except ValueError as error:
         raise refused(spec, path, error) from error

@@ -37,7 +37,11 @@ class Block(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.across(x.transpose(1, 2)).transpose(1, 2)
+        # As an image of one column with channels last, which x is already, oneDNN takes it without a copy.
+        image = x.transpose(1, 2)[..., None]
+        across = self.across
+        y = F.conv2d(image, across.weight[..., None], across.bias, padding=(KERNEL // 2, 0), groups=image.shape[1])
+        y = y[..., 0].transpose(1, 2)
         return x + cast(Tensor, self.down(F.gelu(self.up(self.norm(y)))))
 
 
@@ -110,9 +114,10 @@ class Quantizer(nn.Module):
 
 def nearest(vectors: Tensor, book: Tensor) -> Tensor:
     """Index of the nearest entry (Euclidean): [..., D] and [entries, D] to int64 [...]."""
-    half_norms = 0.5 * book.square().sum(dim=1)
+    half_norms = -0.5 * book.square().sum(dim=1)
     flat = vectors.reshape(-1, vectors.shape[-1])
-    return torch.addmm(half_norms, flat, book.T, alpha=-1).argmin(1).view(vectors.shape[:-1])
+    # The place of the largest comes faster with its value than alone.
+    return torch.addmm(half_norms, flat, book.T).max(1).indices.view(vectors.shape[:-1])
 
 
 class MdctNet(nn.Module):

@@ -1,0 +1,222 @@
+"""A small network between lapped transforms, for any sound at 48 kHz.
+
+The encoder is built as that of :mod:`nac.codecs.mdct`: MDCT and MDST of each frame, parted into band gains and
+companded shape, mapped to the latent of a residual vector quantiser by a linear map and ConvNeXt blocks. The
+decoder gives two descriptions of each frame, whose sounds are added:
+
+- a long one, for what is tonal: lines of an STFT that overlaps threefold. Level and shape are told apart, as in
+  CELT (Valin et al. 2013, arXiv:1602.04845): whatever the shape's size, its bands come out at their levels, so
+  that a tone whose phase was not coded does not fade;
+- a short one, four to a frame, for what is not: noise of given levels, and MDCT coefficients for clicks.
+
+Frame t stands for samples 640 t to 640 t + 639.
+
+This is the network in numpy, for the processor; :mod:`nac.codecs.fullband_torch` has the same for training and for
+GPUs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nac.codecs import mdct
+from nac.codecs.base import Array
+from nac.codecs.mdct import Codes, Floats, Half, MdctCodec, Quantizer, Weights
+from nac.spec import CodecSpec
+
+RATE = 48000
+#: samples from frame to frame
+HOP = 640
+#: widths of the gain bands in MDCT bins of 37.5 Hz, roughly the ear's resolution
+BANDS = (
+    *[2] * 10, *[3] * 4, *[4] * 3, 5, 5, 6, 6, 8, 8, 10, 10, 13, 13, 16, 16, 20, 24, 28, 40, 48, 44, 52, 60, 68
+)  # fmt: skip
+#: MDCT bins that are coded: to 20.4 kHz
+BINS = sum(BANDS)
+#: window of the long synthesis (samples), lines of 25 Hz of it
+LONG = 3 * HOP
+LINES = BINS * LONG // (2 * HOP)
+#: hop of the short synthesis, how many to a frame, bins of 150 Hz, and the widths in them of its noise bands
+SHORT = 160
+PARTS = HOP // SHORT
+SHORT_BINS = BINS * SHORT // HOP
+NOISE_BANDS = (*[1] * 6, *[2] * 4, 3, 3, 4, 4, 5, 6, 7, 8, 10, 12, 14, 16, 14, 16)
+#: what the decoder gives beside the linear map: shape and level of the lines, levels of noise, shape of clicks
+OUTPUTS = (2 * LINES, len(BANDS), PARTS * len(NOISE_BANDS), PARTS * SHORT_BINS)
+#: gains are measured above this amplitude, just below the last bit of 16
+FLOOR = 1e-5
+#: of a band's level in dB, the part that the companding of the shape takes away
+COMPANDING = 0.5
+#: what a level is kept to before it is believed, as natural logarithms
+LOWEST, HIGHEST = -12.0, 3.5
+#: a shape of this power or more is brought to its level; a fainter one stays below it
+SOFTNESS = 0.05
+
+
+def lapped_basis(hop: int, bins: int, sine: bool) -> Floats:
+    """MDCT basis with sine window, and the MDST's beside it: [2 hop samples, bins or 2 bins], orthonormal."""
+    n, k = np.arange(2 * hop)[:, None], np.arange(bins)
+    window = np.sin(math.pi / (2 * hop) * (n + 0.5)) * math.sqrt(2 / hop)
+    phase = math.pi / hop * (n + 0.5 + hop / 2) * (k + 0.5)
+    parts = [np.cos(phase), np.sin(phase)] if sine else [np.cos(phase)]
+    basis: Floats = (window * np.concatenate(parts, 1)).astype(np.float32)
+    return basis
+
+
+def interpolation(middles: npt.NDArray[Any], at: npt.NDArray[Any]) -> Floats:
+    """Matrix [middles, at] that interpolates linearly between values at ``middles``, and keeps the outer ones."""
+    right = np.searchsorted(middles, at).clip(1, len(middles) - 1)
+    part = ((at - middles[right - 1]) / (middles[right] - middles[right - 1])).clip(0, 1)
+    matrix = np.zeros((len(middles), len(at)), np.float32)
+    matrix[right - 1, np.arange(len(at))] = 1 - part
+    matrix[right, np.arange(len(at))] = part
+    return matrix
+
+
+def membership(edges: npt.NDArray[Any], at: npt.NDArray[Any]) -> Floats:
+    """Matrix [bands, at]: 1 where a frequency is in a band."""
+    band = (np.searchsorted(edges, at, side="right") - 1).clip(0, len(edges) - 2)
+    matrix: Floats = (np.arange(len(edges) - 1)[:, None] == band).astype(np.float32)
+    return matrix
+
+
+def constants() -> dict[str, Floats]:
+    """Matrices that both implementations use; frequencies in Hz."""
+    edges = np.cumsum([0, *BANDS]) * (RATE / 2 / HOP)
+    bins = (np.arange(BINS) + 0.5) * (RATE / 2 / HOP)
+    lines = np.arange(LINES) * (RATE / LONG)
+    short = (np.arange(SHORT_BINS) + 0.5) * (RATE / 2 / SHORT)
+    noise_edges = np.cumsum([0, *NOISE_BANDS]) * (RATE / 2 / SHORT)
+    middles, noise_middles = (edges[:-1] + edges[1:]) / 2, (noise_edges[:-1] + noise_edges[1:]) / 2
+    bands, long_bands = membership(edges, bins), membership(edges, lines)
+    return {
+        "average": np.ascontiguousarray((bands / bands.sum(1, keepdims=True)).T),
+        "spread": interpolation(middles, bins),
+        "weight": ((1 + bins / 1500) ** -0.5).astype(np.float32),
+        "long_average": np.ascontiguousarray((long_bands / long_bands.sum(1, keepdims=True)).T),
+        "long_bands": long_bands,
+        "long_spread": interpolation(middles, lines),
+        "noise_bands": interpolation(middles, noise_middles),
+        "noise_spread": interpolation(noise_middles, short),
+    }
+
+
+def position_noise(first: int, frames: int) -> Floats:
+    """Noise of unit power that depends on the absolute frame number only: [PARTS * frames, SHORT_BINS]."""
+    return mdct.position_noise(PARTS * first, PARTS * frames, SHORT)[:, :SHORT_BINS]
+
+
+def hann() -> Floats:
+    """The window of the long synthesis."""
+    window: Floats = (0.5 - 0.5 * np.cos(2 * math.pi / LONG * np.arange(LONG))).astype(np.float32)
+    return window
+
+
+class Network:
+    """See the module's description. One signal at a time: samples [HOP * T], codes [T] in each codebook."""
+
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
+        """``tensors``: named as in :class:`nac.codecs.fullband_torch.FullbandNet`, or ValueError is raised."""
+        weights, bands = Weights(tensors), len(BANDS)
+        self.quantizer = Quantizer(weights)
+        latent = self.quantizer.latent
+        self.encoder = Half(weights, "encoder", (BINS + bands, latent), (2 * BINS + bands, latent))
+        self.decoder = Half(weights, "decoder", (latent, 2 * LINES + bands), (latent, sum(OUTPUTS)))
+        # How much was coded tells how far to trust it.
+        self._level = weights.take("level.weight", self.quantizer.count, self.decoder.width)
+        self._noise = weights.take("noise.weight", self.quantizer.count, len(NOISE_BANDS))
+        self._basis = lapped_basis(HOP, BINS, sine=True)
+        self._short = np.ascontiguousarray(lapped_basis(SHORT, SHORT_BINS, sine=False).T)
+        self._hann = hann()
+        self._constants = constants()
+
+    def encode(self, samples: Floats, codebooks: int) -> list[Codes]:
+        """Samples to codes [T], one array a codebook."""
+        padded = np.pad(samples, HOP // 2)
+        coefficients = np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP] @ self._basis
+        power = np.square(coefficients[:, :BINS])
+        power += np.square(coefficients[:, BINS:])
+        power *= np.float32(0.5)
+        gains = np.float32(0.5) * np.log(power @ self._constants["average"] + np.float32(FLOOR**2))
+        scale = 1 / self._expansion(gains)
+        shape = np.concatenate([coefficients[:, :BINS] * scale, coefficients[:, BINS:] * scale, gains], axis=1)
+        latent = self.encoder.linear(np.concatenate([shape[:, :BINS], gains], axis=1))
+        latent += self.encoder.deep(shape)
+        return self.quantizer.encode(latent, codebooks)
+
+    def decode(self, codes: tuple[Codes, ...], first: int) -> Floats:
+        """Codes of the frames ``first`` and on to samples."""
+        latent, number = self.quantizer.decode(codes), len(codes) - 1
+        deep = self.decoder.deep(latent, self._level[number])
+        shape, share, amounts, clicks = np.split(deep, np.cumsum(OUTPUTS[:-1]), axis=1)
+        plain = self.decoder.linear(latent)
+        shape += plain[:, : 2 * LINES]
+        gains = plain[:, 2 * LINES :].clip(LOWEST, HIGHEST)
+        samples = self._long(self._tonal(shape, (gains + share).clip(LOWEST, HIGHEST)))
+        samples += self._clicks_and_noise(gains, amounts + np.tile(self._noise[number], PARTS), clicks, first)
+        return samples
+
+    def _expansion(self, gains: Floats) -> Floats:
+        """What a shape of unit power is multiplied by to get coefficients: [T, bands] to [T, BINS]."""
+        levels = gains @ self._constants["spread"]
+        levels *= np.float32(COMPANDING)
+        np.exp(levels, out=levels)
+        # The rest of the companding is half of the level again, so that its square is what was just computed.
+        rest = np.square(levels) @ np.square(self._constants["weight"])[:, None] / np.float32(BINS)
+        levels *= np.sqrt(rest)
+        levels /= self._constants["weight"]
+        return levels
+
+    def _tonal(self, shape: Floats, levels: Floats) -> Floats:
+        """Lines [T, 2, LINES]: the shape [T, 2 LINES] brought to the bands' ``levels`` [T, bands]."""
+        lines = shape.reshape(-1, 2, LINES)
+        lines *= np.exp(levels @ self._constants["long_spread"])[:, None]
+        wanted = np.exp(2 * levels)
+        power = np.square(lines[:, 0])
+        power += np.square(lines[:, 1])
+        factor = np.sqrt(wanted / (power @ self._constants["long_average"] + np.float32(SOFTNESS) * wanted))
+        lines *= (factor @ self._constants["long_bands"])[:, None]
+        return lines
+
+    def _long(self, lines: Floats) -> Floats:
+        """Lines [T, 2, LINES] to their part of the samples."""
+        spectrum = np.zeros((len(lines), LONG // 2 + 1), np.complex64)
+        spectrum.real[:, :LINES], spectrum.imag[:, :LINES] = lines[:, 0], lines[:, 1]
+        blocks = np.fft.irfft(spectrum, LONG).astype(np.float32, copy=False)
+        blocks *= self._hann * np.float32((0.375 * LONG) ** 0.5)
+        early, middle, late = (blocks[:, start : start + HOP] for start in range(0, LONG, HOP))
+        hops = middle.copy()
+        hops[:-1] += early[1:]
+        hops[1:] += late[:-1]
+        # Where a neighbour is missing, its window is.
+        overlap = np.full_like(hops, 1.125)
+        overlap[0] -= np.square(self._hann[2 * HOP :])
+        overlap[-1] -= np.square(self._hann[:HOP])
+        hops /= overlap
+        samples: Floats = hops.reshape(-1)
+        return samples
+
+    def _clicks_and_noise(self, gains: Floats, amounts: Floats, clicks: Floats, first: int) -> Floats:
+        """The short transform's part of the samples, from what stands in each of a frame's parts."""
+        spread = self._constants["noise_spread"]
+        floor = gains @ self._constants["noise_bands"]
+        levels = amounts.reshape(len(gains), PARTS, -1) + floor[:, None]
+        short = np.exp(levels.clip(LOWEST, HIGHEST) @ spread)
+        short *= position_noise(first, len(gains)).reshape(short.shape)
+        short += clicks.reshape(short.shape) * np.exp(floor @ spread)[:, None]
+        blocks = short.reshape(-1, SHORT_BINS) @ self._short
+        whole = np.zeros((len(blocks) + 1, SHORT), np.float32)
+        whole[:-1] = blocks[:, :SHORT]
+        whole[1:] += blocks[:, SHORT:]
+        return whole.reshape(-1)[SHORT // 2 : -(SHORT // 2)]
+
+
+def load(spec: CodecSpec, path: Path) -> MdctCodec:
+    """The codec of a safetensors file, on the processor. Raises ModelError where it holds another's weights."""
+    return mdct.load(spec, path, Network)

@@ -1,0 +1,235 @@
+"""The network of :mod:`nac.codecs.fullband` in PyTorch: for training, and for GPUs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nac.codecs import fullband, mdct
+from nac.codecs.fingerprint import fingerprint
+from nac.codecs.fullband import (
+    BANDS,
+    BINS,
+    COMPANDING,
+    FLOOR,
+    HIGHEST,
+    HOP,
+    LINES,
+    LONG,
+    LOWEST,
+    NOISE_BANDS,
+    OUTPUTS,
+    PARTS,
+    SHORT,
+    SHORT_BINS,
+    SOFTNESS,
+)
+from nac.codecs.mdct import KERNEL, WINDOW
+from nac.codecs.mdct_torch import Block, Quantizer
+from nac.codecs.windows import Plan, Tensors, WindowedCodec
+from nac.spec import CodecSpec
+
+
+def position_noise(first: int, frames: int, device: torch.device | None = None) -> Tensor:
+    """The same as :func:`nac.codecs.fullband.position_noise`, made where it is needed."""
+    counter = torch.arange(first * HOP, (first + frames) * HOP, dtype=torch.int64, device=device) & 0xFFFFFFFF
+    for shift, factor in ((16, 0x45D9F3B), (15, 0x119DE1F3), (16, 0x45D9F3B)):
+        counter = ((counter ^ (counter >> shift)) * factor) & 0xFFFFFFFF
+    uniform = (counter >> 8).float() * 2.0**-24 - 0.5
+    return (uniform * math.sqrt(12)).view(-1, SHORT)[:, :SHORT_BINS]
+
+
+class Half(nn.Module):
+    """Encoder or decoder: a linear map plus what the blocks add."""
+
+    def __init__(self, linear: tuple[int, int], deep: tuple[int, int], width: int, blocks: int, expansion: int):
+        super().__init__()
+        self.linear = nn.Linear(*linear)
+        self.enter = nn.Linear(deep[0], width)
+        self.blocks = nn.Sequential(*[Block(width, expansion * width) for _ in range(blocks)])
+        self.leave = nn.Linear(width, deep[1])
+
+
+class Sound(NamedTuple):
+    """``audio`` [B, 1, HOP * T]; of it the long transform: ``lines`` [B, T, 2, LINES], real and imaginary."""
+
+    audio: Tensor
+    lines: Tensor
+
+
+class FullbandNet(nn.Module):
+    """The codec's network; see :mod:`nac.codecs.fullband`."""
+
+    basis: Tensor
+    short: Tensor
+    hann: Tensor
+    average: Tensor
+    spread: Tensor
+    weight: Tensor
+    long_average: Tensor
+    long_bands: Tensor
+    long_spread: Tensor
+    noise_bands: Tensor
+    noise_spread: Tensor
+
+    def __init__(
+        self,
+        latent: int = 128,
+        codebooks: int = 16,
+        entries: int = 1024,
+        encoder: tuple[int, int, int] = (256, 4, 2),
+        decoder: tuple[int, int, int] = (384, 6, 2),
+    ) -> None:
+        """``encoder`` and ``decoder``: width, blocks, expansion."""
+        super().__init__()
+        bands = len(BANDS)
+        self.encoder = Half((BINS + bands, latent), (2 * BINS + bands, latent), *encoder)
+        self.quantizer = Quantizer(codebooks, entries, latent)
+        self.decoder = Half((latent, 2 * LINES + bands), (latent, sum(OUTPUTS)), *decoder)
+        # How much was coded tells how far to trust it.
+        self.level = nn.Embedding(codebooks, decoder[0])
+        self.noise = nn.Embedding(codebooks, len(NOISE_BANDS))
+        arrays = fullband.constants() | {
+            "basis": fullband.lapped_basis(HOP, BINS, sine=True),
+            "hann": fullband.hann(),
+            "short": fullband.lapped_basis(SHORT, SHORT_BINS, sine=False),
+        }
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+
+    def context(self) -> tuple[int, int]:
+        """Frames on either side that the latent of a frame, and a decoded frame, depend on."""
+        encoder, decoder = len(self.encoder.blocks), len(self.decoder.blocks)
+        return encoder * (KERNEL // 2) + 1, decoder * (KERNEL // 2) + 1
+
+    # Analysis
+
+    def transform(self, audio: Tensor) -> Tensor:
+        """[B, 1, HOP * T] to MDCT and MDST coefficients [B, T, 2 BINS]."""
+        blocks = F.pad(audio[:, 0], (HOP // 2, HOP // 2)).unfold(-1, 2 * HOP, HOP)
+        return blocks.contiguous() @ self.basis
+
+    def long_transform(self, audio: Tensor) -> Tensor:
+        """[B, 1, HOP * T] to lines [B, T, 2, LINES]; a line of white noise has the power of a sample."""
+        blocks = F.pad(audio[:, 0], (HOP, HOP)).unfold(-1, LONG, HOP)
+        spectrum = torch.fft.rfft(blocks * self.hann)[..., :LINES]
+        scale: float = (0.375 * LONG) ** -0.5
+        return torch.stack([spectrum.real, spectrum.imag], -2) * scale
+
+    def gains(self, coefficients: Tensor) -> Tensor:
+        """Natural logarithm of the bands' amplitudes: [B, T, 2 BINS] to [B, T, bands]."""
+        power = 0.5 * (coefficients[..., :BINS].square() + coefficients[..., BINS:].square())
+        return 0.5 * torch.log(power @ self.average + FLOOR**2)
+
+    def expansion(self, gains: Tensor) -> Tensor:
+        """What a shape of unit power is multiplied by to get coefficients: [B, T, bands] to [B, T, BINS]."""
+        levels = gains @ self.spread
+        rest = (2 * (1 - COMPANDING) * levels).exp().mul(self.weight.square()).mean(dim=-1, keepdim=True)
+        return (COMPANDING * levels).exp() * rest.sqrt() / self.weight
+
+    def analyse(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Companded shape [B, T, 2 BINS] and gains [B, T, bands] of audio [B, 1, HOP * T]."""
+        coefficients = self.transform(audio)
+        gains = self.gains(coefficients)
+        expansion = self.expansion(gains)
+        return coefficients / torch.cat([expansion, expansion], dim=-1), gains
+
+    def latent(self, shape: Tensor, gains: Tensor) -> Tensor:
+        """Companded shape and gains to the latent [B, T, D]."""
+        half = self.encoder
+        deep = half.leave(half.blocks(half.enter(torch.cat([shape, gains], dim=-1))))
+        return cast(Tensor, half.linear(torch.cat([shape[..., :BINS], gains], dim=-1)) + deep)
+
+    def encode(self, audio: Tensor) -> Tensor:
+        """Audio [B, 1, HOP * T] to the latent [B, T, D]."""
+        return self.latent(*self.analyse(audio))
+
+    # Synthesis
+
+    def tonal(self, shape: Tensor, levels: Tensor) -> Tensor:
+        """Lines [B, T, 2, LINES]: the shape [B, T, 2 LINES] brought to the bands' ``levels`` [B, T, bands]."""
+        lines = torch.unflatten(shape, -1, (2, LINES)) * (levels @ self.long_spread).exp()[..., None, :]
+        wanted = (2 * levels).exp()
+        power = lines.square().sum(-2) @ self.long_average
+        factor = (wanted / (power + SOFTNESS * wanted)).sqrt()
+        return lines * (factor @ self.long_bands)[..., None, :]
+
+    def describe(self, latent: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
+        """What the linear map and the blocks say of the latent [B, T, D] of ``codebooks`` int64 [B]."""
+        half = self.decoder
+        deep = half.leave(half.blocks(half.enter(latent) + self.level((codebooks - 1)[:, None])))
+        return half.linear(latent), deep
+
+    def render(self, plain: Tensor, deep: Tensor, codebooks: Tensor, noise: Tensor) -> Sound:
+        """Audio of what :meth:`describe` says, with unit noise [PARTS * T, SHORT_BINS]."""
+        shape, share, amounts, clicks = torch.split(deep, [*OUTPUTS], dim=-1)
+        plain, gains = torch.split(plain, [2 * LINES, len(BANDS)], dim=-1)
+        gains = gains.clamp(LOWEST, HIGHEST)
+        lines = self.tonal(plain + shape, (gains + share).clamp(LOWEST, HIGHEST))
+        floor = (gains @ self.noise_bands)[..., None, :]
+        levels = (
+            floor + torch.unflatten(amounts, -1, (PARTS, -1)) + self.noise((codebooks - 1)[:, None])[:, :, None]
+        )
+        short = (levels.clamp(LOWEST, HIGHEST) @ self.noise_spread).exp().flatten(1, 2) * noise
+        short = short + (torch.unflatten(clicks, -1, (PARTS, -1)) * (floor @ self.noise_spread).exp()).flatten(
+            1, 2
+        )
+        return Sound((self.long_inverse(lines) + self.short_inverse(short))[:, None], lines)
+
+    def long_inverse(self, lines: Tensor) -> Tensor:
+        """Lines [B, T, 2, LINES] to their part of the audio [B, HOP * T]."""
+        real, imaginary = lines.unbind(-2)
+        blocks = torch.fft.irfft(torch.complex(real, imaginary), LONG) * (self.hann * (0.375 * LONG) ** 0.5)
+        early, middle, late = torch.unflatten(blocks, -1, (3, HOP)).unbind(-2)
+        hops = middle + F.pad(early[:, 1:], (0, 0, 0, 1)) + F.pad(late[:, :-1], (0, 0, 1, 0))
+        overlap = hops.new_ones(hops.shape[1], HOP) * 1.125
+        first, _, last = self.hann.square().view(3, HOP)
+        overlap[0] -= last
+        overlap[-1] -= first
+        return (hops / overlap).flatten(1)
+
+    def short_inverse(self, coefficients: Tensor) -> Tensor:
+        """MDCT coefficients [B, PARTS * T, SHORT_BINS] to their part of the audio [B, HOP * T]."""
+        early, late = torch.split(coefficients @ self.short.T, SHORT, dim=-1)
+        audio = (F.pad(early, (0, 0, 0, 1)) + F.pad(late, (0, 0, 1, 0))).flatten(1)
+        return audio[:, SHORT // 2 : -(SHORT // 2)]
+
+    def decode(self, latent: Tensor, codebooks: int, first: int = 0) -> Tensor:
+        """The quantised latent [B, T, D] of frames ``first`` and on to audio [B, 1, HOP * T]."""
+        count = torch.full((latent.shape[0],), codebooks, dtype=torch.int64, device=latent.device)
+        noise = position_noise(first, latent.shape[1], latent.device)
+        return self.render(*self.describe(latent, count), count, noise).audio
+
+
+class FullbandTorchCodec(WindowedCodec):
+    """See :class:`nac.codecs.base.Codec`."""
+
+    def __init__(self, spec: CodecSpec, net: FullbandNet, device: torch.device) -> None:
+        tensors = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+        self.spec = spec.with_fingerprint(fingerprint(tensors))
+        self.device = device
+        self.net = net.to(device).eval()
+        encode, decode = net.context()
+        self.encode_plan = Plan(encode, encode, WINDOW)
+        self.decode_plan = Plan(decode, decode, WINDOW)
+
+    def encode_frames(self, audio: Tensor, codebooks: int) -> Tensors:
+        return tuple(self.net.quantizer.encode(self.net.encode(audio), codebooks))
+
+    def decode_frames(self, arrays: Tensors, first: int) -> Tensor:
+        return self.net.decode(self.net.quantizer.decode(torch.stack(arrays)), len(arrays), first)
+
+
+def load(spec: CodecSpec, path: Path, device: torch.device) -> FullbandTorchCodec:
+    """The codec of a safetensors file of :class:`FullbandNet`. Raises ModelError where it is none."""
+    net, tensors = FullbandNet(), mdct.read(spec, path)
+    try:
+        net.load_state_dict({name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise mdct.refused(spec, path, error) from error
+    return FullbandTorchCodec(spec, net, device)
