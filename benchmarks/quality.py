@@ -1,18 +1,20 @@
 """How good is it? Models of nac against Opus at real file sizes, by distances and by perceptual metrics.
 
     python benchmarks/quality.py --cache WORK                  held-out and unseen clips of examples/train
-    python benchmarks/quality.py --model nac_24khz a.wav b.flac
+    python benchmarks/quality.py --model nac_48khz a.wav b.flac
+    python benchmarks/quality.py --made-up                     tones, glides, clicks, silence, noise, square waves
 
-Clips are mono at 24 kHz. Every system writes a file, whose size is what counts. Printed for each kind of sound
-are the mean and the worst clip of every metric of `nac.evaluate.metrics` that is installed; PESQ and STOI for
-speech only.
+Clips are mono at 48 kHz, and compared over the whole band. Every system writes a file, whose size is what counts;
+Opus is opusenc's. Printed for each kind of sound are the mean and the worst clip of every metric of
+`nac.evaluate.metrics` that is installed; PESQ and STOI for speech only.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
+import subprocess
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,7 +29,10 @@ import soxr
 import nac
 from nac.evaluate.metrics import Metric, chosen
 
-RATE = 24000
+sys.path.append(str(Path(__file__).parents[1] / "examples" / "train"))
+from data import Cache
+
+RATE = 48000
 Samples = Any  # float32 [n]
 
 
@@ -45,19 +50,17 @@ class Clip(NamedTuple):
 
 def cached(work: Path, split: str, count: int, seconds: float) -> Iterator[Clip]:
     """Up to ``count`` excerpts of each kind from a cache of examples/train, always the same ones."""
-    pool = np.memmap(work / f"{split}.i16", "<i2", "r")
-    clips = json.loads((work / f"{split}.json").read_text())
+    cache = Cache(work, split)
     for kind in ("speech", "music", "other"):
-        found = [c for c in clips if c["kind"] == kind and c["length"] > 2 * RATE]
-        found.sort(key=lambda c: zlib.crc32(c["name"].encode()))
+        found = [c for c in cache.clips if c.kind == kind and c.length > 2 * RATE]
+        found.sort(key=lambda c: zlib.crc32(c.name.encode()))
         taken = 0
         for clip in found:
-            length = min(int(seconds * RATE), clip["length"])
-            middle = clip["start"] + (clip["length"] - length) // 2
-            samples = pool[middle : middle + length].astype(np.float32) / 32768
+            length = min(int(seconds * RATE), clip.length)
+            samples = cache.samples(clip, (clip.length - length) // 2, length)
             if taken < count and np.abs(samples).max() > 0.03:
                 taken += 1
-                yield Clip(clip["name"], f"{split} {kind}", samples)
+                yield Clip(clip.name, f"{split} {kind}", samples)
 
 
 def opened(path: Path, seconds: float) -> Clip:
@@ -70,7 +73,7 @@ def opened(path: Path, seconds: float) -> Clip:
 
 
 class Opus(NamedTuple):
-    """Opus as libsndfile writes it; ``kbps`` is what is asked for, more comes out."""
+    """Opus as opusenc writes it; ``kbps`` is what is asked for."""
 
     kbps: float
 
@@ -78,15 +81,12 @@ class Opus(NamedTuple):
         return f"opus {self.kbps:g}"
 
     def __call__(self, samples: Samples, folder: Path) -> tuple[Samples, int]:
-        path = folder / "clip.opus"
-        # libsndfile maps compression 1 to 0 onto 6 to 256 kbit/s a channel.
-        level = 1 - (self.kbps - 6) / 250
-        with soundfile.SoundFile(
-            path, "w", RATE, 1, format="OGG", subtype="OPUS", compression_level=level
-        ) as file:
-            file.write(samples)
-        decoded, rate = soundfile.read(path, dtype="float32")
-        return fitted(soxr.resample(decoded, rate, RATE), len(samples)), path.stat().st_size
+        source, path = folder / "clip.wav", folder / "clip.opus"
+        soundfile.write(source, samples, RATE, subtype="FLOAT")
+        command = ["opusenc", "--quiet", "--bitrate", f"{self.kbps:g}", str(source), str(path)]
+        subprocess.run(command, check=True)
+        decoded, _ = soundfile.read(path, dtype="float32")
+        return fitted(decoded, len(samples)), path.stat().st_size
 
 
 class Model(NamedTuple):
@@ -173,16 +173,65 @@ def report(systems: list[System], clips: list[Clip], measures: list[Metric]) -> 
             print(f"{label:22} clips with a larger mel distance than silence: {worse}", flush=True)
 
 
+# Sounds that are made up, and what is measured on them
+
+TONES = (50, 75, 100, 220, 440, 750, 1000, 1500, 2000, 3000, 3010, 5000, 6000, 7777, 9000, 10000, 12000, 15000)
+OTHERS = ("glide", "clicks", "silence", "noise", "square")
+
+
+def made_up(name: float | str) -> Samples:
+    """Two seconds: a tone of so many Hz, or one of the others."""
+    time = np.arange(2 * RATE) / RATE
+    if not isinstance(name, str):
+        sound = 0.3 * np.sin(2 * np.pi * name * time)
+    elif name == "glide":
+        sound = 0.3 * np.sin(2 * np.pi * 100 * (np.exp(time * math.log(100) / 2) - 1) / (math.log(100) / 2))
+    elif name == "clicks":
+        sound = np.where(np.arange(len(time)) % 12345 == 5000, 0.8, 0)
+    elif name == "noise":
+        sound = 0.1 * np.random.default_rng(0).standard_normal(len(time))
+    else:
+        sound = 0.3 * np.sign(np.sin(2 * np.pi * 220 * time)) * (name == "square")
+    return sound.astype(np.float32)
+
+
+def level(samples: Samples, frequency: float) -> float:
+    """What a tone has within 40 Hz, in dB; its first and last fifth of a second do not count."""
+    middle = samples[RATE // 5 : -RATE // 5]
+    power = np.square(np.abs(np.fft.rfft(middle * np.hanning(len(middle)))))
+    at = np.arange(len(power)) * RATE / len(middle)
+    return float(10 * np.log10(power[np.abs(at - frequency) < 40].sum() + 1e-20))
+
+
+def report_made_up(systems: list[System]) -> None:
+    """Levels of tones against what went in; of the others the mel distance and the peak."""
+    metric = next(metric for metric in chosen(["mel"]) if metric.name == "mel")
+    for system in systems:
+        differences, rest = [], []
+        with tempfile.TemporaryDirectory() as folder:
+            for tone in TONES:
+                sound = made_up(tone)
+                differences.append(level(system(sound, Path(folder))[0], tone) - level(sound, tone))
+            for name in OTHERS:
+                sound = made_up(name)
+                result, _ = system(sound, Path(folder))
+                rest.append(f"{name} {metric.measure(sound, result, RATE):.2f} ({np.abs(result).max():.2f})")
+        print(f"{system}: worst tone {max(differences, key=abs):+.1f} dB")
+        print("  dB " + ", ".join(f"{tone} {x:+.1f}" for tone, x in zip(TONES, differences, strict=True)))
+        print("  mel distance and peak: " + ", ".join(rest), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, help="recordings to measure on")
     parser.add_argument("--cache", type=Path, help="cache of examples/train: its held-out and unseen splits")
     parser.add_argument("--count", type=int, default=6, help="clips of each kind and split of the cache")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of a clip")
-    parser.add_argument("--model", default="nac_24khz")
-    parser.add_argument("--codebooks", type=int, nargs="*", default=[2, 4, 8, 16])
+    parser.add_argument("--made-up", action="store_true", help="measure on made-up sounds, too")
+    parser.add_argument("--model", nargs="*", default=["nac_24khz", "nac_48khz"])
+    parser.add_argument("--codebooks", type=int, nargs="*", default=[3, 6, 12])
     parser.add_argument("--weights", type=Path, help="weights of the model, instead of the installed ones")
-    parser.add_argument("--opus", type=float, nargs="*", default=[6, 8, 12, 24], help="nominal kbit/s")
+    parser.add_argument("--opus", type=float, nargs="*", default=[12, 24], help="nominal kbit/s")
     parser.add_argument("--soundstream", type=Path, help="its weights, for speech at 3.2, 6 and 9.2 kbit/s")
     parser.add_argument("--metrics", nargs="*", help="all that are installed, by default")
     args = parser.parse_args()
@@ -195,8 +244,11 @@ def main() -> None:
     systems += [Opus(kbps) for kbps in args.opus]
     if args.soundstream:
         systems += [Model("soundstream_16khz", count, args.soundstream) for count in (16, 30, 46)]
-    systems += [Model(args.model, count, args.weights) for count in args.codebooks]
-    report(systems, clips, chosen(args.metrics))
+    models = [Model(name, count, args.weights) for name in args.model for count in args.codebooks]
+    if clips:
+        report([*systems, *models], clips, chosen(args.metrics))
+    if args.made_up:
+        report_made_up(models)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Fits the tables that codes of a model are range coded with (section 14 of formats/nac-v1.md).
 
-    python examples/train/priors.py --work DIR --model nac_24khz [--weights PATH]
+    python examples/train/priors.py --work DIR --model nac_48khz [--weights PATH]
 
 DIR is what `data.py` or `run.py` made. Encodes recordings of the training split, fits, measures on the held-out
 split, and puts the tables into the package, where files made with these weights will be coded with them. One core
@@ -48,27 +48,30 @@ class Size:
     hidden: int
 
 
-SIZES = {"nac_24khz": Size(8, 32, 48), "soundstream_16khz": Size(46, 64, 48)}
+SIZES = {
+    "nac_24khz": Size(8, 32, 48),
+    "nac_48khz": Size(8, 32, 48),
+    "soundstream_16khz": Size(46, 64, 48),
+}
 TRUSTS = (8, 12, 18, 27, 40, 64, 100, 150, 225, 340, 500, 750, 1100, 1700, 2500, 5000, 10000, 32000)
 TABLES = Path(__file__).parents[2] / "formats" / "tables"
-BUILTIN = Path(nac.__file__).parent / "codecs" / "builtin" / "nac_24khz.safetensors"
+BUILTIN = Path(nac.__file__).parent / "codecs" / "builtin"
 
 
 def encode(codec: Any, work: Path, split: str, minutes: dict[str, float], seed: int = 0) -> Codes:
     """Codes [codebooks, n] of so many minutes of each kind."""
-    pool, clips = data.load(work, split)
+    cache = data.Cache(work, split)
     random, arrays = np.random.default_rng(seed), []
     rate = codec.spec.sample_rate
     for kind, length in minutes.items():
-        some = [clip for clip in clips if clip.kind == kind]
+        some = [clip for clip in cache.clips if clip.kind == kind]
         parts, samples = [], 0
         for number in random.permutation(len(some)):
-            clip = some[number]
-            parts.append(pool[clip.start : clip.start + min(clip.length, 40 * data.RATE)])
+            parts.append(cache.samples(some[number], 0, 40 * data.RATE))
             samples += len(parts[-1])
             if samples > length * 60 * data.RATE:
                 break
-        audio = soxr.resample(np.concatenate(parts).astype(np.float32) / 32768, data.RATE, rate).astype(np.float32)
+        audio = soxr.resample(np.concatenate(parts), data.RATE, rate).astype(np.float32)
         encoder = codec.encoder()
         blocks = [
             encoder.push(block[None, None]) for block in np.split(audio, range(60 * rate, len(audio), 60 * rate))
@@ -309,8 +312,9 @@ def main() -> None:
 
 def vectors(codec: Any, weights: Path | None) -> Tensor:
     """The codebooks [codebooks, entries, D]."""
-    if codec.spec.name == "nac_24khz":
-        return load_file(weights or BUILTIN)["quantizer.codebooks"].float()
+    packaged = BUILTIN / f"{codec.spec.name}.safetensors"
+    if packaged.exists():
+        return load_file(weights or packaged)["quantizer.codebooks"].float()
     entries = torch.arange(1 << codec.spec.codebooks[0].bits)
     zero = torch.zeros_like(entries)
     sums = [
