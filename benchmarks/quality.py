@@ -1,7 +1,7 @@
 """How good is it? Models of nac against Opus at real file sizes, by distances and by perceptual metrics.
 
     python benchmarks/quality.py --cache WORK                  held-out and unseen clips of examples/train
-    python benchmarks/quality.py --model nac_48khz a.wav b.flac
+    python benchmarks/quality.py --model nac_24khz a.wav b.flac
     python benchmarks/quality.py --made-up                     tones, glides, clicks, silence, noise, square waves
 
 Clips are mono at 48 kHz, and compared over the whole band. Every system writes a file, whose size is what counts;
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=6, help="clips of each kind and split of the cache")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of a clip")
     parser.add_argument("--made-up", action="store_true", help="measure on made-up sounds, too")
-    parser.add_argument("--model", nargs="*", default=["nac_24khz", "nac_48khz"])
+    parser.add_argument("--model", nargs="*", default=["nac_24khz"])
     parser.add_argument("--codebooks", type=int, nargs="*", default=[3, 6, 12])
     parser.add_argument("--weights", type=Path, help="weights of the model, instead of the installed ones")
     parser.add_argument("--opus", type=float, nargs="*", default=[12, 24], help="nominal kbit/s")

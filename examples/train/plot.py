@@ -21,19 +21,19 @@ def columns(path: Path) -> dict[str, list[float]]:
 
 def main(work: Path, target: Path) -> None:
     held = columns(work / "held.csv")
-    second_phase = work / "adversarial.csv"
+    losses = columns(work / "train.csv")
+    judged = [index for index, value in enumerate(losses["hinge"]) if value]
     names = [name for name in ("mel", "loud", "compressed", "waveform") if f"{name}2" in held]
-    panels = len(names) + second_phase.exists()
+    panels = len(names) + bool(judged)
     figure, axes = pyplot.subplots(1, panels, figsize=(3.7 * panels, 3.2), layout="constrained")
     for axis, name in zip(axes, names, strict=False):
         for count in (2, 4, 8, 16):
             axis.plot(held["step"], held[f"{name}{count}"], label=f"{0.75 * count:g} kbit/s")
         axis.set_title(f"{name}, held-out")
-    if second_phase.exists():
-        losses = columns(second_phase)
+    if judged:
         for name in ("hinge", "matching", "discriminator"):
-            axes[-1].plot(losses["step"], losses[name], label=name)
-        axes[-1].set_title("second phase, training")
+            axes[-1].plot([losses["step"][i] for i in judged], [losses[name][i] for i in judged], label=name)
+        axes[-1].set_title("discriminators, training")
         axes[-1].legend()
     for axis in axes:
         axis.set_xlabel("step")
