@@ -48,14 +48,51 @@ def compress(
     load: Load | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Compress a recording, a path or a binary file object, to a .nac file.
+    """Compress a recording to a .nac file.
 
-    ``kbps``: at most so many kbit/s, all channels together; ``codebooks``: the count for every stream instead. By
-    default 8 kbit/s or the next possible. ``mono``: mix down first. ``model``: a name, or "auto" for the best that
-    is already on this machine. ``coding``: "auto" takes fewer bytes where the codes allow it, "packed" is faster,
-    "range" tries harder. An existing ``dst`` is replaced only with ``force``. ``verify``: read ``dst`` back
-    from the disk and check it before it takes its name. ``load`` replaces ``nac.load(name, weights=weights,
-    device=device)``. Raises NacError.
+    Parameters
+    ----------
+    src, dst : path or binary file object
+        The recording to read, in any format that nac knows, and the .nac file to write.
+    model : str
+        A name, or "auto" for the best model that already is on this machine.
+    kbps : float, optional
+        The most that the file may have, in kbit/s, all channels together. By default 8, or the next possible
+        above.
+    codebooks : int, optional
+        How many codebooks each stream gets, instead of ``kbps``.
+    mono : bool
+        Mix down to one channel first.
+    coding : {"auto", "packed", "range"}
+        "auto" takes fewer bytes where the codes allow it, "packed" is faster, "range" tries harder.
+    device : str
+        "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
+    weights : path, optional
+        A checkpoint of one's own instead of the official weights.
+    force : bool
+        Replace an existing ``dst``.
+    verify : bool
+        Read ``dst`` back from the disk and check it before it takes its name.
+    load : callable, optional
+        Called with the model's name in place of :func:`nac.load`, to load a model once for many calls.
+    progress : callable, optional
+        Called with how many more seconds of audio are done, and how many there are in all or None.
+
+    Returns
+    -------
+    Result
+        What was done: names, model, bitrate, seconds, bytes.
+
+    Raises
+    ------
+    NacError
+        If ``src`` is not audio or not whole, the model or the bitrate cannot be had, or ``dst`` exists.
+
+    Examples
+    --------
+    >>> import nac
+    >>> nac.compress("song.flac", "small.nac", model="nac_24khz", kbps=3).kbps
+    3.0
     """
     began = time.perf_counter()
     load = load or (lambda name: models.load(name, weights=weights, device=device))
@@ -144,12 +181,52 @@ def decompress(
     load: Load | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Decompress a .nac file, a path or a binary file object, to audio.
+    """Decompress a .nac file to audio.
 
-    ``start`` and ``duration`` in seconds. ``format``: wav, flac, ogg, opus or mp3; by default what the ending of
-    ``dst`` says, else 16-bit WAV. ``kbps`` or ``codebooks``: decode no more than that. ``force_model``: decode
-    with weights other than those the file was made with. ``verify``: read ``dst`` back and count its samples
-    before it takes its name. The rest as for :func:`compress`. Raises NacError.
+    Parameters
+    ----------
+    src, dst : path or binary file object
+        The .nac file to read, and the audio file to write.
+    start : float
+        Where to begin, in seconds.
+    duration : float, optional
+        How much to decode, in seconds; by default up to the end.
+    format : str, optional
+        "wav", "flac", "ogg", "opus" or "mp3"; by default what the ending of ``dst`` says, else "wav".
+    kbps : float, optional
+        Decode no more than that, in kbit/s: the finest codebooks are left out.
+    codebooks : int, optional
+        The most codebooks to decode of each stream, instead of ``kbps``.
+    device : str
+        "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
+    weights : path, optional
+        A checkpoint of one's own instead of the official weights.
+    force : bool
+        Replace an existing ``dst``.
+    force_model : bool
+        Decode with weights other than those that the file was made with.
+    verify : bool
+        Read ``dst`` back and count its samples before it takes its name.
+    load : callable, optional
+        Called with the model's name in place of :func:`nac.load`, to load a model once for many calls.
+    progress : callable, optional
+        Called with how many more seconds of audio are done, and how many there are in all or None.
+
+    Returns
+    -------
+    Result
+        What was done: names, model, bitrate, seconds, bytes.
+
+    Raises
+    ------
+    NacError
+        If ``src`` is not a whole .nac file, its model or weights are not here, or ``dst`` exists.
+
+    Examples
+    --------
+    >>> import nac
+    >>> nac.decompress("song.nac", "part.wav", start=1, duration=2).seconds
+    2.0
     """
     began = time.perf_counter()
     output = output_format(format, dst)
@@ -197,10 +274,43 @@ def read(
     weights: str | os.PathLike[str] | None = None,
     load: Load | None = None,
 ) -> tuple[Samples, int]:
-    """The samples of a .nac file, float32 [n, channels], and their rate (Hz), like ``soundfile.read``.
+    """Decode a .nac file, or a part of it, to samples, like ``soundfile.read``.
 
-    ``start`` and ``duration`` in seconds. Only what is needed is read and decoded. Samples may lie beyond -1 to 1
-    where the original's did. Raises NacError.
+    Only what is needed is read and decoded.
+
+    Parameters
+    ----------
+    path : path or binary file object
+        The .nac file to read.
+    start : float
+        Where to begin, in seconds.
+    duration : float, optional
+        How much to decode, in seconds; by default up to the end.
+    device : str
+        "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
+    weights : path, optional
+        A checkpoint of one's own instead of the official weights.
+    load : callable, optional
+        Called with the model's name in place of :func:`nac.load`, to load a model once for many calls.
+
+    Returns
+    -------
+    samples : float32 array [n, channels]
+        At the recording's own rate. They lie beyond -1 to 1 where the original's did.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    NacError
+        If it is not a whole .nac file, or its model or weights are not here.
+
+    Examples
+    --------
+    >>> import nac
+    >>> samples, sample_rate = nac.read("song.nac", start=1, duration=0.5)
+    >>> samples.shape, sample_rate
+    ((8000, 1), 16000)
     """
     load = load or (lambda name: models.load(name, weights=weights, device=device, download=False))
     with opened(path) as reader:

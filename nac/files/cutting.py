@@ -25,10 +25,37 @@ from nac.storage.output import PathOrFile, Result, created, name_of, size_of
 def cut(
     src: PathOrFile, dst: PathOrFile, *, start: float = 0.0, duration: float | None = None, force: bool = False
 ) -> Result:
-    """Write a part of ``src``, a .nac file, to ``dst``: from ``start`` on, ``duration`` long, both in seconds.
+    """Write a part of a .nac file to another, without decoding.
 
     Decoding the result gives exactly the samples that decoding the whole gives there; with encodec_24khz, whose
-    network never quite forgets, nearly so. Tags are kept. Works on pipes. Raises NacError.
+    LSTM never quite forgets, nearly so. Tags are kept. Works on pipes.
+
+    Parameters
+    ----------
+    src, dst : path or binary file object
+        The .nac file to read, and the one to write.
+    start : float
+        Where the part begins, in seconds.
+    duration : float, optional
+        How long it is, in seconds; by default up to the end.
+    force : bool
+        Replace an existing ``dst``.
+
+    Returns
+    -------
+    Result
+        What was done: names, model, bitrate, seconds, bytes.
+
+    Raises
+    ------
+    NacError
+        If ``src`` is not a whole .nac file, its model is unknown, the part is empty, or ``dst`` exists.
+
+    Examples
+    --------
+    >>> import nac
+    >>> nac.cut("song.nac", "part.nac", start=1, duration=2).seconds
+    2.0
     """
     began = time.perf_counter()
     with opened(src) as reader:

@@ -27,10 +27,36 @@ from nac.storage.output import PathOrFile, Result, created, name_of, refuse_same
 
 
 def cat(srcs: Sequence[PathOrFile], dst: PathOrFile, *, force: bool = False) -> Result:
-    """Write several .nac files, paths or binary file objects, to ``dst`` one after the other.
+    """Write several .nac files to another, one after the other, without decoding.
 
-    They must be of the same model, weights, codebooks, sample rate, channels and level. Tags that all have are
-    kept. Works on pipes. Raises NacError, which names the file that is at fault.
+    Parts that were cut from one recording join without a seam; tags that all have are kept. Works on pipes.
+
+    Parameters
+    ----------
+    srcs : sequence of path or binary file object
+        What to join, in order: of one model, weights, codebooks, sample rate, channels and level.
+    dst : path or binary file object
+        The .nac file to write.
+    force : bool
+        Replace an existing ``dst``.
+
+    Returns
+    -------
+    Result
+        What was done: names, model, bitrate, seconds, bytes.
+
+    Raises
+    ------
+    NacError
+        If files do not go together or are not whole .nac files (the message names the one at fault), or ``dst``
+        exists.
+
+    Examples
+    --------
+    >>> import nac
+    >>> _ = nac.cut("song.nac", "a.nac", duration=1), nac.cut("song.nac", "b.nac", start=1)
+    >>> nac.cat(["a.nac", "b.nac"], "whole.nac").seconds == nac.info("song.nac").seconds
+    True
     """
     began = time.perf_counter()
     if not srcs:

@@ -263,7 +263,7 @@ class NacFile:
         return coded, packed
 
     def info(self) -> Info:
-        """A summary."""
+        """The fields of `nac info --json`."""
         header, size = self.header, self._reader.size
         coded, packed = self._sizes()
         return Info(
@@ -306,7 +306,29 @@ def is_nac(path: Path) -> bool:
 
 
 def info(file: PathOrFile) -> Info:
-    """What a .nac file holds, a path or a binary file object that can seek, without a model. Raises NacError."""
+    """What a .nac file holds; needs no model.
+
+    Parameters
+    ----------
+    file : path or binary file object
+        A .nac file; a file object has to be able to seek.
+
+    Returns
+    -------
+    Info
+        The fields of `nac info --json`.
+
+    Raises
+    ------
+    NacError
+        If it is not a .nac file, or is damaged.
+
+    Examples
+    --------
+    >>> import nac
+    >>> nac.info("song.nac").model
+    'nac_24khz'
+    """
     with NacFile(file) as opened_file:
         return opened_file.info()
 
@@ -318,6 +340,35 @@ def read_codes(
     duration: float | None = None,
     codebooks: int | None = None,
 ) -> list[list[CodeArray]]:
-    """The codes of a .nac file, or of a stretch of it (seconds): see :meth:`NacFile.codes`. Raises NacError."""
+    """The codes of a .nac file, or of a part of it; needs no model. See :meth:`NacFile.codes`.
+
+    Parameters
+    ----------
+    path : path
+        The .nac file to read.
+    start : float
+        Where to begin, in seconds; the frame that holds this is the first.
+    duration : float, optional
+        How much to read, in seconds; by default up to the end.
+    codebooks : int, optional
+        The most codebooks of each stream, coarse to fine; by default all.
+
+    Returns
+    -------
+    list of list of int32 array [frames * codes_per_frame]
+        By stream and codebook. -1 stands where a stream is silent and has no codes.
+
+    Raises
+    ------
+    NacError
+        If it is not a whole .nac file.
+
+    Examples
+    --------
+    >>> import nac
+    >>> codes = nac.read_codes("song.nac", start=1, duration=1)
+    >>> len(codes), len(codes[0]), codes[0][0].shape
+    (1, 8, (75,))
+    """
     with NacFile(path) as file:
         return file.codes(start=start, duration=duration, codebooks=codebooks)

@@ -19,10 +19,37 @@ def peel(
     codebooks: int | None = None,
     force: bool = False,
 ) -> Result:
-    """Write ``src``, a .nac file, to ``dst`` with at most ``kbps`` kbit/s, or so many codebooks in each stream.
+    """Write a .nac file with a lower bitrate, by dropping its finest codebooks, without decoding.
 
     The result is the file that compressing the recording at that bitrate gives. A bitrate above the file's own
-    changes nothing. Works on pipes. Raises NacError.
+    changes nothing. Works on pipes.
+
+    Parameters
+    ----------
+    src, dst : path or binary file object
+        The .nac file to read, and the one to write.
+    kbps : float, optional
+        The most that the result may have, in kbit/s, all channels together.
+    codebooks : int, optional
+        How many codebooks to keep in each stream, instead of ``kbps``.
+    force : bool
+        Replace an existing ``dst``.
+
+    Returns
+    -------
+    Result
+        What was done: names, model, bitrate, seconds, bytes.
+
+    Raises
+    ------
+    NacError
+        If ``src`` is not a whole .nac file, no codebook count is that low, or ``dst`` exists.
+
+    Examples
+    --------
+    >>> import nac
+    >>> nac.peel("song.nac", "small.nac", kbps=1.5).kbps
+    1.5
     """
     began = time.perf_counter()
     with opened(src) as reader:

@@ -49,11 +49,36 @@ _MOST_MISSING = 1000  # frames to each one that is there
 def write_codes(
     src: PathOrFile, dst: PathOrFile, *, format: str | None = None, model: str | None = None, force: bool = False
 ) -> Result:
-    """Write the codes of a .nac file as .npz, .npy or .safetensors, or make a .nac file of one of these.
+    """Write the codes of a .nac file as arrays, or make a .nac file of arrays; needs no model.
 
-    ``format``: nac, npz, npy or safetensors; by default what the ending of ``dst`` says. ``model``: whose codes
-    they are, where ``src`` does not say: then it has a stream for each channel, or for two on a network that takes
-    two, at the codec's own rate. Needs no network and no PyTorch. Raises NacError.
+    Parameters
+    ----------
+    src, dst : path or binary file object
+        The file to read, and the one to write; one of them is .nac, the other .npz, .npy or .safetensors.
+    format : str, optional
+        "nac", "npz", "npy" or "safetensors"; by default what the ending of ``dst`` says.
+    model : str, optional
+        The model that the codes are of, where ``src`` does not say. The file then has a stream for each channel,
+        or for two on a network that takes two, at the codec's own rate.
+    force : bool
+        Replace an existing ``dst``.
+
+    Returns
+    -------
+    Result
+        What was done: names, model, bitrate, seconds, bytes.
+
+    Raises
+    ------
+    NacError
+        If ``src`` is neither, is damaged, or does not fit the model, or ``dst`` exists.
+
+    Examples
+    --------
+    >>> import nac
+    >>> _ = nac.write_codes("song.nac", "song.npz")
+    >>> nac.write_codes("song.npz", "again.nac").model
+    'nac_24khz'
     """
     began = time.perf_counter()
     with stream_of(src) as stream:

@@ -40,10 +40,41 @@ def convert(
 ) -> Converted:
     """Write an .ecdc, .dac or .lyra file as .nac, or a .nac file as one of them; the codes stay as they are.
 
-    ``src`` and ``dst``: paths or binary file objects. ``format``: nac, ecdc, dac or lyra; by default what the
-    ending of ``dst`` says. ``model``: the one that made a .dac file. ``kbps``: of a .lyra file, 3.2, 6 or 9.2.
-    ``lm``: weights of EnCodec's language model, for an .ecdc file that is coded with it, where neither NAC_WEIGHTS
-    nor the `encodec` package has them. Nothing else needs a network or PyTorch. Raises NacError.
+    Parameters
+    ----------
+    src, dst : path or binary file object
+        The file to read, and the one to write.
+    format : str, optional
+        What to write: "nac", "ecdc", "dac" or "lyra"; by default what the ending of ``dst`` says.
+    model : str, optional
+        The model that made a .dac file, where the file does not tell.
+    kbps : float, optional
+        The bitrate of a .lyra file, which does not say: 3.2, 6 or 9.2 kbit/s.
+    lm : path, optional
+        Weights of EnCodec's language model, for an .ecdc file that is coded with it, where neither ``NAC_WEIGHTS``
+        nor the package encodec has them. Nothing else needs a network or PyTorch.
+    force : bool
+        Replace an existing ``dst``.
+
+    Returns
+    -------
+    Converted
+        A :class:`Result` with ``format`` and ``notes``: what the other format does not hold, and so was assumed or
+        is lost.
+
+    Raises
+    ------
+    NacError
+        If ``src`` is damaged or of no known format, ``dst`` cannot hold it, or ``dst`` exists.
+
+    Examples
+    --------
+    >>> import nac
+    >>> codes = nac.write_codes("song.nac", "codes.npz")
+    >>> nac.convert("song.nac", "song.ecdc")
+    Traceback (most recent call last):
+        ...
+    nac.errors.NacError: made with nac_24khz; .ecdc files are of encodec_24khz, encodec_48khz
     """
     began = time.perf_counter()
     data = _content(src)

@@ -28,29 +28,52 @@ AHEAD = 8 << 20
 
 
 class Dataset(torch.utils.data.Dataset[Any]):
-    """Codes of all .nac files below a folder or in its shards: whole files, or crops of one length.
+    """Codes of all .nac files below a folder or in its shards, for PyTorch's DataLoader.
 
-    ``source``: a folder or URL (s3://, ...) with .nac files, or with shards that `nac pack` or WebDataset wrote.
-    Files give a dataset with a length and items by number, in the order of their paths (:class:`FolderDataset`);
-    shards give one that is iterated (:class:`ShardDataset`).
-
-    ``seconds`` or ``frames``: the length of a crop; crops follow one another without overlap, and what is left at
-    the end of a file is not used. Without either, an item is a whole file. ``codebooks``: at most so many, coarse
-    to fine. ``stream``: the one to give (0: the only one, or of a stereo pair the one with most of the sound).
-    ``transform`` makes something else of an item, :func:`nac.flatten` for example.
-
-    For shards alone (files are shuffled by a DataLoader): ``shuffle``: read shards in random order, and choose
-    which item comes next among so many; 0 gives them in order. ``seed``: the same gives the same order. ``rank``
-    of ``world_size``: the part that this process gets, where several train together; by default what
-    torch.distributed says, if it is initialised by now.
+    Items are whole files, or crops of one length. Files give a dataset with a length and items by number, in the order of their paths (:class:`FolderDataset`);
+    shards give one that is iterated (:class:`ShardDataset`). Nothing is kept open, and of a file only the chunks
+    that are needed are read: a dataset can be pickled, and be used by any number of workers. Those of a URL have
+    to be spawned (``multiprocessing_context="spawn"``): what reaches object stores does not survive a fork.
 
     An item is an int64 tensor [codebooks, frames], or, where a frame has another number of codes in each codebook
     (SNAC), a list with a tensor [frames * codes_per_frame] for each. -1 stands where the stream is silent and has
-    no codes. ``spec`` is what made the codes.
+    no codes. ``spec`` says what made the codes.
 
-    Nothing is kept open, and of a file only the chunks that are needed are read: a dataset can be pickled, and be
-    used by any number of workers. Those of a URL have to be spawned (``multiprocessing_context="spawn"``): what
-    reaches object stores does not survive a fork. Raises NacError where files do not go together.
+    Parameters
+    ----------
+    source : path or URL
+        A folder (s3://, ... too) with .nac files, or with shards that `nac pack` or WebDataset wrote.
+    seconds, frames : float or int, optional
+        The length of a crop, by either. Crops follow one another without overlap, and what is left at the end of a
+        file is not used. Without both, an item is a whole file.
+    codebooks : int, optional
+        At most so many, coarse to fine.
+    stream : int
+        The stream to give: 0 is the only one, or of a stereo pair the one with most of the sound.
+    transform : callable, optional
+        Makes something else of an item, :func:`nac.flatten` for example.
+    shuffle : int
+        Of shards: read them in random order, and choose the next item among so many; 0 gives them in order. Files
+        are shuffled by the DataLoader.
+    seed : int
+        Of shards: the same gives the same order.
+    rank, world_size : int, optional
+        Of shards: the part that this process gets, where several train together; by default what torch.distributed
+        says, if it is initialised by now.
+
+    Raises
+    ------
+    NacError
+        If there are no .nac files, or they do not go together.
+
+    Examples
+    --------
+    >>> import nac, os, shutil
+    >>> os.makedirs("speech", exist_ok=True)
+    >>> _ = shutil.copy("song.nac", "speech")
+    >>> dataset = nac.Dataset("speech", seconds=1, codebooks=4)
+    >>> dataset[0].shape
+    torch.Size([4, 75])
     """
 
     spec: CodecSpec

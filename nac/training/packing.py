@@ -68,13 +68,44 @@ def pack(
     jobs: int = 1,
     tell: Callable[[Packed | LeftOut], None] | None = None,
 ) -> None:
-    """Pack all .nac files below ``folders`` into shards: shards-000000.tar (or .parquet) and so on, in ``out``.
+    """Pack all .nac files below folders into shards, which are read from front to back.
 
-    Folders are paths or URLs. Files come in order, folder by folder, each whole in one shard; a shard has at most
-    ``size`` bytes, unless a single file has more. Shards that are there are an error; with ``force`` they are
-    deleted once the first new one is whole; with ``skip_existing`` what is not in them comes into new ones, as
-    after a run that was killed. ``jobs``: files that are read and checked at a time. ``tell`` is told of every
-    shard that is whole and of every file left out; without it, a broken file is an error. Raises NacError.
+    Files come in order, folder by folder, each whole in one shard: shards-000000.tar (or .parquet) and so on.
+
+    Parameters
+    ----------
+    folders : sequence of path or URL
+        Where the .nac files are.
+    out : path or URL
+        The folder for the shards.
+    format : {"tar", "parquet"}
+        Tar as WebDataset has it, each .nac with a .json beside it; or Parquet, a row for each file.
+    size : int
+        The most bytes in a shard, unless a single file has more.
+    force : bool
+        Delete shards that are there, once the first new one is whole.
+    skip_existing : bool
+        Put what is not in shards that are there into new ones, as after a run that was killed.
+    jobs : int
+        Files that are read and checked at a time.
+    tell : callable, optional
+        Called with a :class:`Packed` for every shard that is whole and a :class:`LeftOut` for every file left out.
+        Without it, a broken file is an error.
+
+    Raises
+    ------
+    NacError
+        If there already are shards in ``out``, a folder cannot be read, or a file is broken and ``tell`` is not
+        given.
+
+    Examples
+    --------
+    >>> import nac, os
+    >>> os.mkdir("archive")
+    >>> _ = nac.peel("song.nac", "archive/song.nac", kbps=3)
+    >>> nac.pack(["archive"], "shards")
+    >>> os.listdir("shards")
+    ['shards-000000.tar']
     """
     if format == "parquet":
         shards.require_pyarrow()

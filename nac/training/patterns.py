@@ -18,10 +18,31 @@ A = TypeVar("A", "np.ndarray[Any, Any]", "Tensor")
 
 
 def flatten(codes: A | Sequence[A]) -> A:
-    """All codes in one row [n]: in the order of time, and of those that begin together the coarser first.
+    """All codes in one row, in the order of time; of those that begin together, the coarser first.
 
-    With one code a frame in each codebook, that is frame by frame; with SNAC's 1, 2 and 4, each frame is a tree
-    taken depth first, as in Orpheus: 0, 1a, 2a, 2b, 1b, 2c, 2d.
+    With one code in each frame of each codebook, that is frame by frame; with SNAC's 1, 2 and 4, each frame is a
+    tree taken depth first, as in Orpheus: 0, 1a, 2a, 2b, 1b, 2c, 2d.
+
+    Parameters
+    ----------
+    codes : array [K, T], or sequence of arrays [frames * codes_per_frame]
+        Codes of each codebook, coarse to fine; numpy arrays or tensors of integers.
+
+    Returns
+    -------
+    array [n]
+        All codes, of the same kind and dtype.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not of whole frames.
+
+    Examples
+    --------
+    >>> import numpy as np, nac
+    >>> nac.flatten([np.array([0]), np.array([10, 11]), np.array([20, 21, 22, 23])])
+    array([ 0, 10, 20, 21, 11, 22, 23])
     """
     books = list(cast("Sequence[A]", codes))
     frames = min(len(book) for book in books)
@@ -33,9 +54,30 @@ def flatten(codes: A | Sequence[A]) -> A:
 
 
 def unflatten(tokens: A, codes_per_frame: Sequence[int]) -> list[A]:
-    """The inverse of :func:`flatten`: an array [frames * codes_per_frame] for each codebook.
+    """The inverse of :func:`flatten`.
 
-    ``codes_per_frame``: (1, 1, 1, 1) for four codebooks of EnCodec or DAC, (1, 2, 4) for SNAC at 24 kHz.
+    Parameters
+    ----------
+    tokens : array [n]
+        Integers, a numpy array or a tensor.
+    codes_per_frame : sequence of int
+        Of each codebook: (1, 1, 1, 1) for four codebooks of EnCodec or DAC, (1, 2, 4) for SNAC at 24 kHz.
+
+    Returns
+    -------
+    list of arrays [frames * codes_per_frame]
+        Codes of each codebook.
+
+    Raises
+    ------
+    ValueError
+        If ``n`` is not a multiple of the codes in a frame.
+
+    Examples
+    --------
+    >>> import numpy as np, nac
+    >>> nac.unflatten(np.array([0, 10, 20, 21, 11, 22, 23]), (1, 2, 4))
+    [array([0]), array([10, 11]), array([20, 21, 22, 23])]
     """
     order = _order(codes_per_frame)
     if len(tokens) % len(order):
@@ -46,17 +88,58 @@ def unflatten(tokens: A, codes_per_frame: Sequence[int]) -> list[A]:
 
 
 def delay(codes: A, fill: int) -> A:
-    """Codebook *k* moved *k* steps later, so that one step predicts all: [K, T] to [K, T + K - 1].
+    """Move codebook *k* by *k* steps, so that one step predicts one code of each codebook.
 
-    The pattern of MusicGen (Copet et al. 2023, arXiv:2306.05284, section 2.2); ``fill`` stands where a codebook
-    has no code.
+    The pattern of MusicGen (Copet et al. 2023, arXiv:2306.05284, section 2.2).
+
+    Parameters
+    ----------
+    codes : array [K, T]
+        Codes of each codebook, coarse to fine; a numpy array or a tensor of integers.
+    fill : int
+        What stands where a codebook has no code.
+
+    Returns
+    -------
+    array [K, T + K - 1]
+        Of the same kind and dtype.
+
+    Examples
+    --------
+    >>> import numpy as np, nac
+    >>> nac.delay(np.array([[1, 2, 3], [4, 5, 6]]), fill=-1)
+    array([[ 1,  2,  3, -1],
+           [-1,  4,  5,  6]])
     """
     last = len(codes) - 1
     return cast(A, _stack([_pad(row, k, last - k, fill) for k, row in enumerate(codes)]))
 
 
 def undelay(codes: A) -> A:
-    """The inverse of :func:`delay`: [K, T + K - 1] to [K, T]."""
+    """The inverse of :func:`delay`.
+
+    Parameters
+    ----------
+    codes : array [K, T + K - 1]
+        What :func:`delay` gave, or a language model with that pattern; a numpy array or a tensor.
+
+    Returns
+    -------
+    array [K, T]
+        Of the same kind and dtype.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than K steps.
+
+    Examples
+    --------
+    >>> import numpy as np, nac
+    >>> nac.undelay(np.array([[1, 2, 3, -1], [-1, 4, 5, 6]]))
+    array([[1, 2, 3],
+           [4, 5, 6]])
+    """
     steps = codes.shape[1] - len(codes) + 1
     if steps < 0:
         raise ValueError(f"{codes.shape[1]} steps are too few for {len(codes)} codebooks")

@@ -21,9 +21,38 @@ def load(
 ) -> Codec:
     """A codec with its weights, ready to use.
 
-    ``weights``: a checkpoint of one's own, a file or a folder. ``device``: "auto", "cpu", "cuda" or "cuda:N".
-    ``revision``: branch, tag or commit on the Hub. ``download``: fetch absent weights; ``progress``: with a bar on
-    standard error. Raises ModelError where the model is unknown or its weights are absent, wrong or not to be had.
+    Parameters
+    ----------
+    name : str
+        A name that `nac models` lists.
+    weights : path, optional
+        A checkpoint of one's own, a file or a folder, instead of the official weights.
+    device : str
+        "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
+    revision : str, optional
+        Branch, tag or commit on the Hub.
+    download : bool
+        Fetch weights that are not on this machine.
+    progress : bool
+        Show a bar on standard error meanwhile.
+
+    Returns
+    -------
+    Codec
+        Takes and gives PyTorch tensors.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown or its weights are absent, wrong or not to be had.
+
+    Examples
+    --------
+    >>> import nac, torch
+    >>> codec = nac.load("nac_24khz")
+    >>> codes = codec.encode(torch.zeros(1, 1, 24000), codebooks=4)
+    >>> len(codes.arrays), codes.arrays[0].shape
+    (4, torch.Size([1, 75]))
     """
     codec = models.load(
         name, weights=weights, device=device, revision=revision, download=download, progress=progress
