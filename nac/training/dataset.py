@@ -30,10 +30,11 @@ AHEAD = 8 << 20
 class Dataset(torch.utils.data.Dataset[Any]):
     """Codes of all .nac files below a folder or in its shards, for PyTorch's DataLoader.
 
-    Items are whole files, or crops of one length. Files give a dataset with a length and items by number, in the order of their paths (:class:`FolderDataset`);
-    shards give one that is iterated (:class:`ShardDataset`). Nothing is kept open, and of a file only the chunks
-    that are needed are read: a dataset can be pickled, and be used by any number of workers. Those of a URL have
-    to be spawned (``multiprocessing_context="spawn"``): what reaches object stores does not survive a fork.
+    Items are whole files, or crops of one length. Files give a dataset with a length and items by number, in the
+    order of their paths (:class:`FolderDataset`); shards give one that is iterated (:class:`ShardDataset`).
+    Nothing is kept open, and of a file only the chunks that are needed are read: a dataset can be pickled, and be
+    used by any number of workers. Those of a URL have to be spawned (``multiprocessing_context="spawn"``): what
+    reaches object stores does not survive a fork.
 
     An item is an int64 tensor [codebooks, frames], or, where a frame has another number of codes in each codebook
     (SNAC), a list with a tensor [frames * codes_per_frame] for each. -1 stands where the stream is silent and has

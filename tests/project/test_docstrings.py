@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import re
+import re
 import shutil
 from pathlib import Path
 
@@ -37,12 +39,8 @@ def test_functions_say_what_they_take_give_and_raise(name: str) -> None:
     if signature.return_annotation not in (None, "None"):
         assert "\nReturns\n-------\n" in text, f"nac.{name} does not say what it returns"
     described = text.split("Parameters\n----------\n")[1].split("\n\n")[0]
-    names = {
-        part.strip(" *")
-        for line in described.split("\n")
-        if " : " in line
-        for part in line.split(" : ")[0].split(",")
-    }
+    heads = [line.split(" : ")[0] for line in described.split("\n") if re.match(r"\S.* : ", line)]
+    names = {part.strip(" *") for head in heads for part in head.split(",")}
     assert names == set(signature.parameters), f"nac.{name} describes {names}"
 
 
