@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import inspect
 import re
-import re
 import shutil
 from pathlib import Path
 
