@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,26 +20,28 @@ from torch import Tensor
 
 from nac.codecs import checkpoints, rvq, seanet
 from nac.codecs.base import Codec, Codes
+from nac.codecs.causal import CausalCodec, Layer, Stage, Stream, run
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import Weights
-from nac.codecs.parallel import in_turn
 from nac.codecs.random_weights import RandomWeights
-from nac.codecs.seanet import LATENT, Layer, Network, Recurrent, Stream, run
+from nac.codecs.seanet import Shape
 from nac.spec import CodecSpec, Segment
 
 BLOCK = 64  # frames that the 24 kHz model computes at a time, as measured
 GROUP = 8  # segments that the 48 kHz model computes at a time
+SHAPE = Shape(strides=(2, 4, 5, 8), width=32, latent=128)
 
 
 class _Encodec(Codec):
     """What both models share. ``weights`` are named as in transformers, with weight norm folded."""
 
     def __init__(self, spec: CodecSpec, weights: Weights) -> None:
-        self.spec, self.device, causal = spec, weights.device, spec.segment is None
-        self.encode_network = seanet.encoder(weights, spec.channels, causal=causal)
-        self.decode_network = seanet.decoder(weights, spec.channels, causal=causal)
+        self.spec, self.device = spec, weights.device
+        shape = replace(SHAPE, causal=spec.segment is None)
+        self.encode_network = seanet.encoder(weights, spec.channels, shape)
+        self.decode_network = seanet.decoder(weights, spec.channels, shape)
         self.quantisers = [
-            rvq.Euclidean(weights, f"quantizer.layers.{i}.codebook.embed", 2**book.bits, LATENT)
+            rvq.Euclidean(weights.take(f"quantizer.layers.{i}.codebook.embed", 2**book.bits, SHAPE.latent))
             for i, book in enumerate(spec.codebooks)
         ]
         weights.finish()
@@ -47,132 +50,26 @@ class _Encodec(Codec):
 # 24 kHz
 
 
-class Encodec24(_Encodec):
+class Encodec24(_Encodec, CausalCodec):
     """EnCodec at 24 kHz, one channel. Every frame depends on all before it."""
 
-    def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> Encoder24:
-        return Encoder24(self, self.spec.check_codebooks(codebooks))
+    block = BLOCK
 
-    def decoder(self, *, origin: int = 0, start: int | None = None) -> Decoder24:
-        return Decoder24(self, 0 if start is None else start - origin)
+    def encode_stages(self, codebooks: int) -> Sequence[Stage]:
+        network, quantisers = self.encode_network, self.quantisers[:codebooks]
 
-    def preroll(self, frame: int, origin: int = 0) -> int:
-        return origin
+        def quantise(x: Tensor, stream: Stream) -> Tensor:
+            return torch.stack(rvq.encode(quantisers, x), 1)
 
+        return Stage(network.front), Stage(network.middle, together=True), Stage([*network.back, quantise])
 
-class _Causal:
-    """A signal on its way through a causal network: blocks of a fixed length, counted from its first frame."""
+    def decode_stages(self) -> Sequence[Stage]:
+        network = self.decode_network
 
-    def __init__(self, codec: Encodec24) -> None:
-        self.codec = codec
-        self._streams: list[list[Stream]] = []
+        def look_up(codes: Tensor, stream: Stream) -> Tensor:
+            return rvq.decode(self.quantisers, codes.unbind(1))
 
-    def run(
-        self,
-        network: Network,
-        blocks: Sequence[Tensor],
-        finish: Callable[[Tensor], Tensor],
-        *,
-        ended: bool = False,
-    ) -> list[Tensor]:
-        """The next blocks [B, T, C] through the network and what ``finish`` makes of them, side by side.
-
-        At once on a GPU; on a CPU item by item but for the LSTM. If the signal has ``ended``, the last is its end.
-        """
-        if not blocks:
-            return []
-        if not self._streams:
-            rows = 1 if self.codec.on_gpu else blocks[0].shape[0]
-            self._streams = [[Stream() for _ in range(count)] for count in (rows, 1, rows)]
-
-        def stage(layers: Sequence[Layer], streams: list[Stream], last: Callable[[Tensor], Tensor]) -> Stage:
-            def step(item: tuple[Tensor, bool]) -> tuple[Tensor, bool]:
-                results = []
-                for part, stream in zip(item[0].chunk(len(streams)), streams, strict=True):
-                    stream.last = item[1]
-                    results.append(last(run(layers, part, stream)))
-                    stream.first = False
-                return torch.cat(results), item[1]
-
-            return self.codec.within(step)
-
-        parts = (network.front, [network.lstm], network.back)
-        finishes = (same, same, finish)
-        stages = [stage(*each) for each in zip(parts, self._streams, finishes, strict=True)]
-        items = [(block, ended and block is blocks[-1]) for block in blocks]
-        return [x for x, _ in in_turn(stages, items)]
-
-
-Stage = Callable[[tuple[Tensor, bool]], tuple[Tensor, bool]]
-
-
-def same(x: Tensor) -> Tensor:
-    return x
-
-
-class Encoder24(_Causal):
-    """See :class:`nac.codecs.base.Encoder`."""
-
-    def __init__(self, codec: Encodec24, codebooks: int) -> None:
-        super().__init__(codec)
-        self._quantisers = codec.quantisers[:codebooks]
-        self._rest = torch.zeros(1, codec.spec.channels, 0, device=codec.device)
-
-    def push(self, audio: Tensor) -> Codes:
-        self.codec._check_audio(audio)
-        audio = self.codec.array(audio, np.float32)
-        audio = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio
-        step = BLOCK * self.codec.spec.frame_samples
-        whole = audio.shape[-1] // step * step
-        self._rest = audio[..., whole:].clone()
-        return self._encode(torch.split(audio[..., :whole], step, -1) if whole else ())
-
-    def flush(self) -> Codes:
-        rest, self._rest = self._rest, self._rest[..., :0]
-        return self._encode([rest] if rest.shape[-1] else (), ended=True)
-
-    def _encode(self, blocks: Sequence[Tensor], *, ended: bool = False) -> Codes:
-        """Codes of blocks [B, C, n]."""
-        inputs = [block.transpose(1, 2) for block in blocks]
-        layers = self.run(self.codec.encode_network, inputs, self._quantise, ended=ended)
-        none = torch.zeros(
-            self._rest.shape[0], len(self._quantisers), 0, dtype=torch.int64, device=self._rest.device
-        )
-        return Codes(torch.cat([none, *layers], -1).unbind(1))
-
-    def _quantise(self, latents: Tensor) -> Tensor:
-        return torch.stack(rvq.encode(self._quantisers, latents), 1)
-
-
-class Decoder24(_Causal):
-    """See :class:`nac.codecs.base.Decoder`. ``skip``: frames at the beginning that are not wanted."""
-
-    def __init__(self, codec: Encodec24, skip: int) -> None:
-        super().__init__(codec)
-        self._skip = skip * codec.spec.frame_samples
-        self._rest: Tensor | None = None  # codes [B, codebooks, T] that do not fill a block yet
-        self._batch = 1
-
-    def push(self, codes: Codes) -> Tensor:
-        arrays = torch.stack([self.codec.array(array, np.int64) for array in codes.arrays], 1)
-        self._batch = arrays.shape[0]
-        arrays = torch.cat([self._rest, arrays], -1) if self._rest is not None else arrays
-        whole = arrays.shape[-1] // BLOCK * BLOCK
-        self._rest = arrays[..., whole:].clone()
-        return self._decode(torch.split(arrays[..., :whole], BLOCK, -1) if whole else ())
-
-    def flush(self) -> Tensor:
-        rest, self._rest = self._rest, None
-        return self._decode([rest] if rest is not None and rest.shape[-1] else (), ended=True)
-
-    def _decode(self, blocks: Sequence[Tensor], *, ended: bool = False) -> Tensor:
-        vectors = [self.codec.within(rvq.decode)(self.codec.quantisers, block.unbind(1)) for block in blocks]
-        parts = self.run(self.codec.decode_network, vectors, same, ended=ended)
-        none = torch.zeros(self._batch, 0, self.codec.spec.channels, device=self.codec.device)
-        audio = torch.cat([none, *parts], 1).transpose(1, 2)
-        skipped = min(self._skip, audio.shape[-1])
-        self._skip -= skipped
-        return audio[..., skipped:]
+        return Stage([look_up, *network.front]), Stage(network.middle, together=True), Stage(network.back)
 
 
 # 48 kHz
@@ -216,7 +113,7 @@ class Encodec48(_Encodec):
             return rvq.encode(quantisers, run(network.back, x, Stream(last=True)))
 
         x, scale = self._each(front, audio.flatten(0, 1))
-        codes = self._each(back, self._remember(network.lstm, x))
+        codes = self._each(back, self._remember(network.middle, x))
         return Codes(tuple(array.reshape(batch, -1) for array in codes), scale.reshape(batch, -1))
 
     def decode_segments(self, codes: Codes, segments: int) -> Tensor:
@@ -231,7 +128,7 @@ class Encodec48(_Encodec):
             return (run(network.back, x, Stream(last=True)),)
 
         (x,) = self._each(front, *(array.reshape(batch * segments, -1) for array in codes.arrays))
-        (audio,) = self._each(back, self._remember(network.lstm, x))
+        (audio,) = self._each(back, self._remember(network.middle, x))
         return audio.transpose(1, 2).reshape(batch, segments, *audio.shape[:0:-1]) * codes.scale[..., None, None]
 
     def _each(self, function: Callable[..., tuple[Tensor, ...]], *batch: Tensor) -> tuple[Tensor, ...]:
@@ -242,8 +139,8 @@ class Encodec48(_Encodec):
         results = self.run([partial(function, *item) for item in items])
         return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
 
-    def _remember(self, lstm: Recurrent, x: Tensor) -> Tensor:
-        return self.within(lstm)(x, Stream(last=True))
+    def _remember(self, lstm: Sequence[Layer], x: Tensor) -> Tensor:
+        return self.within(run)(lstm, x, Stream(last=True))
 
 
 class Encoder48:

@@ -48,10 +48,10 @@ def highest(scores: Tensor) -> Tensor:
 
 
 class Euclidean:
-    """The nearest entry by Euclidean distance (EnCodec)."""
+    """The nearest of ``entries`` [size, D] by Euclidean distance (EnCodec)."""
 
-    def __init__(self, weights: Weights, name: str, size: int, dimension: int) -> None:
-        self._entries = weights.take(name, size, dimension)
+    def __init__(self, entries: Tensor) -> None:
+        self._entries = entries
         # |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2), where the first term is the same for all entries.
         self._columns = self._entries.t().contiguous()
         self._offset = self._entries.square().sum(1) * -0.5

@@ -1,41 +1,24 @@
-"""SEANet, EnCodec's convolutions on either side of an LSTM (Tagliasacchi et al. 2020, arXiv:2009.02095).
+"""SEANet, the convolutions of EnCodec and Mimi (Tagliasacchi et al. 2020, arXiv:2009.02095).
 
 Signals are float32 [B, T, C]. Causal networks take a signal in pieces; others take it whole, and normalise it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nac.codecs.causal import Layer, Stream
 from nac.codecs.layers import Conv, ToAudio, Transposed, Weights
 from nac.codecs.lstm import Lstm
 
-STRIDES = (2, 4, 5, 8)  # in the encoder's order
-FILTERS = 32  # channels at the sample rate, doubled at each stride
-LATENT = 128
-
-
-@dataclass
-class Stream:
-    """Where a network is in a signal: whether the next piece is the ``first`` or ``last``, what it remembers.
-
-    Only causal networks can take a signal in pieces; all but the last are whole frames, and the first has at least
-    as many steps at each layer as the padding there.
-    """
-
-    first: bool = True
-    last: bool = False
-    memory: dict[object, Tensor] = field(default_factory=dict)
-
-
-class Layer(Protocol):
-    def __call__(self, x: Tensor, stream: Stream, /) -> Tensor: ...
+Edges = Callable[[Tensor, int, int], Tensor]
+"""A signal [B, T, C] with so many steps more before it and after it."""
 
 
 def elu(x: Tensor) -> Tensor:
@@ -53,6 +36,37 @@ def reflect(x: Tensor, left: int, right: int) -> Tensor:
     return padded[:, : padded.shape[1] - max(missing, 0)]
 
 
+def zeros(x: Tensor, left: int, right: int) -> Tensor:
+    """Zeros around the signal [B, T, C]."""
+    return functional.pad(x, (0, 0, left, right))
+
+
+def repeat(x: Tensor, left: int, right: int) -> Tensor:
+    """The first step before the signal [B, T, C], the last one after it."""
+    return torch.cat([x[:, :1].expand(-1, left, -1), x, x[:, -1:].expand(-1, right, -1)], 1)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Hyper-parameters.
+
+    ``strides``: in the encoder's order. ``width``: channels at the sample rate, doubled at each stride.
+    ``latent``: channels of what is quantised. ``last``: kernel of the last convolution of either half.
+    ``edges``: what convolutions find around the signal; the first piece of one that is reflected must have at
+    least as many steps at each layer as the padding there. ``shortcut``: a convolution beside each residual block.
+    ``lstm``: an LSTM at the lowest rate. Networks that are not ``causal`` normalise each convolution's output.
+    """
+
+    strides: tuple[int, ...]
+    width: int
+    latent: int
+    last: int = 7
+    edges: Edges = reflect
+    shortcut: bool = True
+    lstm: bool = True
+    causal: bool = True
+
+
 class Norm:
     """Group normalisation with one group: over all steps and channels (Wu and He 2018, arXiv:1803.08494)."""
 
@@ -64,18 +78,27 @@ class Norm:
         return torch.addcmul(self._shift, normal, self._scale, out=normal)
 
 
-class Reflected:
-    """A convolution over a signal that is reflected at its ends, and normalised after it if not causal."""
+class Padded:
+    """A convolution over a signal with something at its ends, and normalised after it if not causal."""
 
     def __init__(
-        self, weights: Weights, name: str, inner: int, outer: int, kernel: int, *, causal: bool, stride: int = 1
+        self,
+        weights: Weights,
+        name: str,
+        inner: int,
+        outer: int,
+        kernel: int,
+        *,
+        shape: Shape,
+        stride: int = 1,
+        bias: bool = True,
     ) -> None:
         weight = weights.take(f"{name}.conv.weight", outer, inner, kernel)
-        bias = weights.take(f"{name}.conv.bias", outer)
-        self._conv = ToAudio(weight, bias) if outer < 8 and stride == 1 else Conv(weight, bias, stride=stride)
-        self._norm = None if causal else Norm(weights, name, outer)
-        self._stride, total = stride, kernel - stride
-        self._right = 0 if causal else total // 2
+        offset = weights.take(f"{name}.conv.bias", outer) if bias else weight.new_zeros(outer)
+        self._conv = ToAudio(weight, offset) if outer < 8 and stride == 1 else Conv(weight, offset, stride=stride)
+        self._norm = None if shape.causal else Norm(weights, name, outer)
+        self._stride, self._edges, total = stride, shape.edges, kernel - stride
+        self._right = 0 if shape.causal else total // 2
         self._left = total - self._right
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
@@ -88,7 +111,7 @@ class Reflected:
         if not stream.first and self._left:
             x = torch.cat([stream.memory[self], x], 1)
         if left or right:
-            x = reflect(x, left, right)
+            x = self._edges(x, left, right)
         if self._left and not stream.last:
             stream.memory[self] = x[:, x.shape[1] - self._left :].clone()
         return x
@@ -97,10 +120,10 @@ class Reflected:
 class Up:
     """ELU, then a transposed convolution, normalised before it is cut if not causal."""
 
-    def __init__(self, weights: Weights, name: str, inner: int, outer: int, stride: int, *, causal: bool) -> None:
+    def __init__(self, weights: Weights, name: str, inner: int, outer: int, stride: int, *, shape: Shape) -> None:
         weight = weights.take(f"{name}.conv.weight", inner, outer, 2 * stride)
         bias = weights.take(f"{name}.conv.bias", outer)
-        self._norm = None if causal else Norm(weights, name, outer)
+        self._norm = None if shape.causal else Norm(weights, name, outer)
         self._stride = stride
         self._conv = Transposed(weight, bias)
 
@@ -116,23 +139,25 @@ class Up:
 
 
 class Block:
-    """Residual block: ELU, kernel 3, ELU, kernel 1, beside a shortcut of kernel 1."""
+    """Residual block: ELU, kernel 3, ELU, kernel 1, beside nothing or a convolution of kernel 1."""
 
-    def __init__(self, weights: Weights, name: str, channels: int, *, causal: bool) -> None:
+    def __init__(self, weights: Weights, name: str, channels: int, *, shape: Shape) -> None:
         hidden = channels // 2
-        self._wide = Reflected(weights, f"{name}.block.1", channels, hidden, 3, causal=causal)
-        self._narrow = Reflected(weights, f"{name}.block.3", hidden, channels, 1, causal=causal)
-        self._shortcut = Reflected(weights, f"{name}.shortcut", channels, channels, 1, causal=causal)
+        self._wide = Padded(weights, f"{name}.block.1", channels, hidden, 3, shape=shape)
+        self._narrow = Padded(weights, f"{name}.block.3", hidden, channels, 1, shape=shape)
+        self._shortcut = (
+            Padded(weights, f"{name}.shortcut", channels, channels, 1, shape=shape) if shape.shortcut else None
+        )
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
         inner = self._narrow(elu(self._wide(elu(x), stream)), stream)
-        return self._shortcut(x, stream).add_(inner)
+        return inner.add_(self._shortcut(x, stream) if self._shortcut else x)
 
 
 class EluConv:
     """ELU, then a convolution."""
 
-    def __init__(self, conv: Reflected) -> None:
+    def __init__(self, conv: Padded) -> None:
         self._conv = conv
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
@@ -152,41 +177,36 @@ class Recurrent:
 
 @dataclass(frozen=True)
 class Network:
-    """Half of the codec: convolutions on either side of an LSTM."""
+    """Half of the codec: convolutions on either side of an LSTM, if there is one in the ``middle``."""
 
     front: Sequence[Layer]
-    lstm: Recurrent
+    middle: Sequence[Layer]
     back: Sequence[Layer]
 
 
-def run(layers: Sequence[Layer], x: Tensor, stream: Stream) -> Tensor:
-    for layer in layers:
-        x = layer(x, stream)
-    return x
-
-
-def encoder(weights: Weights, channels: int, *, causal: bool) -> Network:
-    width = FILTERS
-    front: list[Layer] = [Reflected(weights, "encoder.layers.0", channels, width, 7, causal=causal)]
-    for i, stride in enumerate(STRIDES):
-        front.append(Block(weights, f"encoder.layers.{3 * i + 1}", width, causal=causal))
+def encoder(weights: Weights, channels: int, shape: Shape) -> Network:
+    width = shape.width
+    front: list[Layer] = [Padded(weights, "encoder.layers.0", channels, width, 7, shape=shape)]
+    for i, stride in enumerate(shape.strides):
+        front.append(Block(weights, f"encoder.layers.{3 * i + 1}", width, shape=shape))
         name = f"encoder.layers.{3 * i + 3}"
-        front.append(EluConv(Reflected(weights, name, width, 2 * width, 2 * stride, causal=causal, stride=stride)))
+        front.append(EluConv(Padded(weights, name, width, 2 * width, 2 * stride, shape=shape, stride=stride)))
         width *= 2
-    lstm = Recurrent(weights, "encoder.layers.13", width)
-    return Network(
-        front, lstm, [EluConv(Reflected(weights, "encoder.layers.15", width, LATENT, 7, causal=causal))]
-    )
+    end = 3 * len(shape.strides) + 1
+    middle = [Recurrent(weights, f"encoder.layers.{end}", width)] if shape.lstm else []
+    name = f"encoder.layers.{end + 1 + shape.lstm}"
+    return Network(front, middle, [EluConv(Padded(weights, name, width, shape.latent, shape.last, shape=shape))])
 
 
-def decoder(weights: Weights, channels: int, *, causal: bool) -> Network:
-    width = FILTERS * 2 ** len(STRIDES)
-    front = [Reflected(weights, "decoder.layers.0", LATENT, width, 7, causal=causal)]
-    lstm = Recurrent(weights, "decoder.layers.1", width)
+def decoder(weights: Weights, channels: int, shape: Shape) -> Network:
+    width = shape.width * 2 ** len(shape.strides)
+    front = [Padded(weights, "decoder.layers.0", shape.latent, width, 7, shape=shape)]
+    middle = [Recurrent(weights, "decoder.layers.1", width)] if shape.lstm else []
     back: list[Layer] = []
-    for i, stride in enumerate(reversed(STRIDES)):
-        back.append(Up(weights, f"decoder.layers.{3 * i + 3}", width, width // 2, stride, causal=causal))
+    for number, stride in zip(count(2 + shape.lstm, 3), reversed(shape.strides)):
+        back.append(Up(weights, f"decoder.layers.{number}", width, width // 2, stride, shape=shape))
         width //= 2
-        back.append(Block(weights, f"decoder.layers.{3 * i + 4}", width, causal=causal))
-    back.append(EluConv(Reflected(weights, "decoder.layers.15", width, channels, 7, causal=causal)))
-    return Network(front, lstm, back)
+        back.append(Block(weights, f"decoder.layers.{number + 1}", width, shape=shape))
+    name = f"decoder.layers.{3 * len(shape.strides) + 2 + shape.lstm}"
+    back.append(EluConv(Padded(weights, name, width, channels, shape.last, shape=shape)))
+    return Network(front, middle, back)

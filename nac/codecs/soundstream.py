@@ -521,7 +521,7 @@ class Builder:
 
     def quantisers(self) -> list[rvq.Euclidean]:
         entries = Weights({e.name: self.tensor(self._parameters[e.name].weight) for e in QUANTISER}, self._device)
-        return [rvq.Euclidean(entries, e.name, ENTRIES, FEATURES) for e in QUANTISER]
+        return [rvq.Euclidean(entries.take(e.name, ENTRIES, FEATURES)) for e in QUANTISER]
 
     def units(self, name: str, following: str = "") -> Iterator[Layer]:
         """Three residual units; their sums are quantised as the activation after each wants it."""

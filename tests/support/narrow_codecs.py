@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from nac.codecs import dac, encodec, registry, seanet, snac
+from nac.codecs import dac, encodec, registry, snac
 from nac.codecs.base import Codec
 from nac.codecs.registry import MODELS
 
@@ -20,7 +20,7 @@ def narrow_codecs(device: str = "cpu") -> Iterator[dict[str, Codec]]:
     """All nine, with short windows too."""
     made: dict[str, Codec] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seanet, "FILTERS", 2)
+        patch.setattr(encodec, "SHAPE", replace(encodec.SHAPE, width=2))
         patch.setattr(encodec, "GROUP", 2)
         for name, shape in dac.SHAPES.items():
             patch.setitem(dac.SHAPES, name, replace(shape, encoder=2, decoder=32, latent=8))

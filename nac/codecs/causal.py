@@ -1,0 +1,182 @@
+"""Causal networks: a signal goes through in blocks, and layers carry what they remember from one to the next.
+
+Signals are float32 [B, T, C]. Blocks have a fixed length, so that their shapes, and with them every rounding, do
+not depend on how the caller cuts the signal.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nac.codecs.base import Codec, Codes
+from nac.codecs.parallel import in_turn
+
+
+@dataclass
+class Stream:
+    """Where a network is in a signal: whether the next piece is the ``first`` or ``last``, what it remembers.
+
+    Only causal networks can take a signal in pieces; all but the last are whole frames.
+    """
+
+    first: bool = True
+    last: bool = False
+    memory: dict[object, Tensor] = field(default_factory=dict)
+
+
+class Layer(Protocol):
+    def __call__(self, x: Tensor, stream: Stream, /) -> Tensor: ...
+
+
+def run(layers: Sequence[Layer], x: Tensor, stream: Stream) -> Tensor:
+    for layer in layers:
+        x = layer(x, stream)
+    return x
+
+
+class Stage(NamedTuple):
+    """Layers that one thread runs, while others are at the stages before and after with the neighbouring blocks.
+
+    ``together``: on a CPU too they take the whole batch at once, else item by item.
+    """
+
+    layers: Sequence[Layer]
+    together: bool = False
+
+
+class CausalCodec(Codec):
+    """A codec whose encoder and decoder are causal networks.
+
+    ``block``: frames that are computed at a time. ``memory``: frames after which nothing depends on what was
+    before, or None. A network that forgets has its blocks on a grid of absolute frame numbers, so that it can
+    start to decode anywhere and give the same numbers; others have theirs counted from the first frame.
+    """
+
+    block: int
+    memory: int | None = None
+
+    @abstractmethod
+    def encode_stages(self, codebooks: int) -> Sequence[Stage]:
+        """From audio [B, T, C] to codes, int64 [B, codebooks, frames]."""
+
+    @abstractmethod
+    def decode_stages(self) -> Sequence[Stage]:
+        """From codes, int64 [B, codebooks, frames], to audio [B, T, C]."""
+
+    def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> CausalEncoder:
+        return CausalEncoder(self, self.spec.check_codebooks(codebooks), origin)
+
+    def decoder(self, *, origin: int = 0, start: int | None = None) -> CausalDecoder:
+        return CausalDecoder(self, origin, origin if start is None else start)
+
+    def preroll(self, frame: int, origin: int = 0) -> int:
+        if self.memory is None:
+            return origin
+        return max((frame - self.memory) // self.block * self.block, origin)
+
+
+class _Blocks:
+    """A signal on its way through stages, block by block."""
+
+    def __init__(self, codec: CausalCodec, stages: Sequence[Stage], origin: int) -> None:
+        self.codec, self._stages = codec, stages
+        self._left = codec.block if codec.memory is None else codec.block - origin % codec.block
+        self._streams: list[list[Stream]] = []
+
+    def split(self, held: Tensor, unit: int) -> tuple[list[Tensor], Tensor]:
+        """The whole blocks of what is held [..., frames * unit], and the rest."""
+        blocks = []
+        while held.shape[-1] >= self._left * unit:
+            blocks.append(held[..., : self._left * unit])
+            held, self._left = held[..., self._left * unit :], self.codec.block
+        return blocks, held.clone()
+
+    def run(self, blocks: Sequence[Tensor], *, ended: bool = False) -> list[Tensor]:
+        """The next blocks through all stages, side by side: at once on a GPU; on a CPU item by item.
+
+        If the signal has ``ended``, the last of them is its end.
+        """
+        if not blocks:
+            return []
+        if not self._streams:
+            rows = 1 if self.codec.on_gpu else blocks[0].shape[0]
+            self._streams = [[Stream() for _ in range(1 if each.together else rows)] for each in self._stages]
+        stages = [self._step(*each) for each in zip(self._stages, self._streams, strict=True)]
+        items = [(block, ended and block is blocks[-1]) for block in blocks]
+        return [x for x, _ in in_turn(stages, items)]
+
+    def _step(self, stage: Stage, streams: list[Stream]) -> Callable[[tuple[Tensor, bool]], tuple[Tensor, bool]]:
+        def step(item: tuple[Tensor, bool]) -> tuple[Tensor, bool]:
+            results = []
+            for part, stream in zip(item[0].chunk(len(streams)), streams, strict=True):
+                stream.last = item[1]
+                results.append(run(stage.layers, part, stream))
+                stream.first = False
+            return torch.cat(results), item[1]
+
+        return self.codec.within(step)
+
+
+class CausalEncoder:
+    """See :class:`nac.codecs.base.Encoder`."""
+
+    def __init__(self, codec: CausalCodec, codebooks: int, origin: int) -> None:
+        self._codec, self._codebooks = codec, codebooks
+        self._blocks = _Blocks(codec, codec.encode_stages(codebooks), origin)
+        self._rest = torch.zeros(1, codec.spec.channels, 0, device=codec.device)
+
+    def push(self, audio: Tensor) -> Codes:
+        self._codec._check_audio(audio)
+        audio = self._codec.array(audio, np.float32)
+        audio = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio
+        blocks, self._rest = self._blocks.split(audio, self._codec.spec.frame_samples)
+        return self._encode(blocks)
+
+    def flush(self) -> Codes:
+        rest, self._rest = self._rest, self._rest[..., :0]
+        return self._encode([rest] if rest.shape[-1] else (), ended=True)
+
+    def _encode(self, blocks: Sequence[Tensor], *, ended: bool = False) -> Codes:
+        """Codes of blocks [B, C, n]."""
+        layers = self._blocks.run([block.transpose(1, 2) for block in blocks], ended=ended)
+        batch, device = self._rest.shape[0], self._rest.device
+        none = torch.zeros(batch, self._codebooks, 0, dtype=torch.int64, device=device)
+        return Codes(torch.cat([none, *layers], -1).unbind(1))
+
+
+class CausalDecoder:
+    """See :class:`nac.codecs.base.Decoder`."""
+
+    def __init__(self, codec: CausalCodec, origin: int, start: int) -> None:
+        self._codec = codec
+        first = codec.preroll(start, origin)
+        self._blocks = _Blocks(codec, codec.decode_stages(), first)
+        self._skip = (start - first) * codec.spec.frame_samples
+        self._rest: Tensor | None = None  # codes [B, codebooks, T] that do not fill a block yet
+        self._batch = 1
+
+    def push(self, codes: Codes) -> Tensor:
+        arrays = torch.stack([self._codec.array(array, np.int64) for array in codes.arrays], 1)
+        self._batch = arrays.shape[0]
+        arrays = torch.cat([self._rest, arrays], -1) if self._rest is not None else arrays
+        blocks, self._rest = self._blocks.split(arrays, 1)
+        return self._decode(blocks)
+
+    def flush(self) -> Tensor:
+        rest, self._rest = self._rest, None
+        return self._decode([rest] if rest is not None and rest.shape[-1] else (), ended=True)
+
+    def _decode(self, blocks: Sequence[Tensor], *, ended: bool = False) -> Tensor:
+        parts = self._blocks.run(blocks, ended=ended)
+        none = torch.zeros(self._batch, 0, self._codec.spec.channels, device=self._codec.device)
+        audio = torch.cat([none, *parts], 1).transpose(1, 2)
+        skipped = min(self._skip, audio.shape[-1])
+        self._skip -= skipped
+        return audio[..., skipped:]
