@@ -18,7 +18,7 @@ SHARES = {"speech": 0.42, "music": 0.33, "other": 0.25}
 #: frames a second
 FRAMES = data.RATE / HOP
 #: share of crops that are made up (what recordings hardly contain must survive, too) or side signals of stereo
-MADE_UP, SIDE = 0.12, 0.05
+MADE_UP, SIDE = 0.18, 0.05
 #: a recording with sound above 15 kHz is drawn so much more often than one without
 FULL_BAND = 3.0
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nac.codecs.fullband import BINS, LINES
-from nac.codecs.fullband_torch import FullbandNet
+from nac.codecs.fullband_torch import FullbandNet, with_neighbours
 from nac.codecs.mdct_torch import nearest
 
 GAIN_PARTS = 28
@@ -59,15 +59,16 @@ def start(net: FullbandNet, audio: Tensor, generator: torch.Generator, rounds: i
         linear.bias.zero_()
     net.level.weight.zero_()
 
-    rest = net.encode(audio).flatten(0, 1)
+    encoded = net.encode(audio)
+    rest = encoded.flatten(0, 1)
     outof = net.decoder.linear
     outof.weight.zero_()
     outof.bias.zero_()
-    outof.weight[2 * LINES :, :GAIN_PARTS] = gain_parts.T / GAIN_WEIGHT
+    outof.weight[2 * LINES :, latent : latent + GAIN_PARTS] = gain_parts.T / GAIN_WEIGHT
     outof.bias[2 * LINES :] = mean_level
     lines = net.long_transform(audio).flatten(0, 1) / (levels @ net.long_spread).exp()[:, None]
-    seen = rest[loud]
-    scatter = seen.T @ seen + 1e-3 * len(seen) * torch.eye(latent)
+    seen = with_neighbours(encoded).flatten(0, 1)[loud]
+    scatter = seen.T @ seen + 1e-3 * len(seen) * torch.eye(3 * latent)
     outof.weight[: 2 * LINES] = torch.linalg.solve(scatter, seen.T @ lines[loud].flatten(1).clamp(-8, 8)).T
 
     count = len(net.quantizer.codebooks)

@@ -27,7 +27,7 @@ from nac.codecs.fullband_torch import FullbandNet, position_noise
 from nac.codecs.mdct_torch import nearest
 
 #: what each term counts
-WEIGHTS = {"mel": 1.0, "loud": 0.3, "compressed": 1.5, "waveform": 0.5, "commitment": 0.1}
+WEIGHTS = {"mel": 1.0, "loud": 0.5, "compressed": 1.5, "waveform": 1.0, "commitment": 0.1}
 SPECTRAL = ("mel", "loud", "compressed")
 #: size of the gradient of deceiving against that of the spectral losses, for each crop at the decoded samples
 SHARE = 0.7
@@ -52,7 +52,7 @@ class Options:
     decay: int = 4000
     start_crops: int = 500
     rounds: int = 6
-    adversarial: int = 6000
+    adversarial: int = 20000
     discriminator_rate: float = 5e-4
     every: int = 500
     held_crops: int = 24
@@ -197,9 +197,10 @@ class Learner:
         self.books, self.spectral = MovingCodebooks(net, team), SpectralLoss()
         self.judges = nn.ModuleDict({str(window): Discriminator(window) for window in WINDOWS})
         # The linear maps are good from the start: they may move, but slowly.
-        slow = [*net.encoder.linear.parameters(), *net.decoder.linear.parameters()]
+        slow = list(net.encoder.linear.parameters())
         # The encoder's blocks, too: the codebooks have to follow what they do.
         medium = [p for name, p in net.encoder.named_parameters() if not name.startswith("linear")]
+        medium += net.decoder.linear.parameters()
         named = [(name, p) for name, p in net.named_parameters() if not name.startswith("encoder")]
         fast = [p for name, p in named if not name.startswith("decoder.linear")]
         groups = [{"params": fast, "scale": 1.0}, {"params": medium, "scale": 0.5}, {"params": slow, "scale": 0.2}]

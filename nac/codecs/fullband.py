@@ -118,6 +118,12 @@ def hann() -> Floats:
     return window
 
 
+def with_neighbours(latent: Floats) -> Floats:
+    """Each frame [T, D] between the one before and the one after: [T, 3 D]."""
+    padded = np.pad(latent, ((1, 1), (0, 0)))
+    return np.concatenate([padded[:-2], latent, padded[2:]], axis=1)
+
+
 class Network:
     """See the module's description. One signal at a time: samples [HOP * T], codes [T] in each codebook."""
 
@@ -127,7 +133,7 @@ class Network:
         self.quantizer = Quantizer(weights)
         latent = self.quantizer.latent
         self.encoder = Half(weights, "encoder", (BINS + bands, latent), (2 * BINS + bands, latent))
-        self.decoder = Half(weights, "decoder", (latent, 2 * LINES + bands), (latent, sum(OUTPUTS)))
+        self.decoder = Half(weights, "decoder", (3 * latent, 2 * LINES + bands), (latent, sum(OUTPUTS)))
         # How much was coded tells how far to trust it.
         self._level = weights.take("level.weight", self.quantizer.count, self.decoder.width)
         self._noise = weights.take("noise.weight", self.quantizer.count, len(NOISE_BANDS))
@@ -155,7 +161,7 @@ class Network:
         latent, number = self.quantizer.decode(codes), len(codes) - 1
         deep = self.decoder.deep(latent, self._level[number])
         shape, share, amounts, clicks = np.split(deep, np.cumsum(OUTPUTS[:-1]), axis=1)
-        plain = self.decoder.linear(latent)
+        plain = self.decoder.linear(with_neighbours(latent))
         shape += plain[:, : 2 * LINES]
         gains = plain[:, 2 * LINES :].clip(LOWEST, HIGHEST)
         samples = self._long(self._tonal(shape, (gains + share).clip(LOWEST, HIGHEST)))

@@ -44,6 +44,11 @@ def position_noise(first: int, frames: int, device: torch.device | None = None) 
     return (uniform * math.sqrt(12)).view(-1, SHORT)[:, :SHORT_BINS]
 
 
+def with_neighbours(latent: Tensor) -> Tensor:
+    """Each frame [B, T, D] between the one before and the one after: [B, T, 3 D]."""
+    return torch.cat([F.pad(latent[:, :-1], (0, 0, 1, 0)), latent, F.pad(latent[:, 1:], (0, 0, 0, 1))], dim=-1)
+
+
 class Half(nn.Module):
     """Encoder or decoder: a linear map plus what the blocks add."""
 
@@ -90,7 +95,7 @@ class FullbandNet(nn.Module):
         bands = len(BANDS)
         self.encoder = Half((BINS + bands, latent), (2 * BINS + bands, latent), *encoder)
         self.quantizer = Quantizer(codebooks, entries, latent)
-        self.decoder = Half((latent, 2 * LINES + bands), (latent, sum(OUTPUTS)), *decoder)
+        self.decoder = Half((3 * latent, 2 * LINES + bands), (latent, sum(OUTPUTS)), *decoder)
         # How much was coded tells how far to trust it.
         self.level = nn.Embedding(codebooks, decoder[0])
         self.noise = nn.Embedding(codebooks, len(NOISE_BANDS))
@@ -163,7 +168,7 @@ class FullbandNet(nn.Module):
         """What the linear map and the blocks say of the latent [B, T, D] of ``codebooks`` int64 [B]."""
         half = self.decoder
         deep = half.leave(half.blocks(half.enter(latent) + self.level((codebooks - 1)[:, None])))
-        return half.linear(latent), deep
+        return half.linear(with_neighbours(latent)), deep
 
     def render(self, plain: Tensor, deep: Tensor, codebooks: Tensor, noise: Tensor) -> Sound:
         """Audio of what :meth:`describe` says, with unit noise [PARTS * T, SHORT_BINS]."""
