@@ -7,13 +7,14 @@ receptive field is finite, and a long signal is processed in windows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from nac.codecs import checkpoints, rvq
@@ -39,6 +40,7 @@ from nac.codecs.layers import (
     up,
 )
 from nac.codecs.random_weights import RandomWeights
+from nac.codecs.reference import Reference
 from nac.codecs.windows import Plan, WindowedCodec
 from nac.spec import CodecSpec
 
@@ -171,3 +173,35 @@ _LAYERS = _layers()
 def _name(name: str) -> str:
     layer, _, tensor = name.rpartition(".")
     return f"{_LAYERS.get(layer, layer)}.{tensor}"
+
+
+class DacReference(Reference):
+    """transformers' DacModel."""
+
+    @staticmethod
+    def network(spec: CodecSpec) -> nn.Module:
+        from transformers import DacConfig, DacModel
+
+        strides = [2, 4, 5, 8] if spec.frame_samples == 320 else [2, 4, 8, 8]
+        config = DacConfig(
+            downsampling_ratios=strides, n_codebooks=len(spec.codebooks), sampling_rate=spec.sample_rate
+        )
+        if spec.name == "dac_44khz_16kbps":
+            config.hidden_size = 128
+        return DacModel(config)
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Any:
+        return self.model.encode(audio).audio_codes
+
+    @torch.inference_mode()
+    def decode(self, codes: Any) -> Any:
+        return self.model.decode(audio_codes=codes).audio_values
+
+    def layers(self, codes: Any) -> Sequence[Tensor]:
+        layers: Sequence[Tensor] = codes.unbind(1)
+        return layers
+
+    @staticmethod
+    def layer(path: str) -> str:
+        return _LAYERS.get(path, path)

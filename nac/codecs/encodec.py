@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nac.codecs import checkpoints, rvq, seanet
 from nac.codecs.base import Codec, Codes
@@ -24,6 +25,7 @@ from nac.codecs.causal import CausalCodec, Layer, Stage, Stream, run
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import Weights
 from nac.codecs.random_weights import RandomWeights
+from nac.codecs.reference import Reference
 from nac.codecs.seanet import Shape
 from nac.spec import CodecSpec, Segment
 
@@ -289,3 +291,37 @@ def _name(name: str) -> str:
     name = re.sub(r"^(encoder|decoder)\.model\.", r"\1.layers.", name)
     name = re.sub(r"\.(conv|convtr)\.(\1|norm)\.", lambda m: f".{m[2].removesuffix('tr')}.", name)
     return re.sub(r"^quantizer\.vq\.layers\.(\d+)\._codebook\.", r"quantizer.layers.\1.codebook.", name)
+
+
+class EncodecReference(Reference):
+    """transformers' EncodecModel."""
+
+    @staticmethod
+    def network(spec: CodecSpec) -> nn.Module:
+        from transformers import EncodecConfig, EncodecModel
+
+        options: dict[str, Any] = {}
+        if spec.segment:
+            options = {
+                "sampling_rate": 48000,
+                "audio_channels": 2,
+                "normalize": True,
+                "chunk_length_s": 1.0,
+                "overlap": 0.01,
+                "norm_type": "time_group_norm",
+                "use_causal_conv": False,
+                "target_bandwidths": [3.0, 6.0, 12.0, 24.0],
+            }
+        return EncodecModel(EncodecConfig(**options))
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Any:
+        return self.model.encode(audio, bandwidth=24.0, return_dict=False)
+
+    @torch.inference_mode()
+    def decode(self, codes: Any) -> Any:
+        frames, scales, missing = codes
+        return self.model.decode(frames, scales, last_frame_pad_length=missing, return_dict=False)[0]
+
+    def layers(self, codes: Any) -> Sequence[Tensor]:
+        return torch.cat(list(codes[0]), -1).unbind(1)

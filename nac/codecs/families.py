@@ -99,7 +99,7 @@ ENCODEC = Family(
     ),
     load="nac.codecs.encodec:load",
     random="nac.codecs.encodec:random",
-    reference="nac.evaluate.references:Encodec",
+    reference="nac.codecs.encodec:EncodecReference",
     package="transformers",
 )
 
@@ -143,7 +143,7 @@ DAC = Family(
     ),
     load="nac.codecs.dac:load",
     random="nac.codecs.dac:random",
-    reference="nac.evaluate.references:Dac",
+    reference="nac.codecs.dac:DacReference",
     package="transformers",
 )
 
@@ -208,7 +208,7 @@ SNAC = Family(
     ),
     load="nac.codecs.snac:load",
     random="nac.codecs.snac:random",
-    reference="nac.evaluate.references:Snac",
+    reference="nac.codecs.snac:SnacReference",
     package="snac",
 )
 

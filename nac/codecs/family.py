@@ -116,7 +116,7 @@ class Family:
         and these by their canonical names where a reference can take them. None where the official ones always are
         at hand.
     reference
-        A subclass of :class:`nac.evaluate.references.Reference`, and ``package``, the name of what it needs on
+        A subclass of :class:`nac.codecs.reference.Reference`, and ``package``, the name of what it needs on
         PyPI.
     """
 

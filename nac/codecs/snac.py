@@ -7,13 +7,13 @@ that decoding any part gives the samples of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from nac.codecs import checkpoints, rvq
@@ -44,6 +44,7 @@ from nac.codecs.layers import (
     up,
 )
 from nac.codecs.random_weights import RandomWeights
+from nac.codecs.reference import Reference
 from nac.codecs.windows import Plan, WindowedCodec
 from nac.spec import CodecSpec
 
@@ -269,3 +270,44 @@ def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec,
     """The codec with random weights, and these by their names."""
     weights = RandomWeights(device, seed)
     return Snac(spec.with_fingerprint(RANDOM), weights), weights.tensors
+
+
+class SnacReference(Reference):
+    """The package snac."""
+
+    @staticmethod
+    def network(spec: CodecSpec) -> nn.Module:
+        from snac import SNAC as Network
+
+        network: nn.Module = Network(**published_config(spec))
+        return network
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Any:
+        return self.model.encode(audio)
+
+    @torch.inference_mode()
+    def decode(self, codes: Any) -> Any:
+        return self.model.decode(codes)
+
+    def layers(self, codes: Any) -> Sequence[Tensor]:
+        layers: Sequence[Tensor] = codes
+        return layers
+
+
+def published_config(spec: CodecSpec) -> dict[str, Any]:
+    """What config.json holds of a model."""
+    shape, coarsest = SHAPES[spec.name], spec.codebooks[-1].codes_per_frame
+    return {
+        "sampling_rate": spec.sample_rate,
+        "encoder_dim": shape.encoder,
+        "encoder_rates": list(shape.strides),
+        "decoder_dim": shape.decoder,
+        "decoder_rates": list(shape.strides[::-1]),
+        "attn_window_size": shape.attention,
+        "codebook_size": 2 ** spec.codebooks[0].bits,
+        "codebook_dim": shape.codebook,
+        "vq_strides": [coarsest // book.codes_per_frame for book in spec.codebooks],
+        "noise": True,
+        "depthwise": True,
+    }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lyra_files import table, vector, write_models
 from torch import Tensor
 
-from nac.codecs import soundstream
+from nac.codecs import registry, soundstream
 from nac.codecs.base import Codes
 from nac.codecs.fingerprint import fingerprint
 from nac.codecs.layers import Span
@@ -34,10 +34,11 @@ from nac.errors import ModelError
 
 CPU = torch.device("cpu")
 HOP = 320
+SPEC = registry.find("soundstream_16khz").spec
 
 
 def load(folder: Path, window: int | None = None) -> SoundStream:
-    codec = soundstream.load(folder, CPU)
+    codec = soundstream.load(SPEC, folder, CPU)
     if window is not None:
         codec.encode_plan = replace(codec.encode_plan, window=window)
         codec.decode_plan = replace(codec.decode_plan, window=window)
@@ -405,7 +406,7 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, fault: str) -> None:
     write_models(tmp_path)
     write_models(tmp_path, change=change, only="soundstream_encoder.tflite")
     with pytest.raises(ModelError, match=rf"^soundstream_encoder\.tflite: .*{message}") as caught:
-        soundstream.load(tmp_path, CPU)
+        soundstream.load(SPEC, tmp_path, CPU)
     assert "\n" not in str(caught.value)
 
 
@@ -428,7 +429,7 @@ def test_layers_that_do_not_fit_together(tmp_path: Path) -> None:
     write_models(tmp_path)
     write_models(tmp_path, change=change, only="soundstream_encoder.tflite")
     with pytest.raises(ModelError, match="disagree on a quantisation"):
-        soundstream.load(tmp_path, CPU)
+        soundstream.load(SPEC, tmp_path, CPU)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +442,7 @@ def test_what_is_not_a_model(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ModelError, match=r"lyragan\.tflite(: | missing)") as caught:
-        soundstream.load(tmp_path, CPU)
+        soundstream.load(SPEC, tmp_path, CPU)
     assert "\n" not in str(caught.value)
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from nac.codecs.base import Codes
 from nac.codecs.registry import MODELS
-from nac.codecs.snac import noise
+from nac.codecs.snac import noise, published_config
 from nac.evaluate import references
 
 AUDIO = Path(__file__).resolve().parents[3] / "shared" / "audio"
@@ -226,6 +226,24 @@ class Directional(Oracle):
         return torch.cdist(functional.normalize(sought), functional.normalize(entries)), decode
 
 
+def dac_original(layer: str) -> str:
+    """The original package's name of a layer of transformers' DAC."""
+
+    def block(match: re.Match[str]) -> str:
+        number = f"{'block' if match[1] == 'encoder' else 'model'}.{int(match[2]) + 1}"
+        return f"{match[1]}.{number}.block"
+
+    stack = {"encoder": "encoder.block", "decoder": "decoder.model"}
+    ends = {"conv1": 0, "snake1": 5, "conv2": 6}
+    layer = re.sub(r"^(\w+)\.(conv1|snake1|conv2)$", lambda m: f"{stack[m[1]]}.{ends[m[2]]}", layer)
+    layer = re.sub(r"^(encoder|decoder)\.block\.(\d)(?=\.[a-z])", block, layer)
+    unit = {"snake1": 0, "conv1": 1, "snake2": 2, "conv2": 3}
+    shift = -1 if layer.startswith("encoder") else 1
+    layer = re.sub(r"res_unit(\d)\.(\w+)$", lambda m: f"{int(m[1]) + shift}.block.{unit[m[2]]}", layer)
+    strided = {"snake1": 3, "conv1": 4} if shift < 0 else {"snake1": 0, "conv_t1": 1}
+    return re.sub(r"(?<=block\.)(snake1|conv1|conv_t1)$", lambda m: str(strided[m[1]]), layer)
+
+
 class Dac(Directional):
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -262,7 +280,7 @@ class Dac(Directional):
         tensors = {}
         for name, tensor in self.model.state_dict().items():
             layer, _, kind = name.rpartition(".")
-            layer = references.dac_original(layer)
+            layer = dac_original(layer)
             if kind == "weight" and tensor.ndim == 3:
                 tensors[f"{layer}.weight_g"] = tensor.flatten(1).norm(dim=1).view(-1, 1, 1)
                 tensors[f"{layer}.weight_v"] = tensor * 1.7
@@ -280,7 +298,7 @@ class Snac(Directional):
         reason = "snac, the reference of SNAC, is absent"
         pytest.importorskip("snac", reason=reason)
         layers = pytest.importorskip("snac.layers", reason=reason)
-        self.config = references.snac_config(MODELS[name].spec)
+        self.config = published_config(MODELS[name].spec)
         self.model = references.build(name)
 
         def same_noise(stream: int) -> Callable[[nn.Module, Tensor], Tensor]:
