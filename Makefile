@@ -3,19 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check man venv clean
+.PHONY: demo test check docs man venv clean
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: venv
+	$(BIN)/python docs/reference.py site
+	@echo "Open site/index.html"
 
 man: venv
 	$(BIN)/python docs/man_pages.py man/man1
@@ -30,4 +34,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo man *.egg-info
+	rm -rf $(VENV) build dist demo man site *.egg-info
