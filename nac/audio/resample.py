@@ -13,13 +13,13 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
+from nac.container.header import MIN_RATE
 from nac.errors import AudioError
 
 Samples = npt.NDArray[np.float32]
 """Samples [n, channels], nominally within -1 to 1."""
 
 _MOST = 1 << 24  # samples of all channels in a second, of which some are held in memory
-_LEAST = 1000  # Hz: what lies around a second takes longer than itself below, and each byte minutes at last
 _CONTEXT = 256  # samples at the lower rate; the filter of soxr's VHQ reaches less than 128
 
 
@@ -32,8 +32,9 @@ class Resampler:
     """
 
     def __init__(self, in_rate: int, out_rate: int, *, start: int = 0) -> None:
-        if min(in_rate, out_rate) < _LEAST:
-            raise AudioError(f"a sample rate of {min(in_rate, out_rate)} Hz; {_LEAST} Hz are the least")
+        # Below, what lies around a second takes longer than itself, and each byte minutes at last.
+        if min(in_rate, out_rate) < MIN_RATE:
+            raise AudioError(f"a sample rate of {min(in_rate, out_rate)} Hz; {MIN_RATE} Hz are the least")
         self._in, self._out = in_rate, out_rate
         # Context is a whole number of samples at both rates, so that the window stays aligned.
         step = in_rate // gcd(in_rate, out_rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -20,22 +20,40 @@ from nac.cli.running import run_one, source, target
 )
 @RATE
 @COUNT
+@click.option(
+    "--coding",
+    type=click.Choice(["auto", "packed", "range"]),
+    help="Store the codes anew, as `nac compress` would with it; packed ones are read without probability tables.",
+)
 @FORCE
 @JSON
 @QUIET
-def peel(file: Path, out: Path, kbps: float | None, codebooks: int | None, **options: Any) -> None:
+def peel(
+    file: Path,
+    out: Path,
+    kbps: float | None,
+    codebooks: int | None,
+    coding: Literal["auto", "packed", "range"] | None,
+    **options: Any,
+) -> None:
     """Lower the bitrate of a .nac file by dropping codebooks.
 
     Nothing is decoded, and no model is needed; the result is what compressing at that bitrate gives.
     """
     one_of(kbps=kbps, codebooks=codebooks)
-    if kbps is None and codebooks is None:
-        raise click.UsageError("give --kbps or --codebooks")
+    if kbps is None and codebooks is None and coding is None:
+        raise click.UsageError("give --kbps or --codebooks, or --coding")
 
     def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
         from nac.files import peeling
 
-        force = options["force"]
-        return peeling.peel(source(job.input), target(job.output), kbps=kbps, codebooks=codebooks, force=force)
+        return peeling.peel(
+            source(job.input),
+            target(job.output),
+            kbps=kbps,
+            codebooks=codebooks,
+            coding=coding,
+            force=options["force"],
+        )
 
     run_one(file, out, ".nac", work, **options)

@@ -109,7 +109,7 @@ class Chunk:
                 entry = Plain(arrays, books, 4 + len(draft.codes))
                 plain.setdefault(draft.frames, {})[number, stream] = entry
         for frames, alike in plain.items():
-            packed = coded_layers.encode(list(alike.values()), frames, tables, coding)
+            packed = coded_layers.encode(list(alike.values()), frames, tables, coding, header.range_codebooks)
             for (number, stream), found in zip(alike, packed, strict=True):
                 layers[number][stream] = found
         return [
@@ -226,6 +226,14 @@ class Chunk:
             return None
         if (first, end) == (self.first_frame, self.next_frame):
             return self
+        return self._anew(header, first, end, "auto" if self.is_coded(header) else "packed")
+
+    def recoded(self, header: Header, coding: Coding) -> Chunk:
+        """The same codes stored anew; see :meth:`pack`."""
+        return self._anew(header, self.first_frame, self.next_frame, coding)
+
+    def _anew(self, header: Header, first: int, end: int, coding: Coding) -> Chunk:
+        """The frames from ``first`` up to ``end``, stored anew."""
         low, high = first - self.first_frame, end - self.first_frame
         overhang = self.overhang and end == self.next_frame
         codes = [
@@ -240,7 +248,6 @@ class Chunk:
             unit = header.segment.frames
             scales = tuple(row[low // unit : -(-high // unit) + overhang] for row in scales)
         given = [arrays or None for arrays in codes]
-        coding: Coding = "auto" if self.is_coded(header) else "packed"
         part = Chunk.pack(header, first, end - first, given, angle=self.angle, scales=scales, coding=coding)
         return replace(part, overhang=overhang)
 
@@ -384,6 +391,11 @@ class _Head(NamedTuple):
         for row in self.saved:
             if row and not row[-1]:
                 raise FormatError("chunk: its range coded layers end with one that is not")
+            if len(row) > header.range_codebooks:
+                most = header.range_codebooks
+                raise FormatError(
+                    f"chunk: codebook {len(row)} is range coded; at this rate only the first {most} may be"
+                )
             for saved, book in zip(row, header.codebooks, strict=False):
                 if saved:
                     codes += self._check_layer(book, saved)

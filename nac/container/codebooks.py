@@ -61,18 +61,19 @@ Stream = TypeVar("Stream", Packed, Plain)
 
 
 def encode(
-    streams: Sequence[Plain], frames: int, tables: ProbabilityTables | None, coding: Coding
+    streams: Sequence[Plain], frames: int, tables: ProbabilityTables | None, coding: Coding, most: int = 255
 ) -> list[tuple[bytes, ...]]:
     """The bytes of streams' layers, coarse to fine. All have so many ``frames`` and the same codebooks or fewer.
 
     ``coding``: "packed"; "range" to range code all that becomes shorter by it; "auto" the same, but without
     trying where that is not likely. Whether a layer is range coded depends on itself and on coarser ones only, so
     that dropping finer ones gives what encoding without them gives. Streams do not depend on each other: together
-    they only take less time.
+    they only take less time. ``most``: codebooks of a stream, from the coarsest on, that may be range coded.
     """
     packed = [[pack(array, book.bits) for array, book in zip(*stream[:2], strict=True)] for stream in streams]
     coded: dict[Lane, bytes] = {}
-    for start, some in [] if coding == "packed" else _batches(streams, frames):
+    tried = [Plain(codes[:most], books[:most], cost) for codes, books, cost in streams]
+    for start, some in [] if coding == "packed" else _batches(tried, frames):
         for (book, number), layer in _coded(some, frames, tables, coding).items():
             coded[Lane(book, start + number)] = layer
     for number, (stream, layers) in enumerate(zip(streams, packed, strict=True)):

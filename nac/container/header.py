@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from itertools import chain
+from itertools import accumulate, chain
 
 from nac.container.fields import Fields, text, varint
 from nac.container.records import Source, checksum
@@ -18,9 +18,11 @@ SIGNATURE = b"\x89NAC\r\n\x1a\n"
 VERSION = 1
 MAX_HEADER = 1 << 20
 MAX_SAMPLES = 1 << 48
-MAX_RATE = 1 << 24
+MIN_RATE, MAX_RATE = 1000, 1 << 24
 MAX_FRAME = 1 << 20
 MAX_CHANNELS = 255
+MAX_CODES_A_SECOND = 1 << 13
+"""Of a stream, that are range coded; the networks known have 2400 at most."""
 UNKNOWN_WEIGHTS = "0" * 16
 """The fingerprint where nobody knows it: of a file that was converted from a format that does not say it."""
 _KNOWN, _TAGS, _SEGMENTS, _SCALES, _UNIFORM, _START, _GAIN = (1 << bit for bit in range(7))
@@ -109,6 +111,16 @@ class Header:
     def most_codes(self) -> int:
         """Codes in a frame of the codebook that has the most."""
         return max(codes for _, codes in self.codebooks)
+
+    @cached_property
+    def range_codebooks(self) -> int:
+        """How many codebooks, from the coarsest on, may be range coded: those of so many codes a second.
+
+        So the time that unpacking takes is bounded by how much sound there is.
+        """
+        codes = accumulate(book.codes_per_frame for book in self.codebooks)
+        most = MAX_CODES_A_SECOND * self.frame_samples
+        return sum(count * self.sample_rate <= most for count in codes)
 
     def to_bytes(self) -> bytes:
         """Signature, version and header as they stand at the start of a file."""
@@ -205,7 +217,7 @@ class Header:
         _check(1 <= len(self.model.encode()) <= 127, "a model name of 1 to 127 bytes", self.model)
         _check(not any(map(_is_control, self.model)), "a model name without control characters", self.model)
         _check(_is_fingerprint(self.fingerprint), "a fingerprint of 16 hexadecimal digits", self.fingerprint)
-        _check(1 <= self.sample_rate <= MAX_RATE, f"a sample rate of 1 to {MAX_RATE} Hz", self.sample_rate)
+        _check(_is_rate(self.sample_rate), f"a sample rate of {MIN_RATE} to {MAX_RATE} Hz", self.sample_rate)
         _check(1 <= self.frame_samples <= MAX_FRAME, f"1 to {MAX_FRAME} samples a frame", self.frame_samples)
         _check(1 <= len(self.codebooks) <= 255, "1 to 255 codebooks", len(self.codebooks))
         for bits, codes in set(self.codebooks):
@@ -219,7 +231,7 @@ class Header:
 
     def _check_signal(self) -> None:
         rate = self.original_sample_rate
-        _check(1 <= rate <= MAX_RATE, f"an original sample rate of 1 to {MAX_RATE} Hz", rate)
+        _check(_is_rate(rate), f"an original sample rate of {MIN_RATE} to {MAX_RATE} Hz", rate)
         streams = _stream_count(self.stereo_pair, self.network_channels, self.channels)
         _check(len(self.stream_codebooks) == streams, f"{streams} streams", len(self.stream_codebooks))
         for count in self.stream_codebooks:
@@ -240,6 +252,10 @@ def _check_signature(found: bytes) -> None:
     if found.startswith((b"\x89NAC\n", b"\x09NAC\r\n")):
         raise DamageError("a .nac file that was transferred as text, which changed its bytes")
     raise FormatError("not a .nac file" if found else "not a .nac file: it is empty")
+
+
+def _is_rate(rate: int) -> bool:
+    return MIN_RATE <= rate <= MAX_RATE
 
 
 def _is_control(character: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from nac.bitrate import at_most, total_kbps
 from nac.container import Chunk, Writer
+from nac.container.codebooks import Coding
 from nac.files.nacfile import opened
 from nac.storage.output import PathOrFile, Result, created, name_of, size_of
 
@@ -17,6 +18,7 @@ def peel(
     *,
     kbps: float | None = None,
     codebooks: int | None = None,
+    coding: Coding | None = None,
     force: bool = False,
 ) -> Result:
     """Write a .nac file with a lower bitrate, by dropping its finest codebooks, without decoding.
@@ -32,6 +34,8 @@ def peel(
         The most that the result may have, in kbit/s, all channels together.
     codebooks : int, optional
         How many codebooks to keep in each stream, instead of ``kbps``.
+    coding : {"auto", "packed", "range"}, optional
+        Store the codes anew, as :func:`nac.compress` would; packed ones are read without probability tables.
     force : bool
         Replace an existing ``dst``.
 
@@ -59,7 +63,8 @@ def peel(
         with created(src, dst, force=force) as out:
             writer = Writer(out, fewer)
             for chunk in reader.chunks():
-                writer.write(_without(chunk, counts))
+                less = _without(chunk, counts)
+                writer.write(less.recoded(fewer, coding) if coding else less)
                 out.flush()
             assert reader.samples is not None  # the end has been read
             writer.finish(reader.samples)

@@ -22,7 +22,7 @@ from nac.bitrate import is_stereo_pair
 from nac.codecs.base import Array, Codec, Codes, Decoder, Encoder
 from nac.container.chunk import TOGETHER, Chunk, Draft, chunk_frames
 from nac.container.codebooks import Coding
-from nac.container.header import MAX_CHANNELS, UNKNOWN_WEIGHTS, Header
+from nac.container.header import MAX_CHANNELS, MIN_RATE, UNKNOWN_WEIGHTS, Header
 from nac.container.reader import Reader
 from nac.errors import AudioError, FormatError, ModelError
 from nac.files.nacfile import check_growth
@@ -37,11 +37,13 @@ LOUDEST = 1e30
 def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mono: bool) -> Header:
     """The header of a file made from a source with so many codebooks in each stream.
 
-    Raises AudioError for more channels or larger samples than a file can hold.
+    Raises AudioError for more channels, larger samples or a lower rate than a file can hold.
     """
     channels = 1 if mono else source.channels
     if channels > MAX_CHANNELS:
         raise AudioError(f"{channels} channels; {MAX_CHANNELS} are the most (--mono mixes them down)")
+    if source.sample_rate < MIN_RATE:
+        raise AudioError(f"a sample rate of {source.sample_rate} Hz; {MIN_RATE} Hz are the least")
     if source.peak > LOUDEST:
         raise AudioError(f"a sample of {source.peak:.3g}, where 1 is full scale")
     return Header(

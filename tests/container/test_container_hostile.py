@@ -144,6 +144,22 @@ def test_many_codes_of_no_bytes_are_refused(frames):
         Chunk.from_bytes(header, of_nothing(header, frames))
 
 
+def test_codes_of_more_than_any_network_makes_in_a_second_are_not_range_coded():
+    """What takes time to unpack must come with as much sound, which takes longer."""
+    header = replace(UNKNOWN, codebooks=(Codebook(8, 8),) * 30, stream_codebooks=(30,), frame_samples=320)
+    assert header.range_codebooks == 20  # 8 codes, 50 times a second, are 400 a codebook
+    codes = [[np.full(800, 3)] * 30]
+    chunk = Chunk.pack(header, 0, 100, codes, coding="range")
+    body = chunk.to_bytes(header)
+    assert [len(layer) for layer in chunk.layers[0]] == [800 // 32] * 20 + [800] * 10
+    assert Chunk.from_bytes(header, body) == chunk
+    slower = replace(header, frame_samples=480)
+    assert slower.range_codebooks == 30
+    coded = Chunk.pack(slower, 0, 100, codes, coding="range")
+    with pytest.raises(FormatError, match="codebook 30 is range coded; at this rate only the first 20 may be"):
+        Chunk.from_bytes(header, coded.to_bytes(slower))
+
+
 def test_range_coding_constant_codes_keeps_a_byte_for_32_of_them():
     codes = [[np.full(500, 3)] * 2]
     chunk = Chunk.pack(UNKNOWN, 0, 500, codes, coding="range")

@@ -179,6 +179,25 @@ def test_chunks_together_are_as_each_alone(header):
             assert np.array_equal(np.array(arrays), np.array(chunk.codes(header, stream)))
 
 
+@pytest.mark.parametrize(
+    "name", ["range", "range-tables", "range-absent", "overhang", "segments-absent", "absent-streams"]
+)
+def test_peeling_to_packed_codes_needs_no_tables_any_more(name, tmp_path):
+    vector = Path(__file__).parents[2] / "formats" / "vectors" / f"{name}.nac"
+    peel(vector, tmp_path / "packed.nac", coding="packed")
+    peel(tmp_path / "packed.nac", tmp_path / "again.nac", coding="range")
+    with vector.open("rb") as one, (tmp_path / "packed.nac").open("rb") as two:
+        before, after = Reader(one), Reader(two)
+        for chunk, packed in zip(before.chunks(), after.chunks(), strict=True):
+            assert not packed.is_coded(after.header)
+            assert packed.tables == "00000000"
+            assert replace(packed, layers=(), tables="") == replace(chunk, layers=(), tables="")
+            for stream in range(len(chunk.layers)):
+                assert np.array_equal(chunk.codes(before.header, stream), packed.codes(after.header, stream))
+    if name in ("range", "range-tables"):
+        assert (tmp_path / "again.nac").read_bytes() == vector.read_bytes()
+
+
 @pytest.mark.parametrize("codebooks", [1, 7, 19])
 def test_peeling_gives_what_compressing_with_fewer_codebooks_gives(tmp_path, codebooks):
     chunks = lyra()

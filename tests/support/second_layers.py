@@ -23,14 +23,17 @@ def refuse_unless(condition, reason):
 
 def layers_of(body, header, frames, present, saved):
     """For each stream its layers, bytes if range coded, else lists of codes; and how many are range coded."""
-    layers, row, coded = [{} for _ in saved], [], 0
+    layers, row, coded, sum_per_frame = [{} for _ in saved], [], 0, 0
     for k, (bits, per_frame) in enumerate(header["codebooks"]):
+        sum_per_frame += per_frame
+        slow = sum_per_frame * header["sample_rate"] <= 2**13 * header["frame_samples"]
         for s in present:
             if header["stream_codebooks"][s] > k:
                 less, count = [*saved[s], *[0] * 255][k], frames * per_frame
                 if less:
                     refuse_unless(
-                        bits <= 12 and count <= 2**11 and less <= bits * count // 8 - count // 32, "bad saving"
+                        slow and bits <= 12 and count <= 2**11 and less <= bits * count // 8 - count // 32,
+                        "saving",
                     )
                     coded += count
                     layers[s][k] = body.take(bits * count // 8 - less)

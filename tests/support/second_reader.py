@@ -104,7 +104,7 @@ def read_header(file):
     header["tags"] = [[body.text(), body.text()] for _ in range(body.varint())] if flags & TAGS else []
     body.finish()
     rates = header["sample_rate"], header["original_sample_rate"]
-    refuse_unless(all(1 <= rate <= 2**24 for rate in rates), "bad rate")
+    refuse_unless(all(1000 <= rate <= 2**24 for rate in rates), "bad rate")
     refuse_unless(1 <= header["frame_samples"] <= 2**20, "bad frame")
     refuse_unless(max(header["samples"] or 0, header["start"]) < 2**48, "too many samples")
     refuse_unless(header["start"] or not flags & START, "bad start")
