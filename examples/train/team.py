@@ -6,6 +6,7 @@ to do costs more than it gains; processes meet a few times a step, in shared mem
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Barrier
 
@@ -19,6 +20,18 @@ class Team:
     def __init__(self, rank: int = 0, board: Tensor | None = None, barrier: Barrier | None = None) -> None:
         self.rank, self._board, self._barrier, self._turn = rank, board, barrier, 0
         self.size = 1 if board is None else board.shape[1]
+        self._stop = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._asked_to_stop)
+
+    def _asked_to_stop(self, *_: object) -> None:
+        self._stop = True
+
+    def stops(self) -> bool:
+        """Whether anybody was asked to stop (SIGTERM, Ctrl-C); the same answer for all."""
+        flag = torch.tensor([float(self._stop)])
+        self.average([flag])
+        return bool(flag > 0)
 
     @property
     def leads(self) -> bool:
@@ -62,6 +75,8 @@ def together(work: Callable[..., None], processes: int, numbers: int, *args: obj
     ]
     for process in started:
         process.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: [process.terminate() for process in started])
     for process in started:
         process.join()
     if any(process.exitcode for process in started):

@@ -7,7 +7,6 @@ codebooks all follow.
 from __future__ import annotations
 
 import csv
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from start import start
 from team import Team
 from torch import Tensor, nn
 
-from nac.codecs.fullband import HOP
+from nac.codecs.fullband import HOP, RATE
 from nac.codecs.fullband_torch import FullbandNet, position_noise
 from nac.codecs.mdct_torch import nearest
 
@@ -216,8 +215,9 @@ class Learner:
         height = min((number + 1) / options.warmup, (options.steps - number) / options.decay, 1.0)
         for group in self.ours.param_groups:
             group["lr"] = options.rate * group["scale"] * height
-        # The less the encoder moves, the longer the codebooks may average.
-        self.books.decay = 1 - 0.01 * max(height, 0.1)
+        # The less the encoder moves, and the fewer vectors a step has, the longer the codebooks may average.
+        crops = options.batch * self.team.size
+        self.books.decay = 1 - 0.01 * max(height, 0.1) * min(crops / 16, 1)
         levels = draw_levels(random, len(batch.audio))
         original, windows = batch.audio[:, 0], shared.choice(list(RESOLUTIONS), 2, replace=False).tolist()
         decoded, terms = run(self.net, self.books, batch.audio, levels, int(random.integers(0, 10**6)), learn=True)
@@ -271,45 +271,53 @@ class Learner:
 
 
 def train(team: Team, work: Path, options: Options) -> None:
-    """Train in ``work``, where the cache is and where checkpoint and logs go; goes on where a run stopped."""
+    """Train in ``work``, where the cache is and where checkpoint and logs go; goes on where a run stopped.
+
+    ``hours`` in the logs are those of audio seen.
+    """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(options.seed)
     samples = options.frames * HOP
-    net, checkpoint, begun, before = FullbandNet(), work / "checkpoint.pt", 0, 0.0
+    net, checkpoint, begun, heard = FullbandNet(), work / "checkpoint.pt", 0, 0.0
+    fresh = not checkpoint.exists()
     batches = Batches(work, "train", options.seed)
     held = Batches(work, "held", 1, made_up=0, side=0).batch(options.held_crops, samples)
-    if not checkpoint.exists() and options.init:
+    if fresh and options.init:
         net.load_state_dict({name: tensor.float() for name, tensor in load_file(options.init).items()})
-    elif not checkpoint.exists() and team.leads:
+    elif fresh and team.leads:
         print("starting point: principal components and k-means", flush=True)
         crops = batches.batch(options.start_crops, samples).audio
         start(net, crops, torch.Generator().manual_seed(options.seed), options.rounds)
-    if not checkpoint.exists():
+    if fresh:
         team.follow(list(net.state_dict().values()))
     learner = Learner(net, team, options)
-    if checkpoint.exists():
+    if not fresh:
         state = torch.load(checkpoint, weights_only=True)
         learner.restore(state)
-        begun, before = state["step"], state["hours"]
+        begun, heard = state["step"], state["hours"]
     elif team.leads:
+        save(learner.state() | {"step": 0, "hours": 0.0}, checkpoint)
         append(work / "held.csv", {"step": 0, "hours": 0.0} | validate(net, learner.books, learner.spectral, held))
     batches.random = np.random.default_rng([options.seed, begun, team.rank])
     shared = np.random.default_rng([options.seed, begun])
 
-    began, running, seen = time.monotonic(), dict.fromkeys(LOGGED, 0.0), 0
+    running, seen = dict.fromkeys(LOGGED, 0.0), 0
     for step in range(begun, options.steps):
         batch = batches.batch(options.batch, samples)
         terms = learner.step(step, batch, batches.random, shared)
         seen += 1
+        heard += options.batch * team.size * samples / RATE / 3600
         for name, term in terms.items():
             running[name] += term.item()
-        if team.leads and ((step + 1) % options.every == 0 or step + 1 == options.steps):
-            hours = before + (time.monotonic() - began) / 3600
-            save(learner.state() | {"step": step + 1, "hours": hours}, checkpoint)
-            row = {"step": step + 1, "hours": hours}
+        last = team.stops() or step + 1 == options.steps
+        if team.leads and (last or (step + 1) % options.every == 0):
+            row = {"step": step + 1, "hours": heard}
+            save(learner.state() | row, checkpoint)
             means = {name: total / seen for name, total in running.items()}
             append(work / "train.csv", row | means)
             append(work / "held.csv", row | validate(net, learner.books, learner.spectral, held))
             print(" ".join(f"{name} {value:.4g}" for name, value in (row | means).items()), flush=True)
             running, seen = dict.fromkeys(LOGGED, 0.0), 0
+        if last:
+            break
