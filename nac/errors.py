@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Literal
 
-Remedy = Literal["", "force", "terminal", "recover"]
+Remedy = Literal["", "compress", "decompress", "force", "format", "keep_ending", "terminal", "recover"]
 """What would help: see :class:`NacError`."""
 
 

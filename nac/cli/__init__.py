@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import os
 import signal
 import sys
@@ -21,11 +22,14 @@ from nac.cli.compress import compress
 from nac.cli.convert import convert
 from nac.cli.cut import cut
 from nac.cli.decompress import decompress
+from nac.cli.guesses import Commands
 from nac.cli.info import info
 from nac.cli.models import models
+from nac.cli.notes import NOTES
 from nac.cli.pack import pack
 from nac.cli.peel import peel
 from nac.cli.verify import verify
+from nac.errors import NacError
 from nac.version import __version__
 
 
@@ -42,18 +46,19 @@ def entry() -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except OSError as error:
+    except (NacError, OSError) as error:
         report.error("", error)
         sys.exit(1)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="nac")
 def main() -> None:
     """Compress audio with neural codecs, and bring it back."""
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminate)
+    logging.getLogger("nac").addHandler(NOTES)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

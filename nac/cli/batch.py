@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from nac.errors import NacError
-from nac.storage.output import SUFFIX
+from nac.storage.output import SUFFIX, descriptor
 
 STANDARD = Path("-")
 """Standard input or output."""
@@ -29,54 +29,103 @@ class Job:
     error: str = ""
 
 
-def plan(
-    inputs: Iterable[Path],
-    out: Path | None,
-    *,
-    suffix: str,
-    recursive: bool,
-    wanted: Callable[[Path], bool],
-    into_folder: bool = False,
-) -> tuple[list[Job], list[Path]]:
-    """The jobs, and the files in the folders that are passed over because they are not ``wanted``.
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, and the files in folders that are passed over."""
 
-    ``suffix``: ending of an output's default name, as ".nac"; ``into_folder``: ``out`` is a folder even for one
-    input. Raises UsageError where two inputs would write one output, or a folder is given without ``recursive``.
+    jobs: list[Job]
+    others: list[Path]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file given, or one below a ``folder`` given; ``error``: why that folder cannot be read."""
+
+    path: Path
+    folder: Path | None = None
+    error: str = ""
+
+
+def expand(
+    inputs: Iterable[Path], wanted: Callable[[Path], bool], *, recursive: bool, skip: Path | None = None
+) -> tuple[list[Item], list[Path]]:
+    """What is given, folders as their files that are ``wanted``; and their other files. Nothing in ``skip``.
+
+    Raises UsageError for a folder without ``recursive``.
     """
-    inputs, jobs, others = list(inputs), list[Job](), list[Path]()
-    if out == STANDARD and (len(inputs) > 1 or inputs[0].is_dir()):
-        raise UsageError("standard output takes one file only")
-    if out is not None and out != STANDARD:
-        into_folder |= len(inputs) > 1 or out.is_dir() or any(i.is_dir() for i in inputs)
-        if into_folder and out.exists() and not out.is_dir():
+    items, others = list[Item](), list[Path]()
+    for given in inputs:
+        if not is_folder(given):
+            items.append(Item(given))
+            continue
+        if not recursive:
+            raise UsageError(f"{given} is a folder (-r takes what is in it)")
+        for path, error in files_below(given, skip=skip):
+            if error or (path.is_file() and wanted(path)):
+                items.append(Item(path, given, error))
+            else:
+                others.append(path)
+    return items, others
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What a command is given, as typed: a slash at the end of ``out`` says that it is a folder."""
+
+    inputs: tuple[str, ...]
+    out: str | None
+    recursive: bool = False
+
+    def plan(
+        self,
+        rename: Callable[[str], str],
+        wanted: Callable[[Path], bool] = lambda path: True,
+        *,
+        wrong: Callable[[Path], str] = lambda path: "",
+        apart: str = "",
+    ) -> Plan:
+        """The jobs.
+
+        ``rename``: the default name of an output after that of its input; ``wanted``: whether to take a file in a
+        folder; ``wrong``: why a file given cannot be meant; ``apart``: how inputs that differ only in their
+        ending get outputs of their own. Raises UsageError where the paths make no sense.
+        """
+        inputs, out = [Path(name) for name in self.inputs], None if self.out is None else Path(self.out)
+        if out is not None and descriptor(out) == 1:  # /dev/stdout
+            out = STANDARD
+        if out == STANDARD and (len(inputs) > 1 or is_folder(inputs[0])):
+            raise UsageError("standard output takes one file only")
+        into_folder = out is not None and out != STANDARD and self._into_folder(inputs, out)
+        if STANDARD in inputs and (out is None or into_folder):
+            raise UsageError("standard input needs -o FILE or -o -")
+        items, others = expand(inputs, wanted, recursive=self.recursive, skip=out)
+        jobs = []
+        for item in items:
+            place = item.path.parent if out is None else out
+            if item.folder is not None and out is not None:
+                place = out / item.path.relative_to(item.folder).parent
+            named = out is not None and not into_folder
+            error = item.error or (wrong(item.path) if item.folder is None and is_plain(item.path) else "")
+            jobs.append(Job(item.path, place if named else place / rename(item.path.name), error))
+        jobs = _distinct(list(dict.fromkeys(jobs)), apart)
+        outputs = {job.output for job in jobs}  # of an earlier run, perhaps
+        return Plan(jobs, [path for path in others if path not in outputs])
+
+    def _into_folder(self, inputs: list[Path], out: Path) -> bool:
+        """Whether outputs go into a folder. Raises UsageError where there cannot be one."""
+        slash = str(self.out).endswith(("/", os.sep))
+        if not (slash or len(inputs) > 1 or is_folder(inputs[0]) or is_folder(out)):
+            return False
+        if os.path.lexists(out) and not is_folder(out):
             raise UsageError(f"{out} is no folder")
-    for item in inputs:
-        if item != STANDARD and item.is_dir():
-            if not recursive:
-                raise UsageError(f"{item} is a folder (-r takes what is in it)")
-            for path, error in _files(item, skip=out):
-                if not error and not (path.is_file() and wanted(path)):
-                    others.append(path)
-                    continue
-                base = item if out is None else out
-                jobs.append(Job(path, (base / path.relative_to(item)).with_suffix(suffix), error))
-        elif item == STANDARD:
-            if out is None or into_folder:
-                raise UsageError("standard input needs -o FILE or -o -")
-            jobs.append(Job(item, out))
-        elif out is None:
-            jobs.append(Job(item, item.with_suffix(suffix)))
-        else:
-            jobs.append(Job(item, out / (item.stem + suffix) if into_folder else out))
-    _check_distinct(jobs)
-    return jobs, others
+        return True
 
 
-def _files(folder: Path, *, skip: Path | None) -> Iterator[tuple[Path, str]]:
+def files_below(folder: Path, *, skip: Path | None = None) -> Iterator[tuple[Path, str]]:
     """Every file below a folder, in order, and every folder that cannot be read, with the error.
 
-    Not what lies in the output folder, nor our temporary files. Links to folders are not followed: they may lead
-    in circles.
+    Not what lies in the output folder (``skip``), nor our temporary files. Links to folders are not followed: they
+    may lead in circles.
     """
     skipped = skip if skip is not None and _real(skip) != _real(folder) else None
     failed: list[OSError] = []
@@ -90,24 +139,59 @@ def _files(folder: Path, *, skip: Path | None) -> Iterator[tuple[Path, str]]:
         yield Path(os.fsdecode(error.filename)), f"cannot be read: {error.strerror}"
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; no error where that cannot be told."""
+    try:
+        return path != STANDARD and path.is_dir()
+    except OSError:
+        return False
+
+
+def is_plain(path: Path) -> bool:
+    """Whether there is a plain file, which can be looked into without taking anything out of it."""
+    try:
+        return path != STANDARD and path.is_file()
+    except OSError:
+        return False
+
+
 def _real(path: Path) -> str:
     """Where links lead; unlike :meth:`Path.resolve`, links that lead in circles are no error."""
     return os.path.realpath(path)
 
 
-def _check_distinct(jobs: list[Job]) -> None:
+def _distinct(jobs: list[Job], apart: str) -> list[Job]:
+    """The jobs, with an error for those that would write over an input or over one another's output.
+
+    Raises UsageError where that is all there is to do.
+    """
     sources = {_real(job.input): job.input for job in jobs if job.input != STANDARD}
-    taken: dict[str, Path] = {}
+    writers: dict[str, list[Job]] = {}
     for job in jobs:
-        if job.output == STANDARD or job.error:
-            continue
+        if job.output != STANDARD and not job.error:
+            writers.setdefault(_real(job.output), []).append(job)
+    checked = []
+    for job in jobs:
+        error = job.error
         key = _real(job.output)
-        if key in taken:
-            raise UsageError(f"{taken[key]} and {job.input} would both write {job.output}")
-        if key in sources:
-            whose = "its own output" if sources[key] == job.input else f"the output of {job.input}"
-            raise UsageError(f"{sources[key]} would be written over by {whose}")
-        taken[key] = job.input
+        if key in writers and not error:
+            if key in sources:
+                whose = "its own output" if sources[key] == job.input else f"the output of {job.input}"
+                error = f"{sources[key]} would be written over by {whose}"
+            elif len(writers[key]) > 1:
+                error = _rivals(job, [other.input for other in writers[key] if other is not job], apart)
+        checked.append(replace(job, error=error))
+    if len(jobs) == 1 and checked[0].error and not jobs[0].error:
+        raise UsageError(checked[0].error)
+    return checked
+
+
+def _rivals(job: Job, others: Sequence[Path], apart: str) -> str:
+    """Why none of several inputs for one output is done, and what to do about it."""
+    names = " and ".join(map(str, others[:2])) + (f" and {len(others) - 2} more" if len(others) > 2 else "")
+    if not apart or any(other.name == job.input.name for other in others):
+        apart = "-o names another output, -r takes a folder and keeps its tree"
+    return f"would write {job.output}, as would {names} ({apart})"
 
 
 def run(jobs: Iterable[Job], work: Callable[[Job], None], *, workers: int, cancel: Callable[[], None]) -> None:

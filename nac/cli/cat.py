@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nac.cli import batch
-from nac.cli.options import FORCE, JSON, QUIET, path
-from nac.cli.running import run, source, target
+from nac.cli.batch import STANDARD, Job, Plan
+from nac.cli.options import FORCE, JSON, QUIET, gathered, path
+from nac.cli.running import Settings, Told, run
+from nac.cli.standard import source, target
 
 
 @click.command()
@@ -21,18 +21,19 @@ from nac.cli.running import run, source, target
 @FORCE
 @JSON
 @QUIET
-def cat(files: tuple[Path, ...], out: Path, **options: Any) -> None:
+@gathered("settings", Settings)
+def cat(settings: Settings, files: tuple[Path, ...], out: Path) -> None:
     """Join .nac files, one after the other.
 
     Nothing is decoded, and no model is needed. Parts of one recording join without a seam; other recordings follow
     one another within a frame. All must be of one model, bitrate, sample rate and number of channels.
     """
-    if files.count(batch.STANDARD) > 1:
+    if files.count(STANDARD) > 1:
         raise click.UsageError("standard input can be given once")
 
-    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+    def work(job: Job, progress: Told) -> Any:
         from nac.files import joining
 
-        return joining.cat([source(file) for file in files], target(job.output), force=options["force"])
+        return joining.cat([source(file) for file in files], target(job.output), force=settings.force)
 
-    run([batch.Job(files[0], out)], [], work, skip_existing=False, workers=1, **options)
+    run(Plan([Job(files[0], out)], []), work, settings)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from nac.cli import report
-from nac.cli.running import fates_of_files, folders, not_both
+from nac.cli.batch import Paths
+from nac.cli.hints import with_hint
+from nac.cli.options import gathered
+from nac.cli.running import Settings, fates_of_files, folders
 from nac.storage.output import Result
+
+if TYPE_CHECKING:
+    from nac.cluster import Action
+    from nac.cluster.jobs import Outcome
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,93 +43,84 @@ _OPTIONS = (
 )
 
 
+@dataclass(frozen=True)
+class Engine:
+    """Where the work is done: the options of that name. ``crew``: number of Ray's workers."""
+
+    engine: str
+    address: str | None
+    crew: int | None
+    worker_cpus: float
+    worker_gpus: float
+
+    @property
+    def is_local(self) -> bool:
+        return self.engine == "local"
+
+    def check_local(self, paths: Paths) -> None:
+        """Raise UsageError for the options of another engine, and for URLs, which only others take."""
+        from nac.storage.places import is_url
+
+        context = click.get_current_context()
+        names = [field.name for field in fields(self) if field.name != "engine"]
+        if any(context.get_parameter_source(name) == ParameterSource.COMMANDLINE for name in names):
+            raise click.UsageError("--address, --workers, --worker-cpus and --worker-gpus are for --engine ray")
+        for name in (*paths.inputs, paths.out or ""):
+            if is_url(name) and not Path(name).exists():
+                raise click.UsageError(f"{name} is a URL: --engine ray takes those, with -r and -o")
+
+
 def engine_options(command: F) -> F:
+    """The options of an engine, gathered as ``engine``."""
+    command = gathered("engine", Engine)(command)
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def only_local(options: dict[str, Any]) -> dict[str, Any]:
-    """The options without those of an engine. They must not have been given, nor URLs, which only engines take."""
-    from nac.storage.places import is_url
+def hand_over(paths: Paths, settings: Settings, engine: Engine, action: Callable[[str, str], Action]) -> None:
+    """Do an action on a cluster, tell of each file, and exit with 1 if any failed.
 
-    names = ("address", "crew", "worker_cpus", "worker_gpus")
-    context = click.get_current_context()
-    if any(context.get_parameter_source(name) == ParameterSource.COMMANDLINE for name in names):
-        raise click.UsageError("--address, --workers, --worker-cpus and --worker-gpus are for --engine ray")
-    for name in (*context.params["inputs"], context.params["out"] or ""):
-        if is_url(name) and not Path(name).exists():
-            raise click.UsageError(f"{name} is a URL: --engine ray takes those, with -r and -o")
-    return {key: value for key, value in options.items() if key not in (*names, "engine")}
-
-
-def hand_over(
-    name: Literal["compress", "decompress"],
-    inputs: tuple[str, ...],
-    out: str | None,
-    suffix: str,
-    settings: dict[str, Any],
-    load: dict[str, Any],
-    *,
-    model: str | None,
-    engine: str,
-    recursive: bool,
-    force: bool,
-    skip_existing: bool,
-    workers: int | None,
-    as_json: bool,
-    quiet: bool,
-    remove_source: bool,
-    address: str | None,
-    crew: int | None,
-    worker_cpus: float,
-    worker_gpus: float,
-) -> None:
-    """Run compress or decompress on a cluster, report each file, and exit with 1 if any failed."""
+    ``action``: what to do, from one folder or URL to another.
+    """
     from nac import cluster
-    from nac.cluster.jobs import Outcome
     from nac.storage.places import is_url
 
-    if len(inputs) != 1 or not recursive or out is None or "-" in (inputs[0], out):
+    if len(paths.inputs) != 1 or not paths.recursive or paths.out is None or "-" in (*paths.inputs, paths.out):
         raise click.UsageError("--engine ray takes -r, one folder or URL, and -o with another")
-    if remove_source:
+    if settings.remove_source:
         raise click.UsageError("--remove-source is not for --engine ray; its manifest tells what is done")
-    not_both(force=force, skip_existing=skip_existing)
-    told_source, told_target = (where.name for where in folders(inputs, out))
-    source, target = (name if is_url(name) else str(Path(name).absolute()) for name in (inputs[0], out))
-    action = cluster.Action(
-        name=name,
-        source=source,
-        target=target,
-        suffix=suffix,
-        options=settings,
-        load=load,
-        model=model,
-        force=force,
-    )
+    settings.check()
+    names = (paths.inputs[0], paths.out)
+    told = tuple(where.name for where in folders(names[:1], names[1]))
+    source, target = (name if is_url(name) else str(Path(name).absolute()) for name in names)
 
     def tell(outcome: Outcome) -> None:
         fates[outcome.fate] += 1
-        if outcome.fate == "other":
-            return
-        row = replace(
-            outcome.row, input=f"{told_source}/{outcome.row.input}", output=f"{told_target}/{outcome.row.output}"
-        )
-        for line in () if quiet else outcome.notes:
-            report.error(row.input, line)
-        if outcome.fate == "failed":
-            report.error(row.input, row.error)
-        if as_json:
-            report.out(json.dumps({**asdict(row), "skipped": outcome.fate == "skipped"}))
-        elif outcome.fate == "done" and not quiet:
-            told = asdict(row)
-            report.note(report.result_text(Result(**{key.name: told[key.name] for key in fields(Result)})))
+        if outcome.fate != "other":
+            _tell(outcome, told, settings)
 
-    with fates_of_files(quiet) as fates:
+    with fates_of_files(settings.quiet) as fates:
         cluster.run(
-            action,
-            cluster.Crew(workers=crew, cpus=worker_cpus, gpus=worker_gpus, files=workers or 1),
+            action(source, target),
+            cluster.Crew(engine.crew, engine.worker_cpus, engine.worker_gpus, files=settings.workers or 1),
             tell,
-            address=address,
-            note=lambda line: None if quiet else report.note(line),
+            address=engine.address,
+            note=lambda line: None if settings.quiet else report.note(line),
         )
+
+
+def _tell(outcome: Outcome, folders: tuple[str, ...], settings: Settings) -> None:
+    """What became of one file; its paths with the names of the folders as they were given."""
+    row, (source, target) = outcome.row, folders
+    error = row.error and with_hint(row.error, outcome.remedy)
+    row = replace(row, input=f"{source}/{row.input}", output=f"{target}/{row.output}", error=error)
+    for line in () if settings.quiet else outcome.notes:
+        report.warning(row.input, line)
+    if outcome.fate == "failed":
+        report.error(row.input, row.error)
+    if settings.as_json:
+        report.out(json.dumps({**asdict(row), "skipped": outcome.fate == "skipped"}))
+    elif outcome.fate == "done" and not settings.quiet:
+        values = asdict(row)
+        report.note(report.result_text(Result(**{key.name: values[key.name] for key in fields(Result)})))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nac.cli import batch
-from nac.cli.options import FORCE, JSON, QUIET, ModelName, path
-from nac.cli.running import run_one, source, target
+from nac.cli.batch import Job
+from nac.cli.options import FORCE, JSON, QUIET, ModelName, gathered, path
+from nac.cli.running import Settings, Told, run_one
+from nac.cli.standard import source, target
 
 
 @click.command()
@@ -26,17 +26,17 @@ from nac.cli.running import run_one, source, target
 @FORCE
 @JSON
 @QUIET
-def codes(file: Path, out: Path, form: str | None, model: str | None, **options: Any) -> None:
+@gathered("settings", Settings)
+def codes(settings: Settings, file: Path, out: Path, form: str | None, model: str | None) -> None:
     """Write the codes of a .nac file as .npz, .npy or .safetensors, or make .nac of these.
 
     .npz and .safetensors hold all that is in a .nac file, and give it back; .npy has the codes alone, and takes
     --model on the way back. Nothing is decoded, and no model is needed.
     """
 
-    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+    def work(job: Job, progress: Told) -> Any:
         from nac.interop.arrays import write_codes
 
-        force = options["force"]
-        return write_codes(source(job.input), target(job.output), format=form, model=model, force=force)
+        return write_codes(source(job.input), target(job.output), format=form, model=model, force=settings.force)
 
-    run_one(file, out, f".{form or 'npz'}", work, **options)
+    run_one(file, out, f".{form or 'npz'}", work, settings)

@@ -6,15 +6,16 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nac.cli import report
+from nac.cli.loading import Loading
 from nac.cli.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, path, several
-from nac.cli.running import loader, or_exit
+from nac.cli.running import Stop, expand, or_exit, tell_others
 from nac.errors import NacError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def compare(
         raise click.UsageError("--json and --csv exclude each other")
     if not duration > 0:
         raise click.UsageError("--duration has to be more than 0")
-    paths = list(_recordings(inputs, recursive))
+    paths = _recordings(inputs, recursive)
     if not paths:
         raise click.UsageError("there are no recordings in there")
     if out is None and not (as_json or as_csv):
@@ -106,11 +107,10 @@ def compare(
         judges = chosen(metrics or None)
         names = models or tuple(table.present())
     except NacError as error:
-        report.error("", error)
-        raise SystemExit(1) from None
+        raise Stop.of(error) from None
     for name in names:
         or_exit(find, name)
-    load = loader(device, None, None, progress=not quiet, download=True)
+    load = Loading(device).loader(progress=not quiet, download=True)
     gathered = Gathered(names, judges, players if out is not None else 0)
     failed = _run(paths, gathered, load, kbps, start, duration, quiet)
     if not gathered.scores:
@@ -127,16 +127,15 @@ def compare(
         raise SystemExit(1)
 
 
-def _recordings(inputs: tuple[Path, ...], recursive: bool) -> Iterator[Path]:
+def _recordings(inputs: tuple[Path, ...], recursive: bool) -> list[Path]:
     from nac.audio.recordings import is_audio
 
-    for item in inputs:
-        if not item.is_dir():
-            yield item
-        elif not recursive:
-            raise click.UsageError(f"{item} is a folder (-r takes what is in it)")
-        else:
-            yield from sorted(path for path in item.rglob("*") if path.is_file() and is_audio(path))
+    items, others = expand(inputs, is_audio, recursive=recursive)
+    tell_others(others)
+    for item in items:
+        if item.error:
+            raise Stop.of(NacError(f"{item.path}: {item.error}"))
+    return [item.path for item in items]
 
 
 class Gathered:
@@ -225,7 +224,6 @@ def _write(out: Path, gathered: Gathered, duration: float, force: bool, quiet: b
             known = [find(name) for name in gathered.models]
             write_page(file, gathered.exhibits, averages(gathered.scores), gathered.metrics, known, duration)
     except NacError as error:
-        report.error("", error)
-        raise SystemExit(1) from None
+        raise Stop.of(error) from None
     if not quiet:
         report.note(f"{report.printable(out)}: {report.size(out.stat().st_size)}, to be opened in a browser")

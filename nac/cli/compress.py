@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from nac.cli import batch
-from nac.cli.cluster import engine_options, hand_over, only_local
-from nac.cli.hints import told
+from nac.cli.batch import Job, Paths
+from nac.cli.cluster import Engine, engine_options, hand_over
+from nac.cli.guesses import refuse_output_as_input
+from nac.cli.hints import HINTS, told, with_hint
+from nac.cli.loading import Loading
 from nac.cli.options import (
     COUNT,
     DEVICE,
@@ -27,9 +29,11 @@ from nac.cli.options import (
     SKIP,
     WEIGHTS,
     ModelName,
+    gathered,
     one_of,
 )
-from nac.cli.running import loader, plan, run, source, target
+from nac.cli.running import Settings, Told, plan, run
+from nac.cli.standard import source, target
 from nac.errors import ModelError
 
 
@@ -43,6 +47,7 @@ from nac.errors import ModelError
 @COUNT
 @click.option("--mono", is_flag=True, help="Mix down to one channel.")
 @RECURSIVE
+@click.option("--keep-ending", is_flag=True, help="Name outputs song.wav.nac, not song.nac.")
 @FORCE
 @SKIP
 @click.option(
@@ -61,19 +66,21 @@ from nac.errors import ModelError
 @engine_options
 @JSON
 @QUIET
+@gathered("paths", Paths)
+@gathered("settings", Settings)
+@gathered("loading", Loading)
 def compress(
-    inputs: tuple[str, ...],
-    out: str | None,
+    paths: Paths,
+    settings: Settings,
+    engine: Engine,
+    loading: Loading,
     model: str,
     kbps: float | None,
     codebooks: int | None,
     mono: bool,
+    keep_ending: bool,
     coding: Literal["auto", "packed", "range"],
     verify: bool,
-    device: str,
-    weights: Path | None,
-    revision: str | None,
-    **options: Any,
 ) -> None:
     """Compress audio files to .nac.
 
@@ -81,47 +88,60 @@ def compress(
     says otherwise. Without a bitrate, 8 kbit/s are aimed at.
     """
     from nac.audio.recordings import is_audio
+    from nac.files.names import nac_name
 
     one_of(kbps=kbps, codebooks=codebooks)
-    _check_model(model, kbps, codebooks, weights)
-    if verify and out == "-":
+    _check_model(model, kbps, codebooks, loading)
+    if verify and paths.out == "-":
         raise click.UsageError("--verify reads the output back, which standard output cannot be")
-    settings: dict[str, Any] = {
+    options: dict[str, Any] = {
         "model": model,
         "kbps": kbps,
         "codebooks": codebooks,
         "mono": mono,
         "coding": coding,
-        "verify": verify or options["remove_source"],
+        "verify": verify or settings.remove_source,
     }
     named = None if model == "auto" else model
-    if options["engine"] == "ray":
-        where = {"device": device, "weights": weights and weights.absolute(), "revision": revision}
-        hand_over("compress", inputs, out, ".nac", settings, where, model=named, **options)
+    rename = partial(nac_name, keep_ending=keep_ending)
+    if not engine.is_local:
+        from nac.cluster import Action
+
+        action = partial(
+            Action,
+            "compress",
+            rename=rename,
+            options=options,
+            load=loading.elsewhere(),
+            model=named,
+            force=settings.force,
+        )
+        hand_over(paths, settings, engine, action)
         return
-    options = only_local(options)
-    jobs, others = plan(inputs, out, ".nac", options.pop("recursive"), is_audio)
+    engine.check_local(paths)
+    refuse_output_as_input(paths, "compress", ["nac"])
 
-    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
-        from nac.files import conversion as files
+    def work(job: Job, progress: Told) -> Any:
+        from nac.files import conversion
 
-        return files.compress(
-            source(job.input),
-            target(job.output),
-            force=options["force"],
-            load=load,
-            progress=progress,
-            **settings,
+        return conversion.compress(
+            source(job.input), target(job.output), force=settings.force, load=load, progress=progress, **options
         )
 
-    load = loader(device, weights, revision, progress=not options["quiet"], download=True, only=named is not None)
-    run(jobs, others, work, **options)
+    load = loading.loader(progress=not settings.quiet, download=True, only=named is not None)
+    run(plan(paths, rename, is_audio, wrong=_is_packed, apart=HINTS["keep_ending"]), work, settings)
 
 
-def _check_model(model: str, kbps: float | None, codebooks: int | None, weights: Path | None) -> None:
+def _is_packed(path: Path) -> str:
+    from nac.files.nacfile import is_nac
+
+    return with_hint("is a .nac file already", "decompress") if is_nac(path) else ""
+
+
+def _check_model(model: str, kbps: float | None, codebooks: int | None, loading: Loading) -> None:
     """What is wrong for every file, whatever it holds, is told before the first is looked at."""
     if model == "auto":
-        if weights is not None:
+        if loading.weights is not None:
             raise click.UsageError("--weights needs -m: the name of the model that they are of")
         return
     from nac.bitrate import allocate

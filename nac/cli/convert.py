@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nac.cli import batch, report
-from nac.cli.options import FORCE, JSON, QUIET, ModelName, path
-from nac.cli.running import run_one, source, target
+from nac.cli import report
+from nac.cli.batch import Job
+from nac.cli.options import FORCE, JSON, QUIET, ModelName, gathered, path
+from nac.cli.running import Settings, Told, run_one
+from nac.cli.standard import source, target
 
 
 @click.command()
@@ -27,8 +28,15 @@ from nac.cli.running import run_one, source, target
 @FORCE
 @JSON
 @QUIET
+@gathered("settings", Settings)
 def convert(
-    file: Path, out: Path, form: str | None, model: str | None, kbps: float | None, lm: Path | None, **options: Any
+    settings: Settings,
+    file: Path,
+    out: Path,
+    form: str | None,
+    model: str | None,
+    kbps: float | None,
+    lm: Path | None,
 ) -> None:
     """Convert EnCodec's .ecdc, Descript's .dac and Lyra's .lyra files to .nac, and .nac files to them.
 
@@ -36,15 +44,13 @@ def convert(
     told in a line.
     """
 
-    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+    def work(job: Job, progress: Told) -> Any:
         from nac.interop.convert import convert
 
-        force = options["force"]
-        result = convert(
-            source(job.input), target(job.output), format=form, model=model, kbps=kbps, lm=lm, force=force
-        )
-        if result.notes and not options["quiet"]:
+        src, dst = source(job.input), target(job.output)
+        result = convert(src, dst, format=form, model=model, kbps=kbps, lm=lm, force=settings.force)
+        if result.notes and not settings.quiet:
             report.note(report.notes_text(result))
         return result
 
-    run_one(file, out, f".{form or 'nac'}", work, **options)
+    run_one(file, out, f".{form or 'nac'}", work, settings)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nac.cli import batch
-from nac.cli.options import DURATION, FORCE, JSON, QUIET, START, path
-from nac.cli.running import run_one, source, target
+from nac.cli.batch import Job
+from nac.cli.options import DURATION, FORCE, JSON, QUIET, START, gathered, path
+from nac.cli.running import Settings, Told, run_one
+from nac.cli.standard import source, target
 
 
 @click.command()
@@ -23,7 +23,8 @@ from nac.cli.running import run_one, source, target
 @FORCE
 @JSON
 @QUIET
-def cut(file: Path, out: Path, start: float, duration: float | None, **options: Any) -> None:
+@gathered("settings", Settings)
+def cut(settings: Settings, file: Path, out: Path, start: float, duration: float | None) -> None:
     """Cut a part out of a .nac file.
 
     Nothing is decoded, and no model is needed. The result decodes to exactly the samples that the whole has there;
@@ -32,10 +33,11 @@ def cut(file: Path, out: Path, start: float, duration: float | None, **options: 
     if not start and duration is None:
         raise click.UsageError("give --start or --duration")
 
-    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+    def work(job: Job, progress: Told) -> Any:
         from nac.files import cutting
 
-        force = options["force"]
-        return cutting.cut(source(job.input), target(job.output), start=start, duration=duration, force=force)
+        return cutting.cut(
+            source(job.input), target(job.output), start=start, duration=duration, force=settings.force
+        )
 
-    run_one(file, out, ".nac", work, **options)
+    run_one(file, out, ".nac", work, settings)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nac.cli import batch
-from nac.cli.cluster import engine_options, hand_over, only_local
+from nac.cli.batch import Job, Paths
+from nac.cli.cluster import Engine, engine_options, hand_over
+from nac.cli.guesses import refuse_output_as_input
+from nac.cli.hints import with_hint
+from nac.cli.loading import Loading
 from nac.cli.options import (
     COUNT,
     DEVICE,
@@ -27,9 +30,12 @@ from nac.cli.options import (
     SKIP,
     START,
     WEIGHTS,
+    gathered,
     one_of,
 )
-from nac.cli.running import loader, plan, run, source, target
+from nac.cli.running import Settings, Told, plan, run
+from nac.cli.standard import source, target
+from nac.errors import NacError
 
 
 @click.command()
@@ -52,61 +58,92 @@ from nac.cli.running import loader, plan, run, source, target
 @engine_options
 @JSON
 @QUIET
+@gathered("paths", Paths)
+@gathered("settings", Settings)
+@gathered("loading", Loading)
 def decompress(
-    inputs: tuple[str, ...],
-    out: str | None,
+    paths: Paths,
+    settings: Settings,
+    engine: Engine,
+    loading: Loading,
     form: str | None,
     start: float,
     duration: float | None,
     kbps: float | None,
     codebooks: int | None,
-    device: str,
-    weights: Path | None,
-    revision: str | None,
     force_model: bool,
-    **options: Any,
 ) -> None:
     """Decompress .nac files to audio.
 
     INPUTS are .nac files, folders (with -r), or - for standard input. The output is 16-bit WAV beside the input
     unless -o or --format says otherwise. With -k or --codebooks, no more than that is decoded.
     """
+    from nac.audio.recordings import OUTPUT_FORMATS
     from nac.files.nacfile import is_nac
+    from nac.files.names import audio_name
 
     one_of(kbps=kbps, codebooks=codebooks)
-    if options["remove_source"] and (start or any(value is not None for value in (duration, kbps, codebooks))):
+    if settings.remove_source and (start or any(value is not None for value in (duration, kbps, codebooks))):
         raise click.UsageError(
             "--remove-source is for whole files: not with --start, --duration, -k or --codebooks"
         )
-    settings: dict[str, Any] = {
+    options: dict[str, Any] = {
         "start": start,
         "duration": duration,
         "format": form,
         "kbps": kbps,
         "codebooks": codebooks,
         "force_model": force_model,
-        "verify": options["remove_source"],
+        "verify": settings.remove_source,
     }
-    # What a file needs was not asked for by name, so nothing is downloaded.
-    where = {"device": device, "weights": weights, "revision": revision, "download": False}
-    if options["engine"] == "ray":
-        where["weights"] = weights and weights.absolute()
-        hand_over("decompress", inputs, out, f".{form or 'wav'}", settings, where, model=None, **options)
-        return
-    options = only_local(options)
-    jobs, others = plan(inputs, out, f".{form or 'wav'}", options.pop("recursive"), is_nac)
+    rename = partial(audio_name, format=form)
+    if not engine.is_local:
+        from nac.cluster import Action
 
-    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
-        from nac.files import conversion as files
-
-        return files.decompress(
-            source(job.input),
-            target(job.output),
-            force=options["force"],
-            load=load,
-            progress=progress,
-            **settings,
+        # What a file needs was not asked for by name, so nothing is downloaded.
+        load_options = {**loading.elsewhere(), "download": False}
+        action = partial(
+            Action, "decompress", rename=rename, options=options, load=load_options, force=settings.force
         )
+        hand_over(paths, settings, engine, action)
+        return
+    engine.check_local(paths)
+    refuse_output_as_input(paths, "decompress", OUTPUT_FORMATS)
 
-    load = loader(device, weights, revision, progress=not options["quiet"], download=False)
-    run(jobs, others, work, **options)
+    def work(job: Job, progress: Told) -> Any:
+        from nac.files import conversion
+
+        try:
+            return conversion.decompress(
+                source(job.input),
+                target(job.output),
+                force=settings.force,
+                load=load,
+                progress=progress,
+                **options,
+            )
+        except NacError as error:
+            if error.remedy == "force" and paths.out is None:
+                raise NacError(_may_be_the_original(job)) from None
+            raise
+
+    load = loading.loader(progress=not settings.quiet, download=False)
+    run(plan(paths, rename, is_nac, wrong=_is_audio), work, settings)
+
+
+def _is_audio(path: Path) -> str:
+    """Said of talk.wav, say, instead of that it would be written over."""
+    from nac.files.nacfile import is_nac
+    from nac.files.names import audio_name
+
+    meant = audio_name(path.name) != path.name or is_nac(path)
+    return "" if meant else with_hint("not a .nac file", "compress")
+
+
+def _may_be_the_original(job: Job) -> str:
+    """What to do where the default output is there, as it is where the recording was compressed in its place."""
+    other = job.output.with_stem(f"{job.output.stem}-decompressed")
+    return (
+        f"{job.output} exists, and may be the original recording; "
+        f"-o gives the output another name: nac decompress {job.input} -o {other} (-f replaces it)"
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -84,6 +86,20 @@ def several(*names: str, of: click.ParamType[Any], **options: Any) -> Callable[[
         return tuple(dict.fromkeys(chain.from_iterable(values)))
 
     return click.option(*names, type=Several(of), multiple=True, callback=joined, **options)
+
+
+def gathered(name: str, of: type[Any]) -> Callable[[Decorated], Decorated]:
+    """Give a command those of its parameters that are fields of a dataclass as one object under a name."""
+
+    def decorate(command: Decorated) -> Decorated:
+        @wraps(command)
+        def called(**given: Any) -> Any:
+            values = {field.name: given.pop(field.name) for field in fields(of) if field.name in given}
+            return command(**{name: of(**values)}, **given)
+
+        return cast(Decorated, called)
+
+    return decorate
 
 
 def path(**options: Any) -> click.Path:

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from nac.cli import report
-from nac.cli.options import FORCE, JOBS, JSON, QUIET, SKIP
-from nac.cli.running import ROW, at_once, fates_of_files, folders, not_both
+from nac.cli.options import FORCE, JOBS, JSON, QUIET, SKIP, gathered
+from nac.cli.running import ROW, Settings, at_once, fates_of_files, folders
 from nac.training.packing import LeftOut, Packed
 
 
@@ -51,17 +51,8 @@ class Size(click.ParamType[int]):
 @JOBS
 @JSON
 @QUIET
-def pack(
-    sources: tuple[str, ...],
-    out: str,
-    size: int,
-    form: Any,
-    force: bool,
-    skip_existing: bool,
-    workers: int | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+@gathered("settings", Settings)
+def pack(settings: Settings, sources: tuple[str, ...], out: str, size: int, form: Any) -> None:
     """Pack all .nac files below folders into shards, to train on.
 
     DIR and OUT are folders or URLs (s3://, ...). A file is checked first, and left out if it is not whole. It is
@@ -70,7 +61,7 @@ def pack(
     """
     from nac.training import packing
 
-    not_both(force=force, skip_existing=skip_existing)
+    settings.check()
     folders(sources, out)
 
     def tell(item: Packed | LeftOut) -> None:
@@ -78,25 +69,25 @@ def pack(
             fates[item.fate] += 1
             if item.fate == "failed":
                 report.error(item.input, item.error)
-            if as_json and item.fate != "other":
+            if settings.as_json and item.fate != "other":
                 row = {**dict.fromkeys(ROW), "input": item.input, "error": item.error}
                 report.out(json.dumps({**row, "skipped": item.fate == "skipped"}))
             return
         fates["done"] += len(item.files)
-        if as_json:
+        if settings.as_json:
             for file in item.files:
                 report.out(json.dumps({**dict.fromkeys(ROW), **asdict(file), "skipped": False}))
-        elif not quiet:
+        elif not settings.quiet:
             report.note(report.shard_text(item))
 
-    with fates_of_files(quiet) as fates:
+    with fates_of_files(settings.quiet) as fates:
         packing.pack(
             sources,
             out,
             format=form,
             size=size,
-            force=force,
-            skip_existing=skip_existing,
-            jobs=at_once(workers),
+            force=settings.force,
+            skip_existing=settings.skip_existing,
+            jobs=at_once(settings.workers),
             tell=tell,
         )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from nac.cli import batch
-from nac.cli.options import COUNT, FORCE, JSON, QUIET, RATE, one_of, path
-from nac.cli.running import run_one, source, target
+from nac.cli.batch import Job
+from nac.cli.options import COUNT, FORCE, JSON, QUIET, RATE, gathered, one_of, path
+from nac.cli.running import Settings, Told, run_one
+from nac.cli.standard import source, target
 
 
 @click.command()
@@ -28,13 +28,14 @@ from nac.cli.running import run_one, source, target
 @FORCE
 @JSON
 @QUIET
+@gathered("settings", Settings)
 def peel(
+    settings: Settings,
     file: Path,
     out: Path,
     kbps: float | None,
     codebooks: int | None,
     coding: Literal["auto", "packed", "range"] | None,
-    **options: Any,
 ) -> None:
     """Lower the bitrate of a .nac file by dropping codebooks.
 
@@ -44,7 +45,7 @@ def peel(
     if kbps is None and codebooks is None and coding is None:
         raise click.UsageError("give --kbps or --codebooks, or --coding")
 
-    def work(job: batch.Job, progress: Callable[[float, float | None], None]) -> Any:
+    def work(job: Job, progress: Told) -> Any:
         from nac.files import peeling
 
         return peeling.peel(
@@ -53,7 +54,7 @@ def peel(
             kbps=kbps,
             codebooks=codebooks,
             coding=coding,
-            force=options["force"],
+            force=settings.force,
         )
 
-    run_one(file, out, ".nac", work, **options)
+    run_one(file, out, ".nac", work, settings)

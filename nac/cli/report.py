@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import codecs
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from nac.cli.hints import told
+from nac.cli.hints import told, with_hint
 from nac.container.header import UNKNOWN_WEIGHTS
 from nac.container.timeline import clock
+from nac.errors import NacError
 
 if TYPE_CHECKING:
     from nac.cli.batch import Job
@@ -30,20 +32,55 @@ if TYPE_CHECKING:
 
 def out(line: str) -> None:
     """A line of results, to standard output. File names that are not UTF-8 pass through."""
-    sys.stdout.buffer.write(os.fsencode(line + "\n"))
+    check_out()
+    sys.stdout.buffer.write(_encoded(line + "\n"))
     sys.stdout.buffer.flush()
 
 
+def check_out() -> None:
+    """Raise NacError where there is no standard output."""
+    if sys.stdout is None:
+        raise NacError("standard output is closed")
+
+
 def note(line: str) -> None:
-    """A line for people, to standard error."""
-    sys.stderr.buffer.write(os.fsencode(line + "\n"))
-    sys.stderr.buffer.flush()
+    """A line for people, to standard error if that is there, above the progress bar if there is one."""
+    if sys.stderr is None:
+        return
+    with _bar_aside():
+        sys.stderr.buffer.write(_encoded(line + "\n"))
+        sys.stderr.buffer.flush()
 
 
 def error(name: object, problem: Exception | str | None) -> None:
     """The one line that a failure gets."""
     message = told(problem) if isinstance(problem, Exception) else problem
     note(f"nac: {printable(name)}: {message}" if name else f"nac: {message}")
+
+
+def warning(name: object, line: str) -> None:
+    """A line on what went not quite well with a file."""
+    error("" if line.startswith(f"{name}: ") else name, printable(line))
+
+
+def _encoded(line: str) -> bytes:
+    """Text as the system's names are encoded; characters that have no bytes there are escaped."""
+    return line.encode(sys.getfilesystemencoding(), "nac")
+
+
+def _escaped(error: UnicodeError) -> tuple[bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end]
+    # Half a pair stands for a byte of a name that is not in that encoding.
+    parts = (
+        bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else c.encode("ascii", "backslashreplace")
+        for c in found
+    )
+    return b"".join(parts), error.end
+
+
+codecs.register_error("nac", _escaped)
 
 
 def printable(name: object) -> str:
@@ -55,9 +92,9 @@ def size(count: float) -> str:
     """Bytes as people read them."""
     for unit in ("B", "kB", "MB"):
         if count < 999.5:
-            return f"{count:.3g} {unit}"
+            return f"{number(count)} {unit}"
         count /= 1000
-    return f"{count:.3g} GB"
+    return f"{number(count)} GB"
 
 
 def result_text(result: Result) -> str:
@@ -68,8 +105,8 @@ def result_text(result: Result) -> str:
         small, large = sorted((result.bytes_in, max(result.bytes_out, 1)))
         sizes = f"{size(result.bytes_in)} -> {sizes} ({large / small:.1f}:1)"
     names = f"{printable(result.input)} -> {printable(result.output)}"
-    rate = f"{result.model} {result.kbps:.3g} kbit/s"
-    return f"{names}: {clock(result.seconds)}, {sizes}, {rate}, {speed:.3g}x real time"
+    rate = f"{result.model} {number(result.kbps)} kbit/s"
+    return f"{names}: {clock(result.seconds)}, {sizes}, {rate}, {number(speed)}x real time"
 
 
 def notes_text(result: Converted) -> str:
@@ -79,35 +116,40 @@ def notes_text(result: Converted) -> str:
 
 def shard_text(packed: Packed) -> str:
     """What is in a shard, on one line."""
-    count = len(packed.files)
     seconds = clock(sum(file.seconds for file in packed.files))
-    return f"{printable(packed.output)}: {count} file{'s' * (count != 1)}, {seconds}, {size(packed.bytes)}"
+    return f"{printable(packed.output)}: {many(len(packed.files), 'file')}, {seconds}, {size(packed.bytes)}"
 
 
 def fates_text(fates: Mapping[str, int]) -> str:
-    """How many files came to what, on a line or two."""
-    line = ", ".join(f"{fates[fate]} {fate}" for fate in ("done", "skipped", "failed"))
-    others = fates["other"]
-    return f"{line}\npassed over {others} other file{'s' * (others > 1)}" if others else line
+    """How many files came to what."""
+    return ", ".join(f"{fates[fate]} {fate}" for fate in ("done", "skipped", "failed"))
+
+
+def many(count: int, what: str) -> str:
+    """So many of something: 1 chunk, 2 chunks."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def number(value: float) -> str:
+    """Three digits, as people read them: 0.05, 18, 51000."""
+    return f"{float(f'{value:.3g}'):.15g}"
 
 
 def info_text(info: Info) -> str:
     """A file's description, a line a field."""
-    counts = " + ".join(map(str, info.codebooks))
+    weights = "not known" if info.fingerprint == UNKNOWN_WEIGHTS else info.fingerprint
     channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
+    audio = f"{info.sample_rate} Hz, {channels}, {clock(info.seconds)} ({many(info.samples, 'sample')})"
+    counts = "1 codebook" if info.codebooks == [1] else f"{' + '.join(map(str, info.codebooks))} codebooks"
     coding = f"{info.saved:.1%} of that saved by range coding" if info.coding == "range" else "packed"
-    missing = "" if info.complete else "  (the end of the file is missing or damaged: `nac verify` tells more)"
+    sizes = f"{many(info.bytes, 'byte')} in {many(info.chunks, 'chunk')}, {number(info.actual_kbps)} kbit/s"
     rows = [
-        (
-            "model",
-            f"{info.model}, weights {'not known' if info.fingerprint == UNKNOWN_WEIGHTS else info.fingerprint}",
-        ),
-        ("audio", f"{info.sample_rate} Hz, {channels}, {clock(info.seconds)} ({info.samples} samples){missing}"),
-        ("codes", f"{counts} codebooks, {info.kbps:.3g} kbit/s, {coding}"),
-        (
-            "file",
-            f"{info.bytes} bytes in {info.chunks} chunks, {info.actual_kbps:.3g} kbit/s, version {info.version}",
-        ),
+        ("model", f"{info.model}, weights {weights}"),
+        ("audio", audio),
+        *(("gap", f"{lost} before the file was written, and silent") for lost in info.lost),
+        *(("damage", with_hint(text, "recover")) for text in [info.damage] if text),
+        ("codes", f"{counts}, {number(info.kbps)} kbit/s, {coding}"),
+        ("file", f"{sizes}, version {info.version}"),
         *(("tag", f"{key}={value}") for key, value in info.tags.items()),
     ]
     return "\n".join([printable(info.path), *(f"  {name:<6} {printable(text)}" for name, text in rows)])
@@ -118,12 +160,12 @@ def check_text(checked: Checked) -> str:
     name = printable(checked.path)
     if checked.output:
         target = printable(checked.output)
-        saved = f"{name}: {checked.chunks} whole chunks, {clock(checked.seconds)}, saved to {target}"
+        saved = f"{name}: {many(checked.chunks, 'whole chunk')}, {clock(checked.seconds)}, saved to {target}"
         return "\n".join([saved, *(f"{name}: {lost}" for lost in checked.lost)])
     if checked.error:
         return f"{name}: damaged"
     gaps = "".join(f"; {gap} before it was written" for gap in checked.lost)
-    return f"{name}: whole, {clock(checked.seconds)} in {checked.chunks} chunks{gaps}"
+    return f"{name}: whole, {clock(checked.seconds)} in {many(checked.chunks, 'chunk')}{gaps}"
 
 
 BENCH = (20, 9, 9, 9, 16, 9, 9, 10)
@@ -137,7 +179,7 @@ def bench_head(reference: bool) -> str:
 
 def bench_text(row: Measured) -> str:
     """A model's speed, on one line."""
-    cells = [row.model, f"{row.encode.speed:.3g}x", f"{row.decode.speed:.3g}x", size(row.memory)]
+    cells = [row.model, f"{number(row.encode.speed)}x", f"{number(row.decode.speed)}x", size(row.memory)]
     cells.append(f"{row.encode.share:.0%} / {row.decode.share:.0%}")
     if row.encode.ratio and row.decode.ratio and row.same_codes is not None:
         cells += [f"{row.encode.ratio:.2f}", f"{row.decode.ratio:.2f}", f"{row.same_codes:.2%}"]
@@ -153,7 +195,7 @@ def models_text(rows: Sequence[Status]) -> str:
     head = ("name", "rate", "ch", "kbit/s a stream", "size", "here", "licence", "good for")
     lines = [head]
     for row in rows:
-        rates = f"{row.kbps[0]:.3g} to {row.kbps[1]:.3g}"
+        rates = f"{number(row.kbps[0])} to {number(row.kbps[1])}"
         here = "yes" if row.present else "-"
         bytes_ = "" if row.size is None else size(row.size)
         cells = (row.name, f"{row.sample_rate}", f"{row.channels}", rates, bytes_, here, row.licence, row.about)
@@ -180,7 +222,7 @@ def averages_text(rows: Sequence[Average], metrics: Sequence[Metric]) -> str:
 
     names = ["kbps", "encode", "decode", *(metric.name for metric in metrics)]
     head = ["", "asked", "kbit/s", "encode", "decode", *(metric.label for metric in metrics)]
-    return table([head, *([row.system, f"{row.asked:.3g}", *(cell(row, name) for name in names)] for row in rows)])
+    return table([head, *([row.system, number(row.asked), *(cell(row, name) for name in names)] for row in rows)])
 
 
 class Progress:
@@ -195,7 +237,7 @@ class Progress:
         self._lock = threading.Lock()
         self._files, self._ended = len(jobs), 0
         self._seconds, self._began = 0.0, time.perf_counter()
-        if shown and sys.stderr.isatty():
+        if shown and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
             # What a job still has to go, in bytes.
@@ -205,11 +247,15 @@ class Progress:
             self._bar = tqdm(total=total, leave=False, dynamic_ncols=True, smoothing=0.1, bar_format=bar)
 
     def __enter__(self) -> Progress:
+        global _shown
+        _shown = self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        global _shown
+        _shown = None
         if self._bar is not None:
             self._bar.close()
 
@@ -236,9 +282,10 @@ class Progress:
     def _take(self, job: Job, share: float) -> None:
         share = min(share, self._left[job])
         self._left[job] -= share
+        share = min(share, self._bar.total - self._bar.n)  # what is left of many numbers is not quite nothing
         speed = self._seconds / max(time.perf_counter() - self._began, 1e-9)
         files = f"{self._ended}/{self._files} files, " * (self._files > 1)
-        text = f"{files}{clock(self._seconds)} of audio, {speed:.3g}x real time"
+        text = f"{files}{clock(self._seconds)} of audio, {number(speed)}x real time"
         self._bar.set_description_str(text, refresh=False)
         self._bar.update(share)
 
@@ -252,14 +299,25 @@ class Progress:
                     self._left[job] = 0
                 self._take(job, self._left[job])
 
-    def note(self, line: str) -> None:
-        """A line for people, above the bar."""
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Takes the bar away for a line to be written above it."""
         with self._lock:
             if self._bar is not None:
                 self._bar.clear()
-            note(line)
+            yield
             if self._bar is not None:
                 self._bar.refresh()
+
+
+@contextmanager
+def _bar_aside() -> Iterator[None]:
+    with nullcontext() if _shown is None else _shown.aside():
+        yield
+
+
+_shown: Progress | None = None
+"""Whose bar is on the terminal."""
 
 
 def summary_text(outcomes: Sequence[str], files: int) -> str:
@@ -277,8 +335,10 @@ def _size(path: Path) -> int:
         return 0
 
 
-def others_text(others: Sequence[Path]) -> str:
-    """The files that were passed over."""
-    shown = ", ".join(printable(path) for path in others[:5])
-    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-    return f"passed over {len(others)} other file{'s' * (len(others) > 1)}: {shown}{more}"
+def others_text(count: int, some: Sequence[Path] = ()) -> str:
+    """How many files were passed over, and the names of the first."""
+    names = [printable(path) for path in some[:5]]
+    more = [f"{count - len(names)} more"] if names and count > len(names) else []
+    return f"passed over {many(count, 'other file')}{': ' * bool(names)}" + " and ".join(
+        [", ".join(names), *more] if names else []
+    )

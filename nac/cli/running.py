@@ -4,56 +4,81 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import cache, partial
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nac.cli import batch, report
+from nac.cli.batch import STANDARD, Item, Job, Plan
 from nac.cli.hints import told
+from nac.cli.notes import NOTES
+from nac.cli.standard import make_folder
 from nac.codecs.parallel import cores
 from nac.errors import NacError
-from nac.storage.output import Spent, sweep
+from nac.storage.output import Result, Spent, is_stream, sweep
 
 if TYPE_CHECKING:
     from nac.storage.places import Place
+
+T = TypeVar("T")
+ROW = ("input", "output", "model", "kbps", "seconds", "bytes_in", "bytes_out", "wall_seconds", "error")
+"""The keys of a line of `--json` for a file, besides "skipped"."""
+MOST_JOBS = 8
+"""Files at a time where nothing else was asked for: more would gain little, and take memory for each."""
+Told = Callable[[float, float | None], None]
+"""Is told how many more seconds of audio are done, of how many if that is known."""
+Work = Callable[[Job, Told], Result]
+Say = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a command goes through its files: the options of that name. ``workers``: files at a time."""
+
+    force: bool = False
+    skip_existing: bool = False
+    workers: int | None = 1
+    remove_source: bool = False
+    as_json: bool = False
+    quiet: bool = False
+
+    def check(self) -> None:
+        """Raise UsageError for settings that exclude each other."""
+        if self.force and self.skip_existing:
+            raise click.UsageError("--force and --skip-existing exclude each other")
+
+
+class Stop(click.ClickException):
+    """Something that would fail for every file, so that none needs to be tried."""
+
+    @classmethod
+    def of(cls, error: Exception) -> Stop:
+        return cls(told(error))
+
+    def show(self, file: Any = None) -> None:
+        report.error("", self.message)
 
 
 def or_exit(action: Callable[[str], object], name: str) -> None:
     try:
         action(name)
     except NacError as error:
-        report.error("", error)
-        raise SystemExit(1) from None
+        raise Stop.of(error) from None
 
 
-ROW = ("input", "output", "model", "kbps", "seconds", "bytes_in", "bytes_out", "wall_seconds", "error")
-"""The keys of a line of `--json` for a file, besides "skipped"."""
-
-
-MOST_JOBS = 8
-"""Files at a time where nothing else was asked for: more would gain little, and take memory for each."""
-
-
-class Stop(click.ClickException):
-    """Something that would fail for every file, so that none needs to be tried."""
-
-    def show(self, file: Any = None) -> None:
-        report.error("", self.message)
-
-
-def each(items: Iterable[Any], action: Callable[[Any], None], as_json: bool) -> None:
-    """Do something with every item; exit with 1 at the end if any failed."""
+def each(
+    items: Iterable[T], action: Callable[[T], None], as_json: bool, name: Callable[[T], object] = lambda item: item
+) -> None:
+    """Do something with every item; exit with 1 at the end if any failed. ``name``: what an item is called."""
     failed = False
     for item in items:
         try:
@@ -62,114 +87,45 @@ def each(items: Iterable[Any], action: Callable[[Any], None], as_json: bool) -> 
             raise
         except (NacError, OSError) as error:
             failed = True
-            report.error(item, told(error))
+            report.error(name(item), error)
             if as_json:
-                report.out(json.dumps({"path": str(item), "error": told(error)}))
+                report.out(json.dumps({"path": str(name(item)), "error": told(error)}))
     if failed:
         raise SystemExit(1)
 
 
-def plan(
-    inputs: tuple[str | Path, ...],
-    out: str | Path | None,
-    suffix: str,
-    recursive: bool,
-    wanted: Callable[[Path], bool],
-) -> tuple[list[batch.Job], list[Path]]:
-    """As :func:`nac.cli.batch.plan`. ``out``: as typed, since a slash at its end says that it is a folder."""
-    slash = isinstance(out, str) and out.endswith(("/", os.sep))
-    path = None if out is None else Path(out)
+def each_nac_file(
+    files: Iterable[Path], action: Callable[[Path], None], *, recursive: bool, as_json: bool
+) -> None:
+    """:func:`each` for .nac files, and for those in folders."""
+    from nac.files.nacfile import is_nac
+
+    def one(item: Item) -> None:
+        if item.error:
+            raise NacError(item.error)
+        action(item.path)
+
+    items, others = expand(files, is_nac, recursive=recursive)
     try:
-        paths = map(Path, inputs)
-        return batch.plan(paths, path, suffix=suffix, recursive=recursive, wanted=wanted, into_folder=slash)
+        each(items, one, as_json, lambda item: item.path)
+    finally:
+        tell_others(others)
+
+
+def expand(
+    inputs: Iterable[Path], wanted: Callable[[Path], bool], *, recursive: bool
+) -> tuple[list[Item], list[Path]]:
+    """As :func:`nac.cli.batch.expand`."""
+    try:
+        return batch.expand(inputs, wanted, recursive=recursive)
     except batch.UsageError as error:
         raise click.UsageError(str(error)) from None
 
 
-def loader(
-    device: str, weights: Path | None, revision: str | None, *, progress: bool, download: bool, only: bool = False
-) -> Callable[[str], Any]:
-    """Loads each model once, when a file first needs it; what cannot be loaded is not tried again.
-
-    ``only``: all files need the same one, so that without it none is tried.
-    """
-    lock, loaded = threading.Lock(), dict[str, Any]()
-
-    def load(name: str) -> Any:
-        from nac.codecs.registry import find
-        from nac.weights import models as table
-
-        with lock:
-            if name not in loaded:
-                try:
-                    if device not in ("auto", "cpu"):
-                        table.resolve_device(device)
-                except NacError as error:
-                    raise Stop(told(error)) from None
-                try:
-                    if download and progress and weights is None and name not in table.present():
-                        licence = find(name).licence
-                        report.note(f"{name}: its weights are not here yet, downloading them (licence: {licence})")
-                    loaded[name] = table.load(
-                        name,
-                        weights=weights,
-                        device=device,
-                        revision=revision,
-                        progress=progress,
-                        download=download,
-                    )
-                except NacError as error:
-                    loaded[name] = error
-        found = loaded[name]
-        if isinstance(found, NacError):
-            raise Stop(told(found)) if only else found
-        return found
-
-    return load
-
-
-def source(path: Path) -> Any:
-    """A path to read, or standard input."""
-    if path != batch.STANDARD:
-        return path
-    if sys.stdin is None:
-        raise NacError("standard input is closed")
-    return sys.stdin.buffer
-
-
-@contextmanager
-def seekable(path: Path) -> Iterator[Any]:
-    """A path to read, or standard input: where it is a pipe, as a temporary file of what comes through it."""
-    file = source(path)
-    if isinstance(file, Path) or file.seekable():
-        yield file
-        return
-    with tempfile.TemporaryFile(prefix="nac-") as spool:
-        shutil.copyfileobj(file, spool, 1 << 20)
-        spool.seek(0)
-        yield spool
-
-
-def target(path: Path) -> Any:
-    if path == batch.STANDARD:
-        if sys.stdout is None:
-            raise NacError("standard output is closed")
-        return sys.stdout.buffer
-    _folder(path.parent.absolute())
-    return path
-
-
-@cache
-def _folder(path: Path) -> None:
-    """Make a folder, once a run: one that vanishes with its disk is not made again where that was."""
-    if not path.is_dir():
-        _folder(path.parent)
-        path.mkdir(exist_ok=True)
-
-
-def not_both(*, force: bool, skip_existing: bool) -> None:
-    if force and skip_existing:
-        raise click.UsageError("--force and --skip-existing exclude each other")
+def tell_others(others: Sequence[Path]) -> None:
+    """Say what was passed over, if anything was; even where only errors are wanted, since it may be one."""
+    if others:
+        report.note(report.others_text(len(others), others))
 
 
 def folders(sources: Sequence[str], out: str) -> list[Place]:
@@ -179,7 +135,7 @@ def folders(sources: Sequence[str], out: str) -> list[Place]:
     try:
         places = [place(name) for name in (*sources, out)]
     except NacError as error:
-        raise Stop(told(error)) from None
+        raise Stop.of(error) from None
     for where in places[:-1]:
         if not where.is_there():
             raise click.UsageError(f"{where.name} is no folder")
@@ -200,104 +156,138 @@ def fates_of_files(quiet: bool) -> Iterator[Counter[str]]:
     try:
         yield fates
     except NacError as error:
-        raise Stop(told(error)) from None
+        raise Stop.of(error) from None
     finally:
         if fates and not quiet:
             report.note(report.fates_text(fates))
+        if fates["other"]:
+            report.note(report.others_text(fates["other"]))
     if fates["failed"]:
         raise SystemExit(1)
 
 
-def run_one(
-    file: Path,
-    out: Path,
-    suffix: str,
-    work: Callable[[batch.Job, Callable[[float, float | None], None]], Any],
-    **options: Any,
-) -> None:
-    """:func:`run` for a command that takes one file. ``suffix``: ending of the output's name in a folder."""
-    jobs, _ = plan((file,), out, suffix, False, lambda path: True)
-    run(jobs, [], work, skip_existing=False, workers=1, **options)
-
-
-def run(
-    jobs: list[batch.Job],
-    others: list[Path],
-    work: Callable[[batch.Job, Callable[[float, float | None], None]], Any],
+def plan(
+    paths: batch.Paths,
+    rename: Callable[[str], str],
+    wanted: Callable[[Path], bool] = lambda path: True,
     *,
-    force: bool,
-    skip_existing: bool,
-    workers: int | None,
-    as_json: bool,
-    quiet: bool,
-    remove_source: bool = False,
-) -> None:
-    """Do the jobs, tell of each, in their order, and exit with 1 if any failed.
+    wrong: Callable[[Path], str] = lambda path: "",
+    apart: str = "",
+) -> Plan:
+    """As :meth:`nac.cli.batch.Paths.plan`."""
+    try:
+        return paths.plan(rename, wanted, wrong=wrong, apart=apart)
+    except batch.UsageError as error:
+        raise click.UsageError(str(error)) from None
 
-    ``workers``: jobs at a time; by default one for each core, up to ``MOST_JOBS``.
-    """
-    if as_json and any(job.output == batch.STANDARD for job in jobs):
-        raise click.UsageError("--json and -o - both write to standard output")
-    not_both(force=force, skip_existing=skip_existing)
-    if remove_source and any(batch.STANDARD in (job.input, job.output) for job in jobs):
+
+def run_one(file: Path, out: Path, ending: str, work: Work, settings: Settings) -> None:
+    """:func:`run` for a command that takes one file. ``ending``: of the output's name in a folder."""
+    paths = batch.Paths((os.fspath(file),), os.fspath(out))
+    run(plan(paths, lambda name: Path(name).stem + ending), work, settings)
+
+
+def run(plan: Plan, work: Work, settings: Settings) -> None:
+    """Do the jobs, tell of each, in their order, and exit with 1 if any failed."""
+    settings.check()
+    if settings.as_json:
+        if any(job.output == STANDARD for job in plan.jobs):
+            raise click.UsageError("--json and -o - both write to standard output")
+        report.check_out()
+    if settings.remove_source and any(STANDARD in (job.input, job.output) for job in plan.jobs):
         raise click.UsageError("--remove-source needs files, not standard input or output")
-    outcomes: list[str] = []
-    telling = InOrder(jobs)
-    _folder.cache_clear()
+    with report.Progress(plan.jobs, shown=not settings.quiet) as progress:
+        outcomes = Run(plan.jobs, work, settings, progress).run()
+    tell_others(plan.others)
+    if "failed" in outcomes:
+        raise SystemExit(1)
 
-    def one(job: batch.Job) -> None:
-        say: list[Callable[[], None]] = []
+
+class Run:
+    """Jobs being done."""
+
+    def __init__(self, jobs: list[Job], work: Work, settings: Settings, progress: report.Progress) -> None:
+        self._jobs, self._work, self._settings, self._progress = jobs, work, settings, progress
+        self._outcomes: list[str] = []
+        self._telling = InOrder(jobs)
+
+    def run(self) -> list[str]:
+        """Do them all; what came of each: "done", "skipped" or "failed"."""
+        make_folder.cache_clear()
+        quiet = self._settings.quiet
+        try:
+            for folder in {job.output.parent.absolute() for job in self._jobs if job.output != STANDARD}:
+                sweep(folder)
+            at_a_time = min(at_once(self._settings.workers), max(len(self._jobs), 1))
+            try:
+                batch.run(self._jobs, self._one, workers=at_a_time, cancel=self._progress.cancel)
+            finally:
+                self._telling.rest()
+        except BrokenPipeError:
+            # Nobody reads any more: end as other commands do, without a word, not even when Python flushes.
+            if sys.stdout is not None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            quiet = True
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        finally:
+            if len(self._jobs) > 1 and not quiet:
+                report.note(report.summary_text(self._outcomes, len(self._jobs)))
+        return self._outcomes
+
+    def _one(self, job: Job) -> None:
+        """Do one job, or not, and have it told."""
+        say: list[Say] = []
         row: dict[str, Any] = {**dict.fromkeys(ROW), "input": str(job.input), "output": str(job.output)}
-        skipped = skip_existing and job.output != batch.STANDARD and job.output.exists() and not job.error
+        skipped = self._settings.skip_existing and not job.error and _is_there(job.output)
         try:
             if not skipped:
-                result = _done(job, work, progress.of(job), remove_source=remove_source)
+                with NOTES.gathered() as notes:
+                    try:
+                        result = self._done(job)
+                    finally:
+                        say += [partial(report.warning, job.input, line) for line in dict.fromkeys(notes)]
                 row |= asdict(result)
-                if not (quiet or as_json):
-                    say.append(partial(progress.note, report.result_text(result)))
+                if not (self._settings.quiet or self._settings.as_json):
+                    say.append(partial(report.note, report.result_text(result)))
             outcome = "skipped" if skipped else "done"
         except (BrokenPipeError, Stop):
             raise
         except Exception as error:  # a night's work does not end at one file, whatever is the matter with it
             outcome, row["error"] = "failed", told(error)
-            say.append(partial(progress.note, f"nac: {report.printable(job.input)}: {row['error']}"))
-        outcomes.append(outcome)
-        progress.file_done(job, skipped=skipped)
-        if as_json:
+            say.append(partial(report.error, job.input, row["error"]))
+        self._outcomes.append(outcome)
+        self._progress.file_done(job, skipped=skipped)
+        if self._settings.as_json:
             say.append(partial(report.out, json.dumps({**row, "skipped": skipped})))
-        telling.done(job, say)
+        self._telling.done(job, say)
 
-    with report.Progress(jobs, shown=not quiet) as progress:
-        try:
-            for folder in {job.output.parent.absolute() for job in jobs if job.output != batch.STANDARD}:
-                sweep(folder)
-            at_a_time = min(at_once(workers), max(len(jobs), 1))
-            try:
-                batch.run(jobs, one, workers=at_a_time, cancel=progress.cancel)
-            finally:
-                telling.rest()
-        except BrokenPipeError:
-            # Nobody reads any more: end as other commands do, without a word, not even when Python flushes.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            quiet = True
-            raise SystemExit(128 + signal.SIGPIPE) from None
-        finally:
-            if len(jobs) > 1 and not quiet:
-                progress.note(report.summary_text(outcomes, len(jobs)))
-    if others and not quiet:
-        report.note(report.others_text(others))
-    if "failed" in outcomes:
-        raise SystemExit(1)
+    def _done(self, job: Job) -> Result:
+        """The result of one job; its input is deleted after it, if so wished."""
+        if job.error:
+            raise NacError(job.error)
+        spent = Spent(job.input) if self._settings.remove_source else None
+        result = self._work(job, self._progress.of(job))
+        if spent:
+            spent.remove(job.output)
+        return result
+
+
+def _is_there(output: Path) -> bool:
+    """Whether an output was made already: no device or pipe, which are always there."""
+    try:
+        return output != STANDARD and output.exists() and not is_stream(output)
+    except OSError:
+        return False
 
 
 class InOrder:
     """Says what there is to say of jobs in the order in which they were given, not in that in which they end."""
 
-    def __init__(self, jobs: list[batch.Job]) -> None:
+    def __init__(self, jobs: list[Job]) -> None:
         self._lock, self._left = threading.Lock(), deque(jobs)
-        self._words: dict[batch.Job, list[Callable[[], None]]] = {}
+        self._words: dict[Job, list[Say]] = {}
 
-    def done(self, job: batch.Job, words: list[Callable[[], None]]) -> None:
+    def done(self, job: Job, words: list[Say]) -> None:
         with self._lock:
             self._words[job] = words
             while self._left and self._left[0] in self._words:
@@ -310,20 +300,3 @@ class InOrder:
             for job in self._left:
                 for say in self._words.pop(job, []):
                     say()
-
-
-def _done(
-    job: batch.Job,
-    work: Callable[[batch.Job, Callable[[float, float | None], None]], Any],
-    progress: Callable[[float, float | None], None],
-    *,
-    remove_source: bool,
-) -> Any:
-    """The result of one job; its input is deleted after it, if so wished."""
-    if job.error:
-        raise NacError(job.error)
-    spent = Spent(job.input) if remove_source else None
-    result = work(job, progress)
-    if spent:
-        spent.remove(job.output)
-    return result

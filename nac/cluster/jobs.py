@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from nac.audio.recordings import HEAD, may_be_audio
 from nac.cluster.manifest import FOLDER, Done, Row
 from nac.container.header import SIGNATURE
-from nac.errors import reason
+from nac.errors import Remedy, reason
 from nac.storage.places import Place, place, walk
 
 Fate = Literal["done", "skipped", "failed", "other"]
@@ -30,7 +30,7 @@ class Action:
     name: Literal["compress", "decompress"]
     source: str
     target: str
-    suffix: str
+    rename: Callable[[str], str]
     options: Mapping[str, Any]
     load: Mapping[str, Any]
     model: str | None = None
@@ -52,11 +52,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """``notes``: what there is to say besides, as of tags that are left out."""
+    """``notes``: what there is to say besides, as of tags that are left out; ``remedy``: of an error."""
 
     fate: Fate
     row: Row
     notes: tuple[str, ...] = ()
+    remedy: Remedy = ""
 
 
 def jobs(action: Action, done: Done) -> Iterator[Job | Outcome]:
@@ -81,7 +82,7 @@ def jobs(action: Action, done: Done) -> Iterator[Job | Outcome]:
 
 def _in_folder(action: Action, source: Place, folder: str, files: list[str]) -> Iterator[Job | Outcome]:
     """The files of one folder. Of those that would write one output none is done."""
-    outputs = {name: str(PurePosixPath(folder, name).with_suffix(action.suffix)) for name in files}
+    outputs = {name: str(PurePosixPath(folder, action.rename(name))) for name in files}
     count = Counter(outputs.values())
     for name, output in outputs.items():
         path = f"{folder}/{name}".lstrip("/")
@@ -92,7 +93,7 @@ def _in_folder(action: Action, source: Place, folder: str, files: list[str]) -> 
                 continue
             if len(rivals) > 1:
                 error = f"{' and '.join(rivals)} would both write {output}"
-                yield Outcome("failed", Row(path, output, error=error))
+                yield Outcome("failed", Row(path, output, error=error), remedy="keep_ending")
                 continue
         yield Job(path, output)
 

@@ -7,8 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,32 +17,13 @@ from nac.cluster.manifest import Row
 from nac.codecs.base import Codec
 from nac.errors import NacError, reason
 from nac.files.nacfile import info
+from nac.files.notes import Notes
 from nac.storage.output import lock, sweep
 from nac.storage.places import place
 from nac.version import __version__
 from nac.weights import models
 
 SCRATCH = "nac-worker-"
-
-
-class Notes(logging.Handler):
-    """Gathers what is logged, for each thread by itself, since each does a file of its own."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._of_thread = threading.local()
-
-    @contextmanager
-    def gathered(self) -> Iterator[list[str]]:
-        self._of_thread.lines = []
-        try:
-            yield self._of_thread.lines
-        finally:
-            del self._of_thread.lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if hasattr(self._of_thread, "lines"):
-            self._of_thread.lines.append(record.getMessage())
 
 
 def scratch() -> tuple[str, BinaryIO]:
@@ -98,7 +78,8 @@ class Worker:
                 done = self._done(row)
             return Outcome("done", done, tuple(dict.fromkeys(notes)))  # each once
         except Exception as error:  # whatever is the matter with a file, the others go on
-            return Outcome("failed", replace(row, error=reason(error)))
+            remedy = error.remedy if isinstance(error, NacError) else ""
+            return Outcome("failed", replace(row, error=reason(error)), remedy=remedy)
 
     def _done(self, row: Row) -> Row:
         from nac.files import conversion as files

@@ -251,7 +251,9 @@ def _check_signature(found: bytes) -> None:
         return
     if found.startswith((b"\x89NAC\n", b"\x09NAC\r\n")):
         raise DamageError("a .nac file that was transferred as text, which changed its bytes")
-    raise FormatError("not a .nac file" if found else "not a .nac file: it is empty")
+    raise (
+        FormatError("not a .nac file", remedy="compress") if found else FormatError("not a .nac file: it is empty")
+    )
 
 
 def _is_rate(rate: int) -> bool:

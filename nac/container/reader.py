@@ -24,7 +24,11 @@ class Reader:
 
     def __init__(self, file: BinaryIO) -> None:
         self._source = Source(file)
-        self.header = Header.read(self._source)
+        try:
+            self.header = Header.read(self._source)
+        except DamageError as error:
+            error.remedy = ""  # without the header, nothing can be recovered
+            raise
         self.gaps: list[Lost] = []
         self._start = self._source.position
         self._samples: int | None = None

@@ -15,6 +15,7 @@ from nac.container.chunk import Chunk
 from nac.container.timeline import clock
 from nac.errors import NacError
 from nac.files.nacfile import NacFile
+from nac.storage.places import as_text
 
 POINTS = 300  # of the curve over time, at most
 MOST = 1 << 22  # entries of all codebooks of all streams, of each at least 1024
@@ -101,7 +102,7 @@ def usage(opened: NacFile) -> Usage:
     about = f"{info.model}, {info.kbps:.3g} kbit/s, {clock(opened.seconds)}, {info.bytes} bytes"
     # By the frames in each step, whose number varies by one.
     information = bits / 1000 / np.maximum(held * seconds_a_frame, 1e-9)
-    return Usage(Path(info.path).name, about, opened.seconds, layers, stored, information)
+    return Usage(as_text(Path(info.path).name), about, opened.seconds, layers, stored, information)
 
 
 def _chunks(file: NacFile, layers: Sequence[Layer]) -> Iterator[tuple[Chunk, list[npt.NDArray[np.uint16]]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +13,7 @@ import numpy as np
 
 from nac.audio.recordings import OUTPUT_FORMATS, OutputFormat, Source, open_sink, open_source
 from nac.audio.resample import Samples
-from nac.bitrate import allocate, at_most, total_kbps
+from nac.bitrate import allocate, at_most
 from nac.codecs.base import Codec
 from nac.codecs.registry import find
 from nac.container.codebooks import Coding
@@ -23,8 +22,9 @@ from nac.container.reader import Reader
 from nac.container.writer import Writer
 from nac.errors import AudioError, NacError
 from nac.files.nacfile import check_growth, opened, sample_range
-from nac.files.verify import read_back
-from nac.storage.output import PathOrFile, Result, created, name_of, size_of, sync
+from nac.files.results import Stopwatch
+from nac.files.verify import check_stretch_bytes, read_back, tell_gaps
+from nac.storage.output import PathOrFile, Result, check_output, created, sync
 from nac.weights import models
 
 Load = Callable[[str], Codec]
@@ -94,7 +94,8 @@ def compress(
     >>> nac.compress("song.flac", "small.nac", model="nac_24khz", kbps=3).kbps
     3.0
     """
-    began = time.perf_counter()
+    watch = Stopwatch()
+    check_output(src, dst, force=force)
     load = load or (lambda name: models.load(name, weights=weights, device=device))
     with open_source(Path(src) if isinstance(src, (str, os.PathLike)) else src) as source:
         channels = 1 if mono else source.channels
@@ -112,16 +113,7 @@ def compress(
             samples, size = _write_nac(out, _watched(source, progress), codec, header, coding)
             if verify:
                 read_back(out, header, samples)
-    return Result(
-        input=name_of(src),
-        output=name_of(dst),
-        model=model,
-        kbps=total_kbps(codec.spec, counts),
-        seconds=samples / source.sample_rate,
-        bytes_in=size_of(src),
-        bytes_out=size,
-        wall_seconds=time.perf_counter() - began,
-    )
+    return watch.result(src, dst, header, seconds=samples / source.sample_rate, size=size)
 
 
 def _check_readable(out: BinaryIO, verify: bool) -> None:
@@ -228,13 +220,15 @@ def decompress(
     >>> nac.decompress("song.nac", "part.wav", start=1, duration=2).seconds
     2.0
     """
-    began = time.perf_counter()
+    watch = Stopwatch()
+    check_output(src, dst, force=force)
     output = output_format(format, dst)
     load = load or (lambda name: models.load(name, weights=weights, device=device, download=False))
     with opened(src) as reader:
         header = reader.header
         counts = at_most(header, kbps=kbps, codebooks=codebooks)
         low, high = sample_range(reader, start, duration)
+        gaps = check_stretch_bytes(reader, low, high)
         codec = _codec(header, load, force=force_model)
         rate = output.sample_rate(header.original_sample_rate)
         blocks = _trimmed(reader, codec, counts, low, high, rate)
@@ -253,16 +247,8 @@ def decompress(
             size = out.tell()
             if verify:
                 _count_again(out, samples)
-    return Result(
-        input=name_of(src),
-        output=name_of(dst),
-        model=header.model,
-        kbps=total_kbps(header.spec, counts),
-        seconds=samples / rate,
-        bytes_in=size_of(src),
-        bytes_out=size,
-        wall_seconds=time.perf_counter() - began,
-    )
+        tell_gaps(gaps if gaps is not None else reader.gaps)
+    return watch.result(src, dst, header, seconds=samples / rate, size=size, codebooks=counts)
 
 
 def read(
@@ -316,6 +302,7 @@ def read(
     with opened(path) as reader:
         header = reader.header
         low, high = sample_range(reader, start, duration)
+        check_stretch_bytes(reader, low, high)
         codec = _codec(header, load)
         rate = header.original_sample_rate
         parts = [np.zeros((0, header.channels), np.float32)]
@@ -331,7 +318,7 @@ def output_format(format: str | None, dst: PathOrFile) -> OutputFormat:
     if not name:
         return OUTPUT_FORMATS["wav"]
     if name not in OUTPUT_FORMATS:
-        raise NacError(f"cannot write {name!r}; the formats are {', '.join(OUTPUT_FORMATS)} (--format names one)")
+        raise NacError(f"cannot write {name!r}; the formats are {', '.join(OUTPUT_FORMATS)}", remedy="format")
     return OUTPUT_FORMATS[name]
 
 

@@ -7,19 +7,18 @@ since noise, blocks and resampling are counted from the start of the recording.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 from nac.audio.resample import Resampler
-from nac.bitrate import total_kbps
 from nac.codecs.registry import find
 from nac.codecs.windows import Plan
 from nac.container import Header, Reader, Writer, silent_end
 from nac.container.chunk import MAX_FRAME_NUMBER
 from nac.errors import ModelError, NacError
 from nac.files.nacfile import opened, sample_range
+from nac.files.results import Stopwatch
 from nac.spec import CodecSpec
-from nac.storage.output import PathOrFile, Result, created, name_of, size_of
+from nac.storage.output import PathOrFile, Result, created
 
 
 def cut(
@@ -57,7 +56,7 @@ def cut(
     >>> nac.cut("song.nac", "part.nac", start=1, duration=2).seconds
     2.0
     """
-    began = time.perf_counter()
+    watch = Stopwatch()
     with opened(src) as reader:
         low, high = sample_range(reader, start, duration)
         header = replace(
@@ -72,16 +71,8 @@ def cut(
             if writer.samples < samples:  # what was there is lost
                 writer.write(silent_end(header, samples))
             writer.finish(samples)
-    return Result(
-        input=name_of(src),
-        output=name_of(dst),
-        model=header.model,
-        kbps=total_kbps(header.spec, header.stream_codebooks),
-        seconds=samples / header.original_sample_rate,
-        bytes_in=size_of(src),
-        bytes_out=writer.bytes_written,
-        wall_seconds=time.perf_counter() - began,
-    )
+    seconds = samples / header.original_sample_rate
+    return watch.result(src, dst, header, seconds=seconds, size=writer.bytes_written)
 
 
 def _copy(reader: Reader, writer: Writer, header: Header, frames: range) -> None:

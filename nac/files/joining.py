@@ -9,7 +9,6 @@ the join as if it had been one recording.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,11 +17,11 @@ from itertools import chain
 from math import floor
 from typing import BinaryIO
 
-from nac.bitrate import total_kbps
 from nac.container import Chunk, Header, Reader, SampleFormat, Writer
 from nac.errors import NacError
 from nac.files.cutting import layout_of
 from nac.files.nacfile import opened
+from nac.files.results import Stopwatch
 from nac.storage.output import PathOrFile, Result, created, name_of, refuse_same, size_of
 
 
@@ -58,7 +57,7 @@ def cat(srcs: Sequence[PathOrFile], dst: PathOrFile, *, force: bool = False) -> 
     >>> nac.cat(["a.nac", "b.nac"], "whole.nac").seconds == nac.info("song.nac").seconds
     True
     """
-    began = time.perf_counter()
+    watch = Stopwatch()
     if not srcs:
         raise NacError("nothing to join")
     for src in srcs:
@@ -71,22 +70,21 @@ def cat(srcs: Sequence[PathOrFile], dst: PathOrFile, *, force: bool = False) -> 
             headers.append(_header(readers[-1]))
             _check_alike(headers[0], headers[-1])
     header = headers[0]
-    with created(srcs[0], dst, force=force) as out:
+    with created(None, dst, force=force) as out:
         joiner = Joiner(out, _common(headers))
         for src, reader in zip(srcs, readers, strict=True):
             with _named(src), _reading(reader) as open_reader:
                 joiner.add(open_reader)
         samples, size = joiner.finish()
-    sizes = [size_of(src) for src in srcs]
-    return Result(
-        input=" + ".join(map(name_of, srcs)),
-        output=name_of(dst),
-        model=header.model,
-        kbps=total_kbps(header.spec, header.stream_codebooks),
+    sizes = [size for size in map(size_of, srcs) if size is not None]
+    return watch.result(
+        srcs[0],
+        dst,
+        header,
         seconds=samples / header.original_sample_rate,
-        bytes_in=None if None in sizes else sum(size or 0 for size in sizes),
-        bytes_out=size,
-        wall_seconds=time.perf_counter() - began,
+        size=size,
+        input=" + ".join(map(name_of, srcs)),
+        bytes_in=sum(sizes) if len(sizes) == len(srcs) else None,
     )
 
 

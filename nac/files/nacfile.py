@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -18,6 +18,7 @@ from nac.bitrate import total_kbps
 from nac.container.chunk import MAX_FRAME_NUMBER, Chunk
 from nac.container.header import SIGNATURE, VERSION, Header
 from nac.container.reader import Reader
+from nac.container.timeline import Lost, Timeline
 from nac.errors import FormatError, NacError
 from nac.storage.output import PathOrFile, name_of
 
@@ -89,7 +90,8 @@ class Info:
     count of each stream. ``kbps``: kbit/s of the codes, packed; ``actual_kbps``: of the file. ``coding``:
     "range" if any codes are range coded, else "packed"; ``saved``: the part of the codes' bytes that this saves.
     ``complete``: whether the file has its end; ``samples`` and ``seconds`` of one that has not are those of the
-    chunks it has.
+    chunks it has. ``damage``: what is wrong with its bytes, or nothing; ``lost``: the sound that a file which was
+    recovered from a damaged one has no more, in words.
     """
 
     path: str
@@ -110,6 +112,8 @@ class Info:
     saved: float
     tags: dict[str, str]
     complete: bool
+    damage: str
+    lost: list[str]
 
 
 class NacFile:
@@ -253,19 +257,9 @@ class NacFile:
                 part = row[(first - chunk.first_frame) * unit : (last - chunk.first_frame) * unit]
                 array[(first - low) * unit : (last - low) * unit] = part
 
-    def _sizes(self) -> tuple[int, int]:
-        """Bytes of all codes, as they are and packed, in the chunks that are whole."""
-        coded = packed = 0
-        for number in range(len(self)):
-            with suppress(FormatError):
-                for now, before in self.chunk(number).sizes(self.header):
-                    coded, packed = coded + now, packed + before
-        return coded, packed
-
     def info(self) -> Info:
         """The fields of `nac info --json`."""
-        header, size = self.header, self._reader.size
-        coded, packed = self._sizes()
+        header, size, found = self.header, self._reader.size, self._survey()
         return Info(
             path=self.path,
             version=VERSION,
@@ -281,11 +275,45 @@ class NacFile:
             actual_kbps=round(size * 8 / 1000 / self.seconds, 3) if self.samples else 0.0,
             bytes=size,
             chunks=len(self),
-            coding="range" if coded < packed else "packed",
-            saved=round(1 - coded / packed, 4) if packed else 0.0,
+            coding="range" if found.coded < found.packed else "packed",
+            saved=round(1 - found.coded / found.packed, 4) if found.packed else 0.0,
             tags=_joined(header.tags),
             complete=self.complete,
+            damage=found.damage,
+            lost=[str(gap) for gap in found.gaps],
         )
+
+    def _survey(self) -> _Survey:
+        """Look at every chunk."""
+        found, timeline, whole = _Survey(), Timeline(self.header), True
+        for number in range(len(self)):
+            try:
+                chunk = self.chunk(number)
+            except FormatError as error:
+                found.damage, whole = found.damage or str(error), False
+                continue
+            for now, before in chunk.sizes(self.header):
+                found.coded, found.packed = found.coded + now, found.packed + before
+            # What lies before is missing because it is damaged, if that is so.
+            if whole and (gap := timeline.gap(chunk, self._reader.index[number].offset)):
+                found.gaps.append(gap)
+            timeline.add(chunk)
+            whole = True
+        if not found.damage and self._reader.damage is not None:
+            found.damage = str(self._reader.damage)
+        return found
+
+
+@dataclass
+class _Survey:
+    """``coded`` and ``packed``: bytes of all codes, as they are and packed, in the chunks that are whole;
+    ``gaps``: sound that the file was written without; ``damage``: what is wrong with it, as far as was seen.
+    """
+
+    coded: int = 0
+    packed: int = 0
+    gaps: list[Lost] = field(default_factory=list)
+    damage: str = ""
 
 
 def _joined(tags: tuple[tuple[str, str], ...]) -> dict[str, str]:

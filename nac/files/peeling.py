@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
-from nac.bitrate import at_most, total_kbps
+from nac.bitrate import at_most
 from nac.container import Chunk, Writer
 from nac.container.codebooks import Coding
 from nac.files.nacfile import opened
-from nac.storage.output import PathOrFile, Result, created, name_of, size_of
+from nac.files.results import Stopwatch
+from nac.storage.output import PathOrFile, Result, created
 
 
 def peel(
@@ -55,7 +55,7 @@ def peel(
     >>> nac.peel("song.nac", "small.nac", kbps=1.5).kbps
     1.5
     """
-    began = time.perf_counter()
+    watch = Stopwatch()
     with opened(src) as reader:
         header = reader.header
         counts = at_most(header, kbps=kbps, codebooks=codebooks)
@@ -68,16 +68,8 @@ def peel(
                 out.flush()
             assert reader.samples is not None  # the end has been read
             writer.finish(reader.samples)
-    return Result(
-        input=name_of(src),
-        output=name_of(dst),
-        model=header.model,
-        kbps=total_kbps(header.spec, counts),
-        seconds=reader.samples / header.original_sample_rate,
-        bytes_in=size_of(src),
-        bytes_out=writer.bytes_written,
-        wall_seconds=time.perf_counter() - began,
-    )
+    seconds = reader.samples / header.original_sample_rate
+    return watch.result(src, dst, fewer, seconds=seconds, size=writer.bytes_written)
 
 
 def _without(chunk: Chunk, counts: tuple[int, ...]) -> Chunk:

@@ -359,7 +359,7 @@ def decode_blocks(
         if len(out[a:b]):
             yield out[a:b]
         if stop is not None and position >= stop:
-            break
+            return  # damage beyond, where chunks were read ahead, is none of this stretch
     if damage:
         raise damage[0]
 

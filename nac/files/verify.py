@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from nac.container import Chunk, Header, Recovery, Writer, silent_end, verify
-from nac.errors import FormatError, NacError
+from nac.container import Chunk, Header, Reader, Recovery, Writer, silent_end, verify
+from nac.container.timeline import Lost, Timeline
+from nac.errors import FormatError, NacError, Remedy
 from nac.files.nacfile import stream_of
 from nac.storage.output import PathOrFile, created, name_of, sync
+
+log = logging.getLogger("nac")
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Checked:
     """What a check found. ``error`` is empty for a whole file. ``lost``: what is missing, in words.
 
     ``seconds`` and ``chunks`` are those that are whole; 0 where the check stopped at the first damage.
-    ``output`` is the recovered file, if one was made.
+    ``output`` is the recovered file, if one was made. ``remedy``: as of a :class:`nac.errors.NacError`.
     """
 
     path: str
@@ -28,6 +33,7 @@ class Checked:
     lost: list[str]
     output: str
     error: str
+    remedy: Remedy = ""
 
 
 def check(src: PathOrFile) -> Checked:
@@ -39,9 +45,46 @@ def check(src: PathOrFile) -> Checked:
     except OSError as error:
         return _failed(name, f"cannot be read: {error.strerror or error}")
     except NacError as error:
-        return _failed(name, str(error))
+        return replace(_failed(name, str(error)), remedy=error.remedy)
     seconds = found.samples / found.header.original_sample_rate
     return Checked(name, True, seconds, found.chunks, [str(gap) for gap in found.gaps], "", "")
+
+
+def check_stretch_bytes(reader: Reader, low: int, high: int | None) -> list[Lost] | None:
+    """Read the chunks that hold the samples ``low`` up to ``high`` (None: the end), and check every byte of them.
+
+    Reading takes far less time than decoding, so that damage is told at once. Returns the sound that is missing
+    between them; None where the file cannot seek, and so is checked as it is decoded. Raises FormatError.
+    """
+    if not reader.seekable:
+        return None
+    if low == 0 and high in (None, reader.samples):
+        for _ in reader.chunks():
+            pass
+        return reader.gaps
+    header, gaps = reader.header, list[Lost]()
+    timeline = Timeline(header)
+    end = low + 1 if high is None else high
+    first, last = (
+        header.spec.frame_at((header.start + sample) * header.sample_rate // header.original_sample_rate)
+        for sample in (low, max(low, end - 1))
+    )
+    stop = len(reader.index) if high in (None, reader.samples) else reader.index.find(last) + 1
+    for number in range(reader.index.find(first), min(stop, len(reader.index))):
+        chunk = reader.chunk(number)
+        if timeline.begun and (gap := timeline.gap(chunk, reader.index[number].offset)):
+            gaps.append(gap)
+        timeline.add(chunk)
+    if reader.damage is not None and timeline.next_frame <= last:
+        raise reader.damage
+    return gaps
+
+
+def tell_gaps(gaps: Iterable[Lost]) -> None:
+    """Log what is silent for want of sound."""
+    for gap in gaps:
+        if gap.start != gap.end:
+            log.warning("%s before this file was written, and silent now", gap)
 
 
 def read_back(file: BinaryIO, header: Header, samples: int) -> None:

@@ -14,7 +14,6 @@ import json
 import math
 import os
 import struct
-import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +24,6 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from nac.bitrate import total_kbps
 from nac.codecs.registry import find
 from nac.container import Chunk, Header, Reader, SampleFormat, Writer
 from nac.container.chunk import chunk_frames
@@ -33,9 +31,10 @@ from nac.container.codebooks import Coding
 from nac.container.header import SIGNATURE
 from nac.errors import FormatError, NacError
 from nac.files.nacfile import SILENT, stream_of
+from nac.files.results import Stopwatch
 from nac.interop.recording import header_for
 from nac.spec import Codebook, Segment
-from nac.storage.output import PathOrFile, Result, created, name_of
+from nac.storage.output import PathOrFile, Result, created
 
 Array = npt.NDArray[Any]
 FORMATS = ("nac", "npz", "npy", "safetensors")
@@ -80,12 +79,12 @@ def write_codes(
     >>> nac.write_codes("song.npz", "again.nac").model
     'nac_24khz'
     """
-    began = time.perf_counter()
+    watch = Stopwatch()
     with stream_of(src) as stream:
         data = stream.read()
     form = format or (Path(dst).suffix.lower().lstrip(".") if isinstance(dst, (str, os.PathLike)) else "")
     if form not in FORMATS:
-        raise NacError(f"cannot write {form!r}; the formats are {', '.join(FORMATS)} (--format names one)")
+        raise NacError(f"cannot write {form!r}; the formats are {', '.join(FORMATS)}", remedy="format")
     if data.startswith(SIGNATURE[:4]) == (form == "nac"):
         raise NacError("one of the two has to be .nac, and only one")
     codes = _from_arrays(_load(data), model) if form == "nac" else _of_file(data, model)
@@ -95,17 +94,8 @@ def write_codes(
         else:
             out.write(_SAVE[form](codes))
         size = out.tell()
-    header = codes.header
-    return Result(
-        input=name_of(src),
-        output=name_of(dst),
-        model=header.model,
-        kbps=total_kbps(header.spec, header.stream_codebooks),
-        seconds=codes.samples / header.original_sample_rate,
-        bytes_in=len(data),
-        bytes_out=size,
-        wall_seconds=time.perf_counter() - began,
-    )
+    seconds = codes.samples / codes.header.original_sample_rate
+    return watch.result(src, dst, codes.header, seconds=seconds, size=size, bytes_in=len(data))
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import os
-import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nac.bitrate import total_kbps
 from nac.container import Reader
 from nac.container.header import SIGNATURE, UNKNOWN_WEIGHTS
 from nac.errors import FormatError, NacError
+from nac.files.results import Stopwatch
 from nac.interop import dac, ecdc, lyra
 from nac.interop.recording import Recording, from_nac, published_weights, to_nac
-from nac.storage.output import PathOrFile, Result, created, name_of
+from nac.storage.output import PathOrFile, Result, created
 
 FORMATS = {"ecdc": ecdc, "dac": dac, "lyra": lyra}
 _SIGNATURES = {"nac": SIGNATURE[:4], "ecdc": ecdc.SIGNATURE, "dac": dac.SIGNATURE}
@@ -76,12 +75,12 @@ def convert(
         ...
     nac.errors.NacError: made with nac_24khz; .ecdc files are of encodec_24khz, encodec_48khz
     """
-    began = time.perf_counter()
+    watch = Stopwatch()
     data = _content(src)
     found = _format(data, src)
     target = format or _ending(dst) or ("" if found == "nac" else "nac")
     if target not in ("nac", *FORMATS):
-        raise NacError(f"cannot write {target!r}; the formats are nac, {', '.join(FORMATS)} (--format names one)")
+        raise NacError(f"cannot write {target!r}; the formats are nac, {', '.join(FORMATS)}", remedy="format")
     if (found == "nac") == (target == "nac"):
         raise NacError(f"is .{found}, and so not made .{target}: one of the two has to be .nac")
     if (model and found != "dac") or (kbps and found != "lyra"):
@@ -102,18 +101,9 @@ def convert(
                 notes.append(f"the weights ({recording.header.fingerprint})")
         size = out.tell()
     header = recording.header
-    return Converted(
-        input=name_of(src),
-        output=name_of(dst),
-        model=header.model,
-        kbps=total_kbps(header.spec, header.stream_codebooks),
-        seconds=recording.samples / header.original_sample_rate,
-        bytes_in=len(data),
-        bytes_out=size,
-        wall_seconds=time.perf_counter() - began,
-        format=found if target == "nac" else target,
-        notes=tuple(notes),
-    )
+    seconds = recording.samples / header.original_sample_rate
+    result = watch.result(src, dst, header, seconds=seconds, size=size, bytes_in=len(data))
+    return Converted(**asdict(result), format=found if target == "nac" else target, notes=tuple(notes))
 
 
 def _content(src: PathOrFile) -> bytes:

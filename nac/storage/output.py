@@ -313,6 +313,13 @@ def _outgoing(file: BinaryIO, name: Path, force: bool) -> Iterator[BinaryIO]:
     outgoing.flush()
 
 
+def check_output(src: PathOrFile, dst: PathOrFile, *, force: bool) -> None:
+    """Raise NacError where :func:`created` would refuse, before any work is done."""
+    refuse_same(src, dst)
+    if isinstance(dst, (str, os.PathLike)) and not is_stream(Path(dst)):
+        refuse_existing(Path(dst), force=force)
+
+
 def refuse_same(src: PathOrFile, dst: PathOrFile) -> None:
     """Raise NacError if both are the same plain file, be they paths to it or open."""
     source, target = _plain(src), _plain(dst)

@@ -179,6 +179,7 @@ def _schema() -> pa.Schema:
         "float": pa.float64(),
         "bool": pa.bool_(),
         "list[int]": pa.list_(pa.int64()),
+        "list[str]": pa.list_(pa.string()),
         "dict[str, str]": pa.map_(pa.string(), pa.string()),
     }
     told = [(field.name, kinds[str(field.type)]) for field in fields(Info)]

@@ -101,8 +101,12 @@ def test_a_slash_at_the_end_says_folder() -> None:
 
 def test_no_input_is_the_output_of_another() -> None:
     wav("in/a.wav"), wav("a.nac")
-    stderr = nac("compress", "in/a.wav", "a.nac", "-o", ".", "-f", code=2).stderr
-    assert "a.nac would be written over by" in stderr
+    wav("b.wav"), Path("other").mkdir()
+    stderr = nac("compress", "in/a.wav", "a.nac", "b.wav", "-o", ".", "-f", code=1).stderr
+    assert "in/a.wav: a.nac would be written over by the output of in/a.wav" in stderr
+    assert "a.nac: a.nac would be written over by its own output" in stderr
+    assert "1 done, 0 skipped, 2 failed" in stderr
+    Path("b.wav").unlink()
     Path("b.wav").symlink_to("in/a.wav")
     Path("out").mkdir()
     Path("out/a.nac").symlink_to("../in/a.wav")

@@ -150,10 +150,16 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers() -> None:
         assert path.read_bytes() == (Path("four") / path.name).read_bytes()
 
 
-def test_two_inputs_for_one_output_are_refused_before_any_work() -> None:
-    wav("a/x.wav"), wav("b/x.wav")
-    assert "both write" in nac("compress", "a/x.wav", "b/x.wav", "-o", "out", code=2).stderr
-    assert not Path("out").exists()
+def test_two_inputs_for_one_output_fail_alone() -> None:
+    for name in ("a/x.wav", "b/x.wav", "c/y.wav"):
+        wav(name)
+    stderr = nac("compress", "a/x.wav", "b/x.wav", "c/y.wav", "-o", "out", code=1).stderr
+    assert "nac: a/x.wav: would write out/x.nac, as would b/x.wav (-o names another output" in stderr
+    assert "nac: b/x.wav: would write out/x.nac, as would a/x.wav" in stderr
+    assert "1 done, 0 skipped, 2 failed" in stderr
+    assert [path.name for path in Path("out").iterdir()] == ["y.nac"]
+    nac("compress", "c/y.wav", "c/y.wav", "./c/../c/y.wav", "-o", "again", code=1)
+    nac("compress", "c/y.wav", "c/y.wav", "-o", "again")
     assert "own output" in nac("compress", "a/x.wav", "-o", "a/x.wav", "-f", code=2).stderr
 
 
@@ -214,6 +220,7 @@ def test_info() -> None:
     assert list(found) == [
         *("path", "version", "model", "fingerprint", "sample_rate", "channels", "samples", "seconds", "streams"),
         *("codebooks", "kbps", "actual_kbps", "bytes", "chunks", "coding", "saved", "tags", "complete"),
+        *("damage", "lost"),
     ]
     assert (found["sample_rate"], found["channels"], found["samples"]) == (44100, 2, 20_000)
     assert found["bytes"] == Path("song.nac").stat().st_size

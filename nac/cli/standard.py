@@ -1,0 +1,59 @@
+"""Standard input and output in place of files, and folders for outputs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nac.cli.batch import STANDARD
+from nac.errors import NacError
+
+
+def source(path: Path) -> Any:
+    """A path to read, or standard input."""
+    if path != STANDARD:
+        return path
+    if sys.stdin is None:
+        raise NacError("standard input is closed")
+    return sys.stdin.buffer
+
+
+@contextmanager
+def seekable(path: Path) -> Iterator[Any]:
+    """A path to read, or standard input: where it is a pipe, as a temporary file of what comes through it."""
+    file = source(path)
+    if isinstance(file, Path) and not file.is_fifo():
+        yield file
+        return
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream:
+        if stream.seekable():
+            yield stream
+            return
+        with tempfile.TemporaryFile(prefix="nac-") as spool:
+            shutil.copyfileobj(stream, spool, 1 << 20)
+            spool.seek(0)
+            yield spool
+
+
+def target(path: Path) -> Any:
+    """A path to write, below a folder that is there, or standard output."""
+    if path == STANDARD:
+        if sys.stdout is None:
+            raise NacError("standard output is closed")
+        return sys.stdout.buffer
+    make_folder(path.parent.absolute())
+    return path
+
+
+@cache
+def make_folder(path: Path) -> None:
+    """Make a folder, once a run: one that vanishes with its disk is not made again where that was."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)

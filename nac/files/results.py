@@ -1,0 +1,44 @@
+"""What is told of one file that was made of another."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nac.bitrate import total_kbps
+from nac.container.header import Header
+from nac.storage.output import PathOrFile, Result, name_of, size_of
+
+
+class Stopwatch:
+    """Begins with the work on a file, and puts the result together when it is done."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    def result(
+        self,
+        src: PathOrFile,
+        dst: PathOrFile,
+        header: Header,
+        *,
+        seconds: float,
+        size: int,
+        codebooks: tuple[int, ...] | None = None,
+        **more: Any,
+    ) -> Result:
+        """What was done with the codes of a .nac file, or as many ``codebooks`` of its streams.
+
+        ``seconds``: of audio; ``size``: bytes of the output; ``more``: other fields of a :class:`Result`.
+        """
+        values: dict[str, Any] = {
+            "input": name_of(src),
+            "output": name_of(dst),
+            "model": header.model,
+            "kbps": total_kbps(header.spec, codebooks or header.stream_codebooks),
+            "seconds": seconds,
+            "bytes_in": size_of(src),
+            "bytes_out": size,
+            "wall_seconds": time.perf_counter() - self._began,
+        }
+        return Result(**{**values, **more})
