@@ -174,9 +174,11 @@ class Codec(ABC, Generic[A]):
         return done
 
     def run(self, jobs: Sequence[Callable[[], R]]) -> list[R]:
-        """Do pieces of work that do not depend on each other."""
-        whole = [self.within(job) for job in jobs]
-        return [job() for job in whole] if self.on_gpu else workers.each(whole)
+        """Do pieces of work that do not depend on each other, within :meth:`inference`."""
+        if not self.on_gpu:
+            return workers.each(jobs, self.inference)
+        with self.inference():
+            return [job() for job in jobs]
 
     @property
     def on_gpu(self) -> bool:

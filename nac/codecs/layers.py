@@ -8,9 +8,9 @@ the last: on a CPU such a network runs near the speed of its matrix products.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -18,9 +18,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from nac.codecs import onednn
+from nac.codecs import parallel as workers
 from nac.errors import ModelError
 
 TILE, ROWS = 1 << 18, 1024  # numbers and steps of a signal that are computed at a time, as measured
+AT_LEAST, FEWEST = 4, 128  # tiles of a signal if they have so many steps
+CPU = torch.device("cpu")
+PASS = 1 << 15  # numbers that stay in a core's own cache from one pass to the next
 
 
 class Span(NamedTuple):
@@ -185,17 +189,33 @@ def _some(names: Sequence[str], most: int = 4) -> str:
 
 
 def each(function: Callable[..., tuple[Tensor, ...]], *batch: Tensor) -> tuple[Tensor, ...]:
-    """A function of batches [B, ...]: at once on a GPU, item by item on a CPU.
+    """A function of batches [B, ...]: at once on a GPU, item by item and side by side on a CPU.
 
     A CPU gains nothing from batches of long signals, and the rounding of a product may depend on its shape:
     one by one, an item's result does not depend on what else is in the batch.
     """
     if not batch[0].is_cpu or batch[0].shape[0] == 1:
         return function(*batch)
-    results = [
-        function(*items) for items in zip(*(tensor.chunk(tensor.shape[0]) for tensor in batch), strict=True)
-    ]
+    items = zip(*(torch.split(tensor, 1) for tensor in batch), strict=True)
+    results = workers.each([partial(function, *item) for item in items])
     return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
+
+
+def tiles(length: int, tile: int, unit: int = 1, device: torch.device = CPU) -> list[Span]:
+    """Equal parts of a signal to compute side by side, in whole ``unit``, of about ``tile`` steps at most.
+
+    They depend on its length alone, not on how many threads there are: with them go the shapes, and the rounding.
+    A GPU has no use for them, and gets one.
+    """
+    if device.type != "cpu":
+        tile = unit = max(length, 1)
+    count = max(-(-length // tile), min(AT_LEAST, length // (FEWEST * unit)), 1)
+    size = max(-(-length // (count * unit)), 1) * unit
+    return [Span(low, min(low + size, length) - 1) for low in range(0, length, size)]
+
+
+def in_tiles(compute: Callable[[Span], None], spans: Sequence[Span]) -> None:
+    workers.each([partial(compute, span) for span in spans])
 
 
 def tile_of(width: int) -> int:
@@ -210,7 +230,7 @@ class Sliding:
         self, inner: int, out: int, kernel: int, *, pad: tuple[int, int], stride: int = 1, dilation: int = 1
     ) -> None:
         self.out, self.kernel, self.stride, self.dilation, self.pad = out, kernel, stride, dilation, pad
-        self.tile = tile_of(max(out, inner * stride))
+        self.tile, self.unit = tile_of(max(out, inner * stride)), 1
 
     def length(self, steps: int) -> int:
         return (steps + sum(self.pad) - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
@@ -317,7 +337,7 @@ class Transposed:
     def __init__(self, weight: Tensor, bias: Tensor, *, trim: int = 0, short: int = 0) -> None:
         channels, self.out, kernel = weight.shape
         self.stride, self.trim, self.short = kernel // 2, trim, short
-        self.tile = tile_of(self.out * self.stride) * self.stride
+        self.tile, self.unit = tile_of(self.out * self.stride) * self.stride, self.stride
         taps = weight.reshape(channels, self.out, 2, self.stride).permute(2, 0, 3, 1)
         self._conv = Conv(taps.flip(0).reshape(2, channels, -1).permute(2, 1, 0), bias.repeat(self.stride))
 
@@ -368,6 +388,11 @@ class Convolution(Protocol):
         """Steps of the output to compute at a time."""
         ...
 
+    @property
+    def unit(self) -> int:
+        """Steps of the output that come of one product, and are best computed together."""
+        ...
+
     def length(self, steps: int, /) -> int:
         """Steps of the output for so many of the input."""
         ...
@@ -380,21 +405,22 @@ class Convolution(Protocol):
 
 
 class Tiled(ABC):
-    """Base of the layers around a convolution that compute tile by tile. A GPU has no use for tiles."""
+    """Base of the layers around a convolution that compute tile by tile."""
 
     def __init__(self, conv: Convolution) -> None:
         self.conv, self.needs = conv, conv.needs
 
     def __call__(self, x: Tensor) -> Tensor:
         steps, length = x.shape[1], self.conv.length(x.shape[1])
-        tile = self.conv.tile if x.is_cpu else length
         out = x.new_empty(x.shape[0], length, self.conv.out)
-        for start in range(0, length, tile):
-            span = Span(start, min(start + tile, length) - 1)
+
+        def compute(span: Span) -> None:
             low, high = self.needs(span)
             zeros = max(-low, 0), max(high + 1 - steps, 0)
             padded = self.padded(x[:, max(low, 0) : high + 1], zeros)
-            out[:, start : start + tile] = self.conv.part(padded, span)
+            out[:, span.low : span.high + 1] = self.conv.part(padded, span)
+
+        in_tiles(compute, tiles(length, self.conv.tile, self.conv.unit, x.device))
         return out
 
     @abstractmethod
@@ -415,36 +441,19 @@ class Tanh(Pointwise):
 
 
 class Snake:
-    """``x + sin(a x)^2 / (a + 1e-9)``, with ``a`` for each channel (Ziyin et al. 2020, arXiv:2006.08195).
-
-    On a CPU the square of the sine is computed in passes that each take a tenth of the time of ``torch.sin``: with
-    r the distance of ``a x / pi`` from the nearest integer, it is s - s^2 / 4, where s = 4 sin(pi r / 2)^2 is a
-    polynomial in r^2, fitted at Chebyshev nodes; the error of 1e-7 is that of float32.
-    """
-
-    FIT = (9.86960288, -8.11723044, 2.66663192, -0.44552164)
+    """``x + sin(a x)^2 / (a + 1e-9)``, with ``a`` for each channel (Ziyin et al. 2020, arXiv:2006.08195)."""
 
     def __init__(self, alpha: Tensor) -> None:
         self._alpha = alpha.reshape(-1)
-        self._turns = self._alpha / math.pi
         self._inverse = (self._alpha + 1e-9).reciprocal()
-        self._fit = alpha.new_tensor(self.FIT).unbind()
 
     def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        return torch.addcmul(x, self._square(x), self._inverse, out=out)
-
-    def _square(self, x: Tensor) -> Tensor:
-        """``sin(a x)^2``"""
-        if not x.is_cpu:  # each pass has its price there
-            return (x * self._alpha).sin_().square_()
-        square = x * self._turns
-        half = square.round()
-        square.sub_(half).square_()
-        torch.add(self._fit[2], square, alpha=self.FIT[3], out=half)
-        torch.addcmul(self._fit[1], half, square, out=half)
-        torch.addcmul(self._fit[0], half, square, out=half)
-        half.mul_(square)
-        return half.addcmul_(half, half, value=-0.25)
+        out = torch.empty_like(x) if out is None else out
+        rows = max(PASS // x.shape[2], 1) if x.is_cpu else max(x.shape[1], 1)
+        for part, target in zip(torch.split(x, rows, 1), torch.split(out, rows, 1), strict=True):
+            square = (part * self._alpha).sin_().square_()
+            torch.addcmul(part, square, self._inverse, out=target)
+        return out
 
 
 class SnakeConv(Tiled):
@@ -471,24 +480,26 @@ class Residual:
         self._first, self._wide, self._second, self._last = first, wide, second, last
 
     def __call__(self, x: Tensor) -> Tensor:
-        batch, steps, channels = x.shape
+        steps = x.shape[1]
         left, right = self._wide.pad
-        tile = min(self._wide.tile, steps) if x.is_cpu else steps
-        # What a tile and the next both need of the first snake is moved to the front: x has changed by then.
-        held = x.new_empty(batch, left + tile + right, channels)
-        held[:, :left] = 0
-        filled, ready = left, 0  # steps in ``held``, and steps of ``x`` that have been there
-        for start in range(0, steps, tile):
-            stop = min(start + tile, steps)
-            ahead = min(stop + right, steps)
-            self._first(x[:, ready:ahead], out=held[:, filled : filled + ahead - ready])
-            filled, ready = filled + ahead - ready, ahead
-            end = left + stop - start + right
-            held[:, filled:end] = 0
-            inner = self._wide(held[:, :end])
-            self._last(self._second(inner, out=inner), onto=x[:, start:stop])
-            filled -= stop - start
-            held[:, :filled] = held[:, stop - start : stop - start + filled].clone()
+        spans = tiles(steps, self._wide.tile, device=x.device)
+        # What tiles need of their neighbours is kept, who may have changed by then.
+        sides = [(x[:, max(low - left, 0) : low], x[:, high + 1 : high + 1 + right]) for low, high in spans]
+        kept = {span: (before.clone(), after.clone()) for span, (before, after) in zip(spans, sides, strict=True)}
+
+        def compute(span: Span) -> None:
+            part, (before, after) = x[:, span.low : span.high + 1], kept[span]
+            held = x.new_empty(x.shape[0], left + part.shape[1] + right, x.shape[2])
+            filled = left - before.shape[1]
+            held[:, :filled] = 0
+            for known in (before, part, after):
+                self._first(known, out=held[:, filled : filled + known.shape[1]])
+                filled += known.shape[1]
+            held[:, filled:] = 0
+            inner = self._wide(held)
+            self._last(self._second(inner, out=inner), onto=part)
+
+        in_tiles(compute, spans)
         return x
 
 

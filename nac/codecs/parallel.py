@@ -6,16 +6,17 @@ import os
 import re
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
-from typing import Generic, TypeVar
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
+Within = Callable[[], AbstractContextManager[object]]
 
 
 def count() -> int:
@@ -31,11 +32,36 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Do the jobs and give their results in order. A job must not call this again."""
-    if len(jobs) < 2 or count() < 2:
+def each(jobs: Sequence[Callable[[], T]], within: Within = nullcontext) -> list[T]:
+    """Do the jobs and give their results in order. The caller takes part, and whoever of the crew is idle.
+
+    A job may call this again: what is left to do at the end of one set of jobs is shared by all.
+    ``within``: made and entered by every thread that takes part; those who share a job's jobs are within too.
+    """
+    outer = _mine.work
+    if outer and len(jobs) < 2:
         return [job() for job in jobs]
-    return list(_workers().map(lambda job: job(), jobs))
+    if outer:
+        return _shared(Work(jobs, outer.threads, outer.within))
+    if (threads := count()) < 2:
+        with within():
+            return [job() for job in jobs]
+    _crew.enter(threads)
+    try:
+        with within():
+            return _shared(Work(jobs, threads, within))
+    finally:
+        _crew.leave()
+
+
+def _shared(work: Work[T]) -> list[T]:
+    """The results of work that this thread leads."""
+    _crew.call(work)
+    try:
+        work.take_part()
+    finally:
+        work.close()
+    return work.results()
 
 
 def in_turn(stages: Sequence[Callable[[T], T]], items: Sequence[T]) -> list[T]:
@@ -96,18 +122,117 @@ class Together(Generic[T, R]):
                 future.set_result(result)
 
 
-def _workers() -> ThreadPoolExecutor:
-    """One pool for all files and models of the process, so that they do not crowd each other out."""
-    global _pool
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(count(), thread_name_prefix="nac")
-        return _pool
+class Work(Generic[T]):
+    """Jobs that several threads take from, in order."""
+
+    def __init__(self, jobs: Sequence[Callable[[], T]], threads: int, within: Within) -> None:
+        """``threads``: that may be at work in the process."""
+        self.threads, self.within, self.helpers_wanted = threads, within, len(jobs) - 1
+        self._left = deque(enumerate(jobs))
+        self._results: dict[int, T] = {}
+        self._errors: dict[int, BaseException] = {}
+        self._changed, self._helpers, self._closed = threading.Condition(), 0, False
+
+    def take_part(self) -> None:
+        """Do what jobs there are. After an error no more are begun."""
+        outer, _mine.work = _mine.work, self
+        try:
+            while self._left:
+                try:
+                    number, job = self._left.popleft()
+                except IndexError:  # another was faster
+                    break
+                try:
+                    self._results[number] = job()
+                except BaseException as error:
+                    self._errors[number] = error
+                    self._left.clear()
+        finally:
+            _mine.work = outer
+
+    def help(self) -> None:
+        """The same for a thread of the crew, if it does not come too late."""
+        with self._changed:
+            if self._closed:
+                return
+            self._helpers += 1
+        try:
+            with self.within():
+                self.take_part()
+        finally:
+            with self._changed:
+                self._helpers -= 1
+                self._changed.notify()
+
+    def close(self) -> None:
+        """Wait for those who help; no more may."""
+        with self._changed:
+            self._closed = True
+            while self._helpers:
+                self._changed.wait()
+
+    def results(self) -> list[T]:
+        if self._errors:
+            raise self._errors[min(self._errors)]
+        return [self._results[number] for number in range(len(self._results))]
+
+
+class _Mine(threading.local):
+    """Work that a thread takes part in."""
+
+    work: Work[Any] | None = None
+
+
+class _Crew:
+    """Threads that help, for all files and models of the process, so that they do not crowd each other out."""
+
+    def __init__(self) -> None:
+        self._changed, self._busy = threading.Condition(), 0
+        self._idle: list[SimpleQueue[Work[Any]]] = []
+
+    def enter(self, threads: int) -> None:
+        """Begin to work when fewer than so many do."""
+        with self._changed:
+            while self._busy >= threads:
+                self._changed.wait()
+            self._busy += 1
+
+    def leave(self) -> None:
+        with self._changed:
+            self._busy -= 1
+            self._changed.notify()
+
+    def call(self, work: Work[Any]) -> None:
+        """Have as many help as may."""
+        if self._busy >= work.threads:  # without the lock: a moment later will do as well
+            return
+        with self._changed:
+            for _ in range(min(work.helpers_wanted, work.threads - self._busy)):
+                self._busy += 1
+                self._queue().put(work)
+
+    def _queue(self) -> SimpleQueue[Work[Any]]:
+        if self._idle:
+            return self._idle.pop()
+        queue: SimpleQueue[Work[Any]] = SimpleQueue()
+        threading.Thread(target=self._serve, args=(queue,), name="nac", daemon=True).start()
+        return queue
+
+    def _serve(self, queue: SimpleQueue[Work[Any]]) -> None:
+        while True:
+            queue.get().help()
+            with self._changed:
+                self._busy -= 1
+                self._idle.append(queue)
+                self._changed.notify()
+
+
+_mine, _crew = _Mine(), _Crew()
 
 
 def _forget() -> None:
-    global _pool
-    _pool = None  # threads do not survive a fork
+    global _crew
+    _crew = _Crew()  # threads do not survive a fork
 
 
 if hasattr(os, "register_at_fork"):

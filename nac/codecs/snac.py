@@ -36,10 +36,12 @@ from nac.codecs.layers import (
     depthwise,
     down,
     each,
+    in_tiles,
     product,
     residual_units,
     snake,
     tile_of,
+    tiles,
     to_audio,
     up,
 )
@@ -139,9 +141,12 @@ class Noise:
 
     def __call__(self, x: Tensor, position: int) -> Tensor:
         drawn = noise(position, x.shape[1], self._stream, x.device)[:, None]
-        tile = tile_of(x.shape[2]) if x.is_cpu else x.shape[1]
-        for part, some in zip(torch.split(x, tile, 1), torch.split(drawn, tile), strict=True):
-            part.addcmul_(self._product(part), some)
+
+        def add(span: Span) -> None:
+            part = slice(span.low, span.high + 1)
+            x[:, part].addcmul_(self._product(x[:, part]), drawn[part])
+
+        in_tiles(add, tiles(x.shape[1], tile_of(x.shape[2]), device=x.device))
         return x
 
 

@@ -17,7 +17,7 @@ from nac.codecs import parallel as workers
 @pytest.fixture(params=[1, 3])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(workers, "count", lambda: request.param)
-    monkeypatch.setattr(workers, "_pool", None)
+    monkeypatch.setattr(workers, "_crew", workers._Crew())
     return int(request.param)
 
 
