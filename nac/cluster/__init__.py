@@ -34,7 +34,7 @@ def run(
     """
     missing = [name for name in ("ray", "pyarrow") if find_spec(name) is None]
     if missing:
-        raise NacError(f"--engine ray needs {' and '.join(missing)}: pip install 'nac-audio[ray]'")
+        raise NacError(f"a cluster needs {' and '.join(missing)}: pip install 'nac-audio[ray]'")
     with Manifest(place(action.target)) as manifest:
         done = manifest.done()
 

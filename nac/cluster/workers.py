@@ -167,7 +167,8 @@ class Fleet:
         if kit != self._kit:
             raise NacError(
                 "the machines differ in nac's version or in their models, and would make different files: "
-                f"{', '.join(kit)}; {', '.join(self._kit)} (-m names a model)"
+                f"{', '.join(kit)}; {', '.join(self._kit)}",
+                remedy="model",
             )
         member.ready, self._stillborn = True, 0
 

@@ -18,7 +18,7 @@ from math import floor
 from typing import BinaryIO
 
 from nac.container import Chunk, Header, Reader, SampleFormat, Writer
-from nac.errors import NacError
+from nac.errors import NacError, Remedy
 from nac.files.cutting import layout_of
 from nac.files.nacfile import opened
 from nac.files.results import Stopwatch
@@ -93,7 +93,7 @@ _MUST_AGREE = {
     "fingerprint": "weights",
     "original_sample_rate": "sample rate (Hz)",
     "channels": "number of channels",
-    "stream_codebooks": "codebooks (nac peel drops some)",
+    "stream_codebooks": "codebooks",
     "gain": "level",
 }
 
@@ -102,7 +102,8 @@ def _check_alike(first: Header, other: Header) -> None:
     for field, what in _MUST_AGREE.items():
         ours, theirs = getattr(first, field), getattr(other, field)
         if ours != theirs:
-            raise NacError(f"cannot follow: its {what}: {_said(theirs)}, not {_said(ours)}")
+            remedy: Remedy = "peel" if field == "stream_codebooks" else ""
+            raise NacError(f"cannot follow: its {what}: {_said(theirs)}, not {_said(ours)}", remedy=remedy)
     if first.spec != other.spec or first.stereo_pair != other.stereo_pair:
         raise NacError(f"cannot follow: its {other.model} is another network")
 

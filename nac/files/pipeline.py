@@ -41,7 +41,7 @@ def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mon
     """
     channels = 1 if mono else source.channels
     if channels > MAX_CHANNELS:
-        raise AudioError(f"{channels} channels; {MAX_CHANNELS} are the most (--mono mixes them down)")
+        raise AudioError(f"{channels} channels; {MAX_CHANNELS} are the most", remedy="mono")
     if source.sample_rate < MIN_RATE:
         raise AudioError(f"a sample rate of {source.sample_rate} Hz; {MIN_RATE} Hz are the least")
     if source.peak > LOUDEST:
@@ -316,8 +316,8 @@ def check_model(header: Header, spec: CodecSpec, *, force: bool = False) -> None
         raise ModelError(f"made with {header.model}, which the {spec.name} at hand cannot decode")
     if header.fingerprint not in (spec.fingerprint, UNKNOWN_WEIGHTS) and not force:
         raise ModelError(
-            f"made with {header.model} weights {header.fingerprint}, but those at hand are {spec.fingerprint} "
-            "(--weights names others, --force-model decodes all the same)"
+            f"made with {header.model} weights {header.fingerprint}, but those at hand are {spec.fingerprint}",
+            remedy="force_model",
         )
 
 

@@ -339,10 +339,10 @@ def _books(arrays: Mapping[str, Array], stream: int, count: int | None = None) -
 def _of_model(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
     """Codes of which nothing else is known, as a recording at the codec's own rate."""
     if model is None:
-        raise NacError("does not say of which model these codes are: give --model")
+        raise NacError("does not say of which model these codes are", remedy="model")
     spec, codes = find(model).spec, list[list[Array]]()
     if spec.has_scale:
-        raise NacError(f"codes of {model} need scales, which only files made by `nac codes` have")
+        raise NacError(f"codes of {model} need scales, which only files made of a .nac file have")
     while books := _books(arrays, len(codes)):
         while books and (books[-1] == SILENT).all():
             books.pop()

@@ -216,7 +216,7 @@ def _spec(name: str | None, codebooks: int, frames: int, meta: _Meta) -> CodecSp
         if len({spec.sample_rate for spec in choice}) == 1:
             return choice[0]
     names = " and ".join(spec.name for spec in fitting) or "no DAC model"
-    raise NacError(f"fits {names} by its {frames} frames and {meta.samples} samples: name the model with -m")
+    raise NacError(f"fits {names} by its {frames} frames and {meta.samples} samples", remedy="model")
 
 
 def _fits(spec: CodecSpec, frames: int, meta: _Meta) -> bool:

@@ -44,7 +44,7 @@ def find(model: str, path: Path | None = None) -> Path:
         folders = [Path(weights), Path(weights) / model, *folders]
     found = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if found is None:
-        raise ModelError(f"coded with EnCodec's language model, whose weights are not here: --lm takes {name}")
+        raise ModelError(f"coded with EnCodec's language model, whose weights, {name}, are not here", remedy="lm")
     if not cache.sha256(found).startswith(found.stem.split("-")[1]):
         raise ModelError(f"{found} is damaged, or not what its name says")
     return found

@@ -18,7 +18,7 @@ KBPS = {3.2: 16, 6.0: 30, 9.2: 46}
 def read(file: BinaryIO, kbps: float | None) -> Recording:
     """``kbps``: 3.2, 6 or 9.2, which nothing in the file says. Raises FormatError without it, DamageError."""
     if kbps not in KBPS:
-        raise FormatError("nothing in a .lyra file says its bitrate: give --kbps 3.2, 6 or 9.2")
+        raise FormatError("nothing in a .lyra file says its bitrate, 3.2, 6 or 9.2 kbit/s", remedy="kbps")
     codebooks, data = KBPS[kbps], file.read()
     if not data or len(data) % (codebooks // 2):
         raise DamageError(
@@ -39,7 +39,7 @@ def check(header: Header) -> None:
         raise NacError(f"has {len(header.stream_codebooks)} streams; .lyra has one")
     if header.stream_codebooks[0] not in KBPS.values():
         kbps = header.spec.kbps(header.stream_codebooks[0])
-        raise NacError(f"has {kbps:g} kbit/s; Lyra has 3.2, 6 and 9.2 (`nac peel` lowers a bitrate)")
+        raise NacError(f"has {kbps:g} kbit/s; Lyra has 3.2, 6 and 9.2", remedy="peel")
 
 
 def write(recording: Recording, file: BinaryIO) -> list[str]:

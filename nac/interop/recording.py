@@ -103,7 +103,7 @@ def check_streams(header: Header, target: str) -> None:
     if header.stereo_pair:
         raise NacError(
             f"its two streams are stereo turned towards the sound, which {target} cannot say: "
-            "decompress it and use that format's own encoder, or compress with --mono"
+            "decompress it and use that format's own encoder, or compress it mixed down to one channel"
         )
     if len(set(header.stream_codebooks)) > 1 or not header.stream_codebooks[0]:
         counts = " and ".join(map(str, header.stream_codebooks))

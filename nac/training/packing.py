@@ -113,9 +113,7 @@ def pack(
     target = place(os.fspath(out))
     old = [name for name in target.list("")[0] if _SHARD.fullmatch(name)]
     if old and not (force or skip_existing):
-        raise NacError(
-            f"{target.name} has shards already (-f replaces them, --skip-existing packs what is not in them)"
-        )
+        raise NacError(f"{target.name} has shards already", remedy="skip_existing")
     known = _known(target, old) if skip_existing else set()
     writer = _Writer(target, format, size, [] if skip_existing else old, tell or (lambda item: None))
     if skip_existing and old:
@@ -172,7 +170,7 @@ def _look(source: Place, path: str, told_path: str, known: set[str]) -> _File | 
                 return LeftOut(name, "other")
             data += file.read(_MOST)
         if len(data) > _MOST:
-            raise NacError("is larger than a shard can hold, 2 GiB; `nac cut` makes parts of it")
+            raise NacError("is larger than a shard can hold, 2 GiB", remedy="cut")
         verify(io.BytesIO(data))
         return _File(name, data, shards.about(data, told_path), time.perf_counter() - began)
     except Exception as error:  # whatever is the matter with a file, the others go on

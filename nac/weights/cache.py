@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nac.errors import ModelError
+from nac.errors import ModelError, what
 
 log = logging.getLogger("nac")
 
@@ -42,12 +42,6 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nac"
 
 
-def reason(error: object) -> str:
-    """What went wrong, in one line."""
-    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return str(text).splitlines()[0]
-
-
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
     """Keep other processes out. Raises ModelError if the cache cannot be written."""
@@ -63,7 +57,7 @@ def lock(name: str) -> Iterator[None]:
             log.warning("waiting for another process that works on %s", name)
             held.acquire()
     except (OSError, NotImplementedError) as error:
-        raise ModelError(f"cannot write to the cache {folder()}: {reason(error)}") from error
+        raise ModelError(f"cannot write to the cache {folder()}: {what(error)}") from error
     try:
         yield
     finally:

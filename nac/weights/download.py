@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from nac.errors import ModelError
+from nac.errors import ModelError, what
 from nac.version import __version__
 from nac.weights import cache
 
@@ -151,7 +151,7 @@ def _hub_error(error: Exception, repo: str, name: str, revision: str) -> ModelEr
     from huggingface_hub import constants, errors
 
     if isinstance(error, OSError) and error.errno in _DISK:
-        return ModelError(f"cannot write to the Hub's cache {constants.HF_HUB_CACHE}: {cache.reason(error)}")
+        return ModelError(f"cannot write to the Hub's cache {constants.HF_HUB_CACHE}: {what(error)}")
     if isinstance(error, errors.GatedRepoError):
         return Unavailable(f"{repo} on the Hub needs a token that has access (HF_TOKEN)")
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -160,7 +160,7 @@ def _hub_error(error: Exception, repo: str, name: str, revision: str) -> ModelEr
         return Unavailable(f"{repo} on the Hub has no revision {revision}")
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return Unavailable(f"{repo} on the Hub has no file {name} at revision {revision}")
-    return Unavailable(f"cannot get {repo}/{name} from {constants.ENDPOINT} ({cache.reason(error)})")
+    return Unavailable(f"cannot get {repo}/{name} from {constants.ENDPOINT} ({what(error)})")
 
 
 # Plain HTTPS
@@ -189,7 +189,7 @@ def web(
             _drop_parts(path)
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"cannot write {path}: {cache.reason(error)}") from error
+        raise ModelError(f"cannot write {path}: {what(error)}") from error
 
 
 def _transfer(url: str, path: Path, size: int | None, progress: bool) -> Path | None:
@@ -262,7 +262,7 @@ def _request(url: str, start: int, validator: str) -> addinfourl:
         raise Unavailable(f"{host} does not give {url} (HTTP {error.code} {error.reason})") from error
     except (OSError, HTTPException, ValueError) as error:
         why = error.reason if isinstance(error, URLError) else error
-        raise Unavailable(f"cannot reach {host or url} ({cache.reason(why)})") from error
+        raise Unavailable(f"cannot reach {host or url} ({what(why)})") from error
     if url.startswith("https:") and not response.url.startswith("https:"):
         response.close()
         raise Unavailable(f"{url} leads to {response.url}, which is not encrypted")

@@ -1,6 +1,6 @@
 """The models by name: where their weights are, bringing them here, and loading them.
 
-Weights are looked for in this order: ``weights=`` (``--weights``), the folder ``NAC_WEIGHTS``, the cache. A name
+Weights are looked for in this order: ``weights=``, the folder ``NAC_WEIGHTS``, the cache. A name
 stands for the official weights, so what lies under ``NAC_WEIGHTS`` or in the cache is refused where its SHA-256 is
 not the published one; ``weights=`` takes any checkpoint, which its fingerprint tells apart.
 
@@ -24,7 +24,7 @@ from nac.codecs.base import Codec
 from nac.codecs.families import BEST_FIRST
 from nac.codecs.family import File, Hub, Model, Packaged, Source, Web
 from nac.codecs.registry import find
-from nac.errors import ModelError
+from nac.errors import ModelError, Remedy, what
 from nac.weights import cache
 from nac.weights import download as fetch
 
@@ -153,9 +153,7 @@ def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = 
     """
     here = present()
     if not here:
-        raise ModelError(
-            "no model is on this machine; `nac models` lists them, `nac models download NAME` fetches one"
-        )
+        raise ModelError("the weights of no model are on this machine", remedy="download")
     rate = (DEFAULT_KBPS if kbps is None else kbps) / channels
     best = next((names for least, names in BEST_FIRST if rate >= least), ())
     failure = None
@@ -206,7 +204,7 @@ def remove(name: str) -> int:
                 if isinstance(source, Hub):
                     freed += sum(fetch.hub_remove(source.repo, file.name) for file in source.files)
         except OSError as error:
-            raise ModelError(f"cannot delete the weights of {name}: {cache.reason(error)}") from error
+            raise ModelError(f"cannot delete the weights of {name}: {what(error)}") from error
     local = _local(model, None, None)
     if local and not freed:
         raise ModelError(f"the weights of {name} are not in a cache but in {local.path}: left there")
@@ -236,7 +234,7 @@ def _present(model: Model, revision: str | None) -> _Local:
 
 
 def _absent(model: Model) -> ModelError:
-    return ModelError(f"the weights of {model.name} are not on this machine; {_advice(model)}")
+    return ModelError(f"the weights of {model.name} are not on this machine", remedy="download", model=model.name)
 
 
 def _own(model: Model, sure: bool) -> _Local | None:
@@ -339,7 +337,7 @@ def _download(model: Model, revision: str | None, progress: bool) -> _Local:
     if local := _intact(model, revision):
         return local
     if fetch.offline():
-        raise ModelError(f"HF_HUB_OFFLINE is set, and the weights of {model.name} are not here; {_advice(model)}")
+        raise ModelError(f"HF_HUB_OFFLINE is set, and the weights of {model.name} are not here", remedy="offline")
     failures: list[str] = []
     with cache.lock(model.name):
         if local := _intact(model, revision):  # another process was faster
@@ -351,11 +349,7 @@ def _download(model: Model, revision: str | None, progress: bool) -> _Local:
                 return _fetch(model, source, revision, progress)
             except fetch.Unavailable as error:
                 failures.append(str(error))
-    raise ModelError(f"cannot download {model.name}: {'; '.join(failures)}; {_advice(model)}")
-
-
-def _advice(model: Model) -> str:
-    return f"run `nac models download {model.name}` where there is internet, or use --weights or NAC_WEIGHTS"
+    raise ModelError(f"cannot download {model.name}: {'; '.join(failures)}", remedy="offline")
 
 
 def _intact(model: Model, revision: str | None) -> _Local | None:
@@ -421,37 +415,40 @@ def _verify_file(model: Model, local: _Local, file: File, path: Path, digest: st
     if file.sha256:
         if not digest.startswith(file.sha256):
             told = f"{path} has SHA-256 {digest}, not the published {file.sha256}"
-            raise WrongWeights(f"{told}: damaged, or not the weights of {model.name}{_mend(model, local)}")
+            raise _wrong(f"{told}: damaged, or not the weights of {model.name}", model, local)
         if file.sha256 == digest:
             return Verified(path, size, digest, "published")
     if local.own or isinstance(local.source, Packaged):
         return Verified(path, size, digest, "beginning published" if file.sha256 else "nothing published")
     announced = fetch.hub_announced(path)
     if announced and announced != digest:
-        raise WrongWeights(
-            f"{path} has SHA-256 {digest}, not {announced} as on the Hub: damaged{_mend(model, local)}"
-        )
+        told = f"{path} has SHA-256 {digest}, not {announced} as on the Hub: damaged"
+        raise _wrong(told, model, local)
     _check_first_use(model, local, path, digest)
     return Verified(path, size, digest, "first use")
 
 
-def _mend(model: Model, local: _Local) -> str:
+def _wrong(told: str, model: Model, local: _Local) -> WrongWeights:
+    """The error for weights that are not as they should be, with what would mend it."""
     if isinstance(local.source, Packaged) and not local.own:
-        return "; install nac again"
-    return " (--weights takes any)" if local.own else f"; `nac models download {model.name}` fetches it again"
+        return WrongWeights(f"{told}; install nac again")
+    return WrongWeights(told, remedy="weights" if local.own else "download_again", model=model.name)
 
 
 def _check_first_use(model: Model, local: _Local, path: Path, digest: str) -> None:
     """Where nothing is published, weights must stay what they were when they were first used."""
+    remedy: Remedy
     if isinstance(local.source, Hub):
         key, origin = f"{model.name}@{local.revision}/{path.name}", f"{local.source.repo} at {path.parent.name}"
-        choice = "choose one with --revision"
+        choice, remedy = "", "revision"
     else:
         key = origin = f"{local.source}/{path.name}"
-        choice = f"to accept it, delete the entry in {cache.folder() / 'first-use.json'}"
+        choice, remedy = f"; to accept it, delete the entry in {cache.folder() / 'first-use.json'}", ""
     known = cache.first_use(key)
     if known is None:
         cache.record_first_use(key, digest, origin)
     elif known[0] != digest:
         told = f"{path.name} of {model.name} has SHA-256 {digest} ({origin})"
-        raise WrongWeights(f"{told}, but on first use it had {known[0]} ({known[1]}): refused; {choice}")
+        raise WrongWeights(
+            f"{told}, but on first use it had {known[0]} ({known[1]}): refused{choice}", remedy=remedy
+        )

@@ -171,7 +171,7 @@ def test_what_is_no_codes_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     for bad in (b"", b"text", pickled.getvalue(), zipped.getvalue(), pickle.dumps(Evil()), npy(np.ones(3, int))):
         refused(bad, "npz", FormatError, model="encodec_24khz")
     codes = np.ones((2, 4), int)
-    refused(npy(codes), "--model")
+    refused(npy(codes), "of which model")
     refused(npy(codes), "there is no model 'nothing'", model="nothing")
     refused(npy(codes), "scales", model="encodec_48khz")
     refused(npy(codes * 1024), "10 bits", model="encodec_24khz")

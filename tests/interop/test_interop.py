@@ -415,7 +415,7 @@ def test_a_file_with_a_language_model(small_language_model: Path) -> None:
 def test_without_the_language_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NAC_WEIGHTS", "TORCH_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(folder))
-    with pytest.raises(NacError, match=r"whose weights are not here: --lm takes encodec_lm_24khz-1608e3c0\.th"):
+    with pytest.raises(NacError, match=r"whose weights, encodec_lm_24khz-1608e3c0\.th, are not here"):
         converted(with_meta(lm=True))
     write("encodec_lm_24khz-1608e3c0.th", b"other")
     with pytest.raises(NacError, match="not what its name says"):
