@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 _PIECE = 1 << 20
 
 
-def read_exactly(file: BinaryIO, size: int) -> bytes:
+class Readable(Protocol):
+    """What can be read from front to back."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def read_exactly(file: Readable, size: int) -> bytes:
     """Read so many bytes, fewer only at the end of the file.
 
     Memory is taken for what has arrived, never for a length that was only announced.

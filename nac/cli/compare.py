@@ -128,7 +128,7 @@ def compare(
 
 
 def _recordings(inputs: tuple[Path, ...], recursive: bool) -> list[Path]:
-    from nac.audio.recordings import is_audio
+    from nac.audio.kinds import is_audio
 
     items, others = expand(inputs, is_audio, recursive=recursive)
     tell_others(others)

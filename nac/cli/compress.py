@@ -87,7 +87,7 @@ def compress(
     INPUTS are audio files, folders (with -r), or - for standard input. The output lies beside the input unless -o
     says otherwise. Without a bitrate, 8 kbit/s are aimed at.
     """
-    from nac.audio.recordings import is_audio
+    from nac.audio.kinds import is_audio
     from nac.files.names import nac_name
 
     one_of(kbps=kbps, codebooks=codebooks)

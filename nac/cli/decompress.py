@@ -78,7 +78,7 @@ def decompress(
     INPUTS are .nac files, folders (with -r), or - for standard input. The output is 16-bit WAV beside the input
     unless -o or --format says otherwise. With -k or --codebooks, no more than that is decoded.
     """
-    from nac.audio.recordings import OUTPUT_FORMATS
+    from nac.audio.writing import OUTPUT_FORMATS
     from nac.files.nacfile import is_nac
     from nac.files.names import audio_name
 

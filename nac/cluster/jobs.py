@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from nac.audio.recordings import HEAD, may_be_audio
+from nac.audio.kinds import HEAD, may_be_audio
 from nac.cluster.manifest import FOLDER, Done, Row
 from nac.container.header import SIGNATURE
 from nac.errors import Remedy, reason

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import soundfile
 
-from nac.audio.recordings import OUTPUT_FORMATS
 from nac.audio.resample import Resampler, Samples
+from nac.audio.writing import OUTPUT_FORMATS
 from nac.bitrate import allocate, total_kbps
 from nac.codecs.base import Codec
 from nac.codecs.registry import find

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nac.audio.recordings import open_source
+from nac.audio.reading import open_source
 from nac.audio.resample import Resampler, Samples
 from nac.errors import AudioError
 

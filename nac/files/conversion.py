@@ -11,8 +11,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nac.audio.recordings import OUTPUT_FORMATS, OutputFormat, Source, open_sink, open_source
+from nac.audio.reading import Source, open_source
 from nac.audio.resample import Samples
+from nac.audio.writing import OUTPUT_FORMATS, OutputFormat, open_sink
 from nac.bitrate import allocate, at_most
 from nac.codecs.base import Codec
 from nac.codecs.registry import find

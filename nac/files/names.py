@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from nac.audio.recordings import OUTPUT_FORMATS
+from nac.audio.writing import OUTPUT_FORMATS
 
 ENDING = ".nac"
 

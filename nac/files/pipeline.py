@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nac.audio import stereo
-from nac.audio.recordings import Source
+from nac.audio.reading import Source
 from nac.audio.resample import Resampler, Samples
 from nac.bitrate import is_stereo_pair
 from nac.codecs.base import Array, Codec, Codes, Decoder, Encoder

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import struct
-import sys
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -15,8 +14,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from nac.audio.recordings import OUTPUT_FORMATS, OutputFormat, is_audio, open_sink, open_source
-from nac.audio.wav import WavInput, WavOutput
+from nac.audio.kinds import is_audio
+from nac.audio.reading import open_source
+from nac.audio.wav import WavOutput
+from nac.audio.writing import OUTPUT_FORMATS, OutputFormat, open_sink
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
 
@@ -77,7 +78,7 @@ def test_formats(tmp_path: Path, form: str, subtype: str, expected: SampleFormat
     samples, rate, sample_format, count = read(file)
     want = soundfile.read(path, dtype="float32", always_2d=True)[0]
     assert (rate, sample_format, count) == (48000, expected, len(want))
-    assert np.array_equal(samples, want)
+    assert np.abs(samples - want).max() <= (1e-4 if form in ("MP3", "OGG") else 0)
 
 
 @pytest.mark.parametrize("channels", range(1, 9))
@@ -170,7 +171,7 @@ def test_an_ogg_file_that_ends_within_a_page_is_told(tmp_path: Path, subtype: st
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, (40000, 1))
     soundfile.write(path, sound, 24000, format="OGG", subtype=subtype)
     whole = path.read_bytes()
-    assert len(read(path)[0]) == 40000
+    assert len(read(path)[0]) == (40000 if subtype == "VORBIS" else 80000)  # Opus is always at 48 kHz
     last = whole.rindex(b"OggS")
     for length in (len(whole) // 2, last + 3, last + 20, last + 27, len(whole) - 1):
         path.write_bytes(whole[:length])
@@ -192,8 +193,11 @@ def test_an_mp3_that_ends_before_its_first_frame_says_so_is_told(tmp_path: Path,
         with pytest.raises(AudioError, match="cut off: 1000 bytes"):
             read(path)
     bare = whole.replace(b"Xing", bytes(4)).replace(b"Info", bytes(4))
-    path.write_bytes(bare[: len(whole) // 2])  # which then only ends
-    assert len(read(path)[0]) < 30_000
+    path.write_bytes(bare)
+    assert 40_000 <= len(read(path)[0]) < 45_000  # with what the encoder put around them
+    path.write_bytes(bare[: len(whole) // 2])  # which is no end of a frame
+    with pytest.raises(AudioError, match=r"cut off: \d+ bytes are missing of its last frame"):
+        read(path)
 
 
 def test_a_page_of_an_ogg_file_that_is_not_whole_is_told(tmp_path: Path) -> None:
@@ -207,11 +211,10 @@ def test_a_page_of_an_ogg_file_that_is_not_whole_is_told(tmp_path: Path) -> None
         with pytest.raises(AudioError, match="damaged: the page that ends at byte"):
             read(path)
     path.write_bytes(whole[: pages[3]] + whole[pages[4] :])
-    with pytest.raises(AudioError, match=r"damaged: \d+ of 40000 samples are lost"):
+    with pytest.raises(AudioError, match=r"damaged: 1 pages are lost before byte"):
         read(path)
     path.write_bytes(whole + whole)  # of which libsndfile reads the first half
-    with pytest.raises(AudioError, match="several recordings"):
-        read(path)
+    assert len(read(path)[0]) == 80000
     path.write_bytes(whole + b"TAG".ljust(128, b"\0"))
     assert len(read(path)[0]) == 40000
 
@@ -305,20 +308,14 @@ def test_m4a_is_read_by_ffmpeg(tmp_path: Path) -> None:
 
 
 def write_m4a(path: Path, samples: np.ndarray) -> None:
-    av = pytest.importorskip("av", reason="PyAV (the extra nac-audio[ffmpeg]) is not installed")
+    import av
+
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=48000, layout="stereo")
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
-
-
-def test_without_pyav_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_m4a(tmp_path / "x.m4a", tone())
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(AudioError, match=r"nac-audio\[ffmpeg\]"):
-        read(tmp_path / "x.m4a")
 
 
 @pytest.mark.parametrize("form", OUTPUT_FORMATS)
@@ -383,8 +380,8 @@ def test_samples_beyond_full_scale_are_not_wrapped() -> None:
 def test_wav_beyond_4_gib_says_so() -> None:
     pipe = Sink()
     WavOutput(pipe, 48000, 2, 1 << 31)
-    source = WavInput(io.BytesIO(pipe.getvalue()))
-    assert source.samples == 1 << 31
+    with open_source(Stream(pipe.getvalue())) as source:
+        assert source.samples == 1 << 31
     assert pipe.getvalue()[:4] == b"RF64"
 
 

@@ -295,7 +295,7 @@ def test_broken_tags_do_not_stop_anything(ending: str, tmp_path: Path, caplog: p
     st.sampled_from(["wav", "flac", "ogg", "opus", "mp3"]),
 )
 def test_any_tags_in_a_file_can_be_written(tags: list[tuple[str, str]], format: str) -> None:
-    from nac.audio.recordings import OUTPUT_FORMATS, open_sink
+    from nac.audio.writing import OUTPUT_FORMATS, open_sink
 
     file = io.BytesIO()
     pairs = (*tags, ("date", "yesterday"), ("title", "x\0y"))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from toy_command import ROOT, nac, wav
 
-from nac.audio import recordings as audio
+from nac.audio import reading as audio
 from nac.cli import batch
 from nac.errors import ModelError, NacError
 from nac.files import conversion as files

@@ -146,7 +146,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     speech, rate = soundfile.read(SPEECH, stop=24000)
     soundfile.write(folder / "speech.wav", speech, rate)
     soundfile.write(folder / HOSTILE, np.random.default_rng(0).standard_normal(24000) * 0.1, 16000)
-    (folder / "broken.wav").write_bytes(b"RIFF and no more")
+    (folder / "broken.wav").write_bytes(b"RIFF\4\0\0\0WAVE")
     return folder
 
 

@@ -27,7 +27,7 @@ from toy_command import nac, run, wav
 
 import nac as library
 from nac import NacError
-from nac.audio.recordings import OUTPUT_FORMATS
+from nac.audio.writing import OUTPUT_FORMATS
 from nac.files import verify as check
 from nac.storage import output
 

@@ -16,10 +16,10 @@ import numpy as np
 import soundfile
 from safetensors.numpy import save as save_numpy
 
-from nac.audio.declared import missing_bytes
-from nac.audio.recordings import OUTPUT_FORMATS, open_sink
+from nac.audio.kinds import HEAD, kind_of
+from nac.audio.reading import open_source
 from nac.audio.tags import LONGEST, MOST, read_tags
-from nac.audio.wav import WavInput, WavUnsupported
+from nac.audio.writing import OUTPUT_FORMATS, open_sink
 from nac.codecs.tflite import read_operators
 from nac.container import Chunk, Reader, Recovery, Writer, header, records, verify
 from nac.container import codebooks as coded_layers
@@ -259,15 +259,19 @@ def cut(data: bytes) -> None:
 
 
 def wav(data: bytes) -> None:
-    """A WAV from a pipe, and what a file of any kind announces."""
-    with suppress(AudioError):
-        missing_bytes(io.BytesIO(data))
+    """Plain samples, and Ogg pages, in files and from pipes; others are FFmpeg's."""
+    if kind_of(data[:HEAD]) not in ("wav", "w64", "aiff", "au", "caf", "sphere", "ogg"):
+        return
+    log = logging.getLogger("nac")
+    log.disabled = True
     try:
-        file = WavInput(io.BytesIO(data))
-        while len(block := file.read()):
-            assert block.shape[1] == file.channels
-    except (WavUnsupported, NacError):
-        pass
+        for file in (io.BytesIO(data), Pipe(data)):
+            with suppress(AudioError), open_source(file) as source:
+                for block in source.blocks:
+                    assert block.shape[1] == source.channels
+                    assert np.isfinite(block).all()
+    finally:
+        log.disabled = False
 
 
 def arrays(data: bytes) -> None:

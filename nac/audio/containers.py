@@ -1,0 +1,96 @@
+"""What containers of compressed sound say of their own length: bytes that are announced and not there.
+
+FFmpeg, like libsndfile, reads the rest of such files without a word.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from nac.audio.kinds import Kind
+from nac.audio.whole import REMEDY, several
+from nac.errors import AudioError
+from nac.streams import read_exactly
+
+_SEGMENT = bytes.fromhex("18538067")
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
+def check_announced(file: BinaryIO, kind: Kind, end: int) -> None:
+    """Raise AudioError if a file of ``end`` bytes ends before it says so, or holds more than one recording."""
+    file.seek(0)
+    head = file.read(64)
+    missing = 0
+    if kind in ("mp3", "id3"):
+        missing = _xing_end(file, head) - end
+    elif kind == "mp4":
+        missing = _boxes_end(file, end) - end
+    elif kind == "matroska":
+        missing = _segment_end(file, end) - end
+    elif kind == "asf":
+        missing = _asf_end(file) - end
+    elif kind in ("avi", "iff"):
+        missing = int.from_bytes(head[4:8], "little" if kind == "avi" else "big") + 8 - end
+    elif kind == "dsf":
+        missing = int.from_bytes(head[12:20], "little") - end
+    if missing > 0:
+        raise AudioError(f"cut off: {missing} bytes are missing that it announces ({REMEDY})")
+
+
+def _xing_end(file: BinaryIO, head: bytes) -> int:
+    """The byte at which an MP3 ends by its first frame, if it is one that tells (Xing, Info); else 0."""
+    start = 0
+    if head.startswith(b"ID3"):  # its length has seven bits a byte
+        start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
+    file.seek(start)
+    frame = file.read(60)
+    for at in (13, 21, 36):  # behind what MPEG-1 and 2 say of one and two channels
+        if frame[at : at + 4] in (b"Xing", b"Info") and len(frame) == 60 and frame[at + 7] & 2:
+            return start + int.from_bytes(frame[at + 8 + 4 * (frame[at + 7] & 1) :][:4], "big")
+    return 0
+
+
+def _boxes_end(file: BinaryIO, end: int) -> int:
+    """The byte after the last box of an MP4."""
+    at, films = 0, 0
+    while at + 8 <= end:
+        file.seek(at)
+        head = file.read(16)
+        size, name = int.from_bytes(head[:4], "big"), head[4:8]
+        films += name == b"moov"
+        if films > 1:
+            raise several()
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if size < 8:  # 0: up to the end
+            return end
+        at += size
+    return at
+
+
+def _segment_end(file: BinaryIO, end: int) -> int:
+    """The byte after the last segment of a Matroska or WebM file."""
+    at = 0
+    while at < end:
+        file.seek(at)
+        head = file.read(16)
+        length = 9 - head[4].bit_length() if len(head) == 16 else 9
+        if length == 9 or head[:4] not in (b"\x1a\x45\xdf\xa3", _SEGMENT):
+            break
+        if head[:4] != _SEGMENT and at:
+            raise several()
+        size = int.from_bytes(head[4 : 4 + length], "big") & ((1 << 7 * length) - 1)
+        if size == (1 << 7 * length) - 1:  # not known
+            return end
+        at += 4 + length + size
+    return at
+
+
+def _asf_end(file: BinaryIO) -> int:
+    """The byte after the last of an ASF file (WMA), by its file properties; 0 if it was broadcast."""
+    file.seek(0)
+    head = read_exactly(file, 1 << 16)
+    at = head.find(_ASF_FILE)
+    if at < 0 or len(head) < at + 92 or head[at + 88] & 1:
+        return 0
+    return int.from_bytes(head[at + 40 : at + 48], "little")

@@ -1,0 +1,102 @@
+"""What kind of file something is, told by its first bytes and by nothing else: the one place that does so.
+
+A name or its ending says nothing, so a pipe, a named file and a file in a folder are taken for the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+HEAD = 400
+"""Bytes that tell what may be audio."""
+
+Kind = Literal[
+    "wav", "w64", "aiff", "au", "caf", "sphere", "flac", "ogg", "mp3", "id3", "aac", "ac3", "dts", "loas", "mp4",
+    "matroska", "avi", "asf", "flv", "mpegts", "mpeg", "amr", "wavpack", "ape", "tta", "tak", "musepack", "dsf",
+    "iff", "voc", "ircam", "pvf", "avr", "shorten", "oma", "realmedia", "sox", "nut",
+]  # fmt: skip
+"""Containers and streams, by what they are called."""
+
+W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+"""What a Wave64 file begins with; of the names of its other chunks only the first four bytes differ."""
+
+_SIGNATURES: dict[Kind, tuple[bytes, ...]] = {
+    "w64": (W64,),
+    "au": (b".snd", b"dns."),
+    "caf": (b"caff",),
+    "sphere": (b"NIST_1A",),
+    "flac": (b"fLaC",),
+    "ogg": (b"OggS",),
+    "id3": (b"ID3",),
+    "ac3": (b"\x0b\x77",),
+    "dts": (b"\x7f\xfe\x80\x01", b"\xfe\x7f\x01\x80", b"\x1f\xff\xe8\x00", b"\xff\x1f\x00\xe8", b"DTSHDHDR"),
+    "matroska": (b"\x1a\x45\xdf\xa3",),
+    "asf": (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"),),
+    "flv": (b"FLV\x01",),
+    "mpeg": (b"\0\0\x01\xba",),
+    "amr": (b"#!AMR",),
+    "wavpack": (b"wvpk",),
+    "ape": (b"MAC ",),
+    "tta": (b"TTA1",),
+    "tak": (b"tBaK",),
+    "musepack": (b"MPCK", b"MP+"),
+    "dsf": (b"DSD ",),
+    "voc": (b"Creative Voice File\x1a",),
+    "ircam": (b"\x64\xa3", b"\0\x01\xa3\x64", b"\0\x02\xa3\x64", b"\0\x03\xa3\x64", b"\0\x04\xa3\x64"),
+    "pvf": (b"PVF1\n",),
+    "avr": (b"2BIT",),
+    "shorten": (b"ajkg",),
+    "oma": (b"ea3\x03", b"EA3\x01"),
+    "realmedia": (b".RMF",),
+    "sox": (b".SoX", b"XoS."),
+    "nut": (b"nut/multimedia container\0",),
+}
+_FORMS: dict[bytes, dict[bytes, Kind]] = {
+    b"RIFF": {b"WAVE": "wav", b"AVI ": "avi"},
+    b"RIFX": {b"WAVE": "wav"},
+    b"RF64": {b"WAVE": "wav"},
+    b"BW64": {b"WAVE": "wav"},
+    b"FORM": {b"AIFF": "aiff", b"AIFC": "aiff", b"8SVX": "iff", b"16SV": "iff"},
+    b"FRM8": {b"": "iff"},
+}
+"""Files of chunks say after eight bytes what they hold."""
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free")
+_PACKET = 188  # bytes, of an MPEG transport stream
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """What a file that begins with these ``HEAD`` bytes is, or may be; None if it is no audio that nac reads."""
+    if forms := _FORMS.get(head[:4]):
+        return next((kind for form, kind in forms.items() if head[8:12].startswith(form)), None)
+    if head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE0 == 0xE0:
+        if head[1] & 6 in (2, 4):
+            return "mp3"
+        if head[1] & 0xF6 == 0xF0:
+            return "aac"
+    for kind, signatures in _SIGNATURES.items():
+        if head.startswith(signatures):
+            return kind
+    if head[4:8] in _BOXES:
+        return "mp4"
+    if head[:1] == b"\x56" and len(head) > 1 and head[1] & 0xE0 == 0xE0:
+        return "loas"
+    for first in (0, 4):  # those of cameras and discs have four bytes more before each packet
+        if all(head[first + n * (_PACKET + first) :][:1] == b"\x47" for n in range(3)):
+            return "mpegts"
+    padded = head.lstrip(b"\0")
+    return "mp3" if padded != head and kind_of(padded) == "mp3" else None
+
+
+def is_audio(path: Path) -> bool:
+    """Whether a file is audio, or may hold some."""
+    try:
+        with path.open("rb") as file:
+            return may_be_audio(file.read(HEAD))
+    except OSError:
+        return True  # to be tried, and reported
+
+
+def may_be_audio(head: bytes) -> bool:
+    """Whether a file that begins with these ``HEAD`` bytes is audio, or may hold some."""
+    return kind_of(head) is not None

@@ -1,0 +1,176 @@
+"""Ogg files: their pages, each of which has a number and a checksum, and the Vorbis and Opus in them.
+
+These are decoded by libsndfile, which gives the very samples that the encoder was given; FFmpeg takes some too
+few or too many at the ends. It has no say over how many there are, nor over their rate: it is given one recording
+at a time, and Opus is told to be at 48 kHz.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from nac.audio import layout
+from nac.audio.kinds import kind_of
+from nac.audio.resample import Samples
+from nac.audio.tags import Tags, kept
+from nac.audio.view import View, reason
+from nac.audio.whole import REMEDY, check_count, damaged, several
+from nac.container.header import SampleFormat
+from nac.errors import AudioError
+
+_NAME = b"OggS"  # what a page begins with
+_VORBIS, _OPUS = b"\x01vorbis", b"OpusHead"
+
+
+class Page(NamedTuple):
+    """A page (RFC 3533, section 6): its first and last byte, whether a stream begins with it, and which."""
+
+    start: int
+    end: int
+    begins: bool
+    stream: bytes
+    number: int
+    position: int
+    body: bytes
+
+
+def pages(file: BinaryIO) -> Iterator[Page]:
+    """The pages of an Ogg file. Raises AudioError for one that is damaged or cut off, and for sound on none.
+
+    A page is 27 bytes, of which the last is a number of sizes, these sizes, and so many bytes.
+    """
+    at = 0
+    while True:
+        file.seek(at)
+        head = file.read(27)
+        if not head or not head.startswith(_NAME[: len(head)]):
+            break
+        sizes = file.read(head.ljust(27, b"\0")[26])
+        body = file.read(sum(sizes))
+        if lacking := 27 - len(head) or head[26] - len(sizes) + sum(sizes) - len(body):
+            raise AudioError(f"cut off: {lacking} bytes are missing of its last page ({REMEDY})")
+        end = at + len(head) + len(sizes) + len(body)
+        if _checksum(head, sizes + body) != head[22:26]:
+            raise damaged(f"the page that ends at byte {end} has another checksum")
+        number, position = int.from_bytes(head[18:22], "little"), int.from_bytes(head[6:14], "little", signed=True)
+        yield Page(at, end, bool(head[5] & 2), head[14:18], number, position, body)
+        at = end
+    _check_no_page(file, at)
+
+
+def _check_no_page(file: BinaryIO, at: int) -> None:
+    """Raise AudioError if what follows the last page may be sound."""
+    file.seek(at)
+    tail, piece = b"", file.read(1 << 16)
+    if kind_of(piece) not in (None, "id3"):
+        raise several()
+    while piece:
+        if (found := (tail + piece).find(_NAME)) >= 0:
+            raise damaged(f"{file.tell() - len(tail + piece) + found - at} bytes from {at} on belong to no page")
+        tail, piece = piece[-3:], file.read(1 << 16)
+
+
+def _checksum(head: bytes, rest: bytes) -> bytes:
+    """A page's CRC-32: zlib's with all bits the other way round, from 0 on, and not inverted."""
+    page = head[:22] + bytes(4) + head[26:] + rest
+    crc = zlib.crc32(page.translate(_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return crc.to_bytes(4, "big").translate(_TURNED)
+
+
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+@dataclass(frozen=True)
+class Link:
+    """A recording in a chain of them: its first and last byte, and what its first page says of its streams."""
+
+    start: int
+    end: int
+    streams: tuple[bytes, ...]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is Vorbis or Opus, and nothing besides."""
+        return len(self.streams) == 1 and self.streams[0].startswith((_VORBIS, _OPUS))
+
+
+def links(file: BinaryIO) -> list[Link]:
+    """The recordings of an Ogg file, which may follow one another. Raises AudioError where pages are missing."""
+    found: list[Link] = []
+    last: dict[bytes, Page] = {}
+    opening = False  # with the pages that begin streams side by side
+    for page in pages(file):
+        if page.begins and not opening:
+            found.append(Link(page.start, page.end, ()))
+            last = {}
+        opening = page.begins
+        if not found:
+            raise damaged("its first pages are lost")
+        streams = found[-1].streams + ((page.body,) if page.begins else ())
+        found[-1] = Link(found[-1].start, page.end, streams)
+        before = last.get(page.stream)
+        # Of a broadcast, pages are missing behind the headers, whose position is 0.
+        if before and page.number != before.number + 1 and before.position != 0:
+            lost = page.number - before.number - 1
+            raise damaged(f"{lost if lost > 0 else 'some'} pages are lost before byte {page.start}")
+        last[page.stream] = page
+    if not found:
+        raise AudioError("an Ogg file without pages")
+    return found
+
+
+class OggInput:
+    """One recording of Vorbis or Opus in an Ogg file. Raises AudioError if it cannot be read."""
+
+    sample_format = SampleFormat.LOSSY
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, file: BinaryIO, link: Link) -> None:
+        import soundfile
+
+        head = link.streams[0]
+        view = View(file, link.start, link.end, _at_48_khz(file, link) if head.startswith(_OPUS) else b"")
+        try:
+            self._file = soundfile.SoundFile(view)
+        except (soundfile.LibsndfileError, TypeError) as error:
+            raise AudioError(f"not audio that libsndfile reads ({reason(error)})") from None
+        self.sample_rate, self.channels = self._file.samplerate, self._file.channels
+        self.samples: int | None = self._file.frames
+        self._size, self._count = link.end - link.start, 0
+        self.tags: Tags = kept(self._file.copy_metadata().items())
+        # Of Opus' families of channels 0 and 1 have loudspeakers (RFC 7845, section 5.1.1).
+        known = not head.startswith(_OPUS) or head[18:19] in (b"\0", b"\1")
+        self.mask = layout.USUAL.get(self.channels, 0) if known else 0
+        order = layout.coded_order(self.mask, self.channels) or list(range(self.channels))
+        self._order = sorted(range(self.channels), key=order.__getitem__)
+
+    def read(self, size: int) -> Samples:
+        """The next ``size`` samples, or all that are left, [n, channels]; n = 0 at the end."""
+        import soundfile
+
+        try:
+            block = self._file.read(size, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"broken audio ({reason(error)}; {REMEDY})") from None
+        self._count += len(block)
+        if not len(block):
+            check_count(self._count, self.samples, 0)
+        return np.ascontiguousarray(block[:, self._order])
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _at_48_khz(file: BinaryIO, link: Link) -> bytes:
+    """The first page of Opus with 48 kHz as the rate of its input, by which libsndfile chooses its own."""
+    file.seek(link.start)
+    head = bytearray(file.read(27))
+    rest = bytearray(file.read(head[26] + len(link.streams[0])))
+    rest[head[26] + 12 : head[26] + 16] = (48000).to_bytes(4, "little")
+    head[22:26] = _checksum(bytes(head), bytes(rest))
+    return bytes(head + rest)

@@ -1,0 +1,107 @@
+"""Plain samples, read from files and, where they are WAV, from pipes as they arrive."""
+
+from __future__ import annotations
+
+import shutil
+from typing import BinaryIO
+
+from nac.audio.headers import Announced
+from nac.audio.kinds import Kind
+from nac.audio.resample import Samples
+from nac.audio.whole import bytes_of_sound, check_rest, cut_off, drop, is_chunk, is_known
+from nac.errors import AudioError
+from nac.streams import read_exactly
+
+_HEADER_LIMIT = 1 << 20  # bytes that are held of a pipe
+
+
+class PlainInput:
+    """A file whose samples are plain. Raises AudioError if some are missing. ``samples``: None if not known."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, file: Pipe | BinaryIO, kind: Kind, said: Announced, end: int | None) -> None:
+        assert said.coding is not None
+        self._file, self._kind, self._said, self._decode = file, kind, said, said.coding.decode
+        if not said.channels or not said.sample_rate:
+            raise AudioError("audio without a sample rate or channels")
+        self.sample_rate, self.channels, self.mask = said.sample_rate, said.channels, said.mask
+        self.tags, self.sample_format = said.tags, said.coding.format
+        self._read = 0  # bytes
+        self._size: int | None
+        """Bytes of samples; None where they go on to the end."""
+        if not isinstance(file, Pipe):
+            assert end is not None
+            self._size = bytes_of_sound(file, kind, said, end)
+        else:
+            self._size = said.size if is_known(said.size) or (said.size == 0 and is_chunk(file.peek(4))) else None
+        self.samples = None if self._size is None else self._size // said.width
+
+    def read(self, size: int) -> Samples:
+        """The next ``size`` samples, or all that are left, [n, channels]; n = 0 at the end."""
+        width, wanted = self._said.width, size * self._said.width
+        if self._size is None:
+            wanted = self._up_to_doubt(wanted)
+        if self._size is not None:
+            wanted = min(wanted, (self._size - self._read) // width * width)
+        if not isinstance(self._file, Pipe):
+            self._file.seek(self._said.start + self._read)
+        data = read_exactly(self._file, wanted)
+        self._read += len(data)
+        if self._size is not None and len(data) < wanted:
+            raise cut_off(self._size // width * width - self._read // width * width)
+        if isinstance(self._file, Pipe) and self._size is not None and not data:
+            drop(self._file, self._size - self._read)  # what is no whole sample
+            check_rest(self._file, self._kind, self._size)  # to the end, so that the writer is not cut off either
+        return self._decode(data[: len(data) // width * width]).reshape(-1, self.channels)
+
+    def _up_to_doubt(self, wanted: int) -> int:
+        """Not beyond the size announced on a pipe, where it stands for one not known but may be one."""
+        doubt = (self._said.size or 0) // self._said.width * self._said.width
+        if isinstance(self._file, Pipe) and doubt and self._read <= doubt:
+            if self._read < doubt:
+                return min(wanted, doubt - self._read)
+            if is_chunk(self._file.peek((self._said.size or 0) - doubt + 4)[-4:]):
+                self._size = self._said.size
+        return wanted
+
+    def close(self) -> None:
+        pass
+
+
+class Pipe:
+    """A pipe whose beginning can be sought in. What is read is held until :meth:`let_go`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._held, self._at = file, b"", 0
+        self._holds = True
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes, fewer only at the end."""
+        if not self._holds:
+            data, self._held = self._held[:size], self._held[size:]
+            return data + read_exactly(self._file, size - len(data))
+        if self._at + size > _HEADER_LIMIT:
+            return b""  # as if it ended: what has such a header is not read as it arrives
+        self._held += read_exactly(self._file, max(0, self._at + size - len(self._held)))
+        data = self._held[self._at : self._at + size]
+        self._at += len(data)
+        return data
+
+    def seek(self, at: int, /) -> None:
+        self._at = at
+
+    def let_go(self) -> None:
+        """Hold no more than what is still to be read."""
+        self._held, self._holds = self._held[self._at :], False
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, which stay to be read."""
+        data = self.read(size)
+        self._held = data + self._held
+        return data
+
+    def copy(self, target: BinaryIO) -> None:
+        """Everything, from the first byte on, as long as all is held."""
+        target.write(self._held)
+        shutil.copyfileobj(self._file, target, 1 << 20)

@@ -1,0 +1,211 @@
+"""Recordings in: whatever is audio by its first bytes, from a path, a file object or a pipe, in blocks.
+
+Plain samples are read here (:mod:`nac.audio.plain`), everything compressed by FFmpeg (:mod:`nac.audio.ffmpeg`).
+WAV of integers is read from a pipe as it arrives; all else from pipes is first copied to a temporary file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from nac.audio import layout, ogg
+from nac.audio.containers import check_announced
+from nac.audio.ffmpeg import FFmpegInput
+from nac.audio.headers import find
+from nac.audio.kinds import HEAD, kind_of
+from nac.audio.levels import measure, tamed
+from nac.audio.plain import Pipe, PlainInput
+from nac.audio.resample import Samples
+from nac.audio.tags import Tags, read_tags
+from nac.audio.whole import bytes_of_sound, several
+from nac.container.header import SampleFormat
+from nac.errors import AudioError
+
+BLOCK = 1 << 15  # samples per channel read at a time
+_LOUD = (SampleFormat.F32, SampleFormat.F64, SampleFormat.LOSSY)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Audio to be read: ``samples`` per channel (None: not known before the end), ``blocks`` of them.
+
+    ``peak``: the largest absolute sample, where it can lie above full scale and could be found beforehand.
+    ``live``: it comes through a pipe, so that what is there should be used before the next arrives.
+    ``tags``: title, artist and so on, and the layout of channels (:mod:`nac.audio.layout`).
+    ``notes``: what there is to tell of the recording besides.
+    """
+
+    sample_rate: int
+    channels: int
+    samples: int | None
+    sample_format: SampleFormat
+    blocks: Iterator[Samples]
+    peak: float = 1.0
+    live: bool = False
+    tags: Tags = ()
+    notes: tuple[str, ...] = ()
+
+
+class Blocks(Protocol):
+    """What reads one kind of file."""
+
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def samples(self) -> int | None: ...
+    @property
+    def sample_format(self) -> SampleFormat: ...
+    @property
+    def mask(self) -> int: ...
+    @property
+    def tags(self) -> Tags:
+        """What it finds of them by itself."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def read(self, size: int) -> Samples:
+        """Some ``size`` samples [n, channels]; n = 0 at the end."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@contextmanager
+def open_source(file: Path | BinaryIO) -> Iterator[Source]:
+    """Open a file, a pipe or a file-like object for reading.
+
+    Raises AudioError if it is not audio, or if not all the sound that it holds can be read.
+    """
+    with ExitStack() as stack:
+        if isinstance(file, Path):
+            file = stack.enter_context(_opened(file))
+        if not seekable(file):
+            pipe = Pipe(file)
+            kind = kind_of(pipe.read(HEAD))
+            said = find(pipe, kind, None) if kind == "wav" else None
+            if said and said.coding and said.coding.format not in _LOUD:
+                pipe.seek(said.start)
+                pipe.let_go()
+                yield _source(PlainInput(pipe, "wav", said, None), live=True)
+                return
+            file = stack.enter_context(_spooled(pipe))
+        blocks = _open(file)
+        stack.callback(lambda: blocks.close())
+        if blocks.samples is not None and blocks.sample_format not in _LOUD:
+            source = _source(blocks)
+        else:
+            # Such samples may lie above full scale, and their number need not be announced: look first.
+            levels = measure(_each(blocks))
+            notes = (*blocks.notes, *levels.notes)
+            blocks.close()
+            blocks = _open(file)
+            source = replace(_source(blocks, levels.peak), samples=levels.samples, notes=notes)
+        tags = read_tags(file) or source.tags
+        mask = blocks.mask or layout.of_tags(tags, blocks.channels)
+        yield replace(source, tags=layout.tagged(tags, mask, blocks.channels))
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file, a named pipe or a device."""
+    if not path.exists():
+        raise AudioError("no such file")
+    if not (path.is_file() or path.is_fifo() or path.is_char_device()):
+        raise AudioError("not a file")
+    return path.open("rb")
+
+
+def _open(file: BinaryIO) -> Blocks:
+    """A seekable file, with what reads it. Raises AudioError if it can be seen that some of it is missing."""
+    end = file.seek(0, 2)
+    file.seek(0)
+    kind = kind_of(file.read(HEAD))
+    if kind is None:
+        raise AudioError("not audio of a kind that nac reads" if end else "an empty file")
+    said = find(file, kind, end)
+    if said and said.coding:
+        return PlainInput(file, kind, said, end)
+    if said:
+        bytes_of_sound(file, kind, said, end)
+    check_announced(file, kind, end)
+    if kind != "ogg":
+        return FFmpegInput(file, kind, 0, end)
+    first, *others = [_of_link(file, link) for link in ogg.links(file)]
+    return Links(first, others) if others else first
+
+
+def _of_link(file: BinaryIO, link: ogg.Link) -> Blocks:
+    return ogg.OggInput(file, link) if link.is_plain else FFmpegInput(file, "ogg", link.start, link.end)
+
+
+class Links:
+    """Recordings of one kind that follow one another in a file."""
+
+    def __init__(self, first: Blocks, others: Sequence[Blocks]) -> None:
+        self.sample_rate, self.channels, self.mask = first.sample_rate, first.channels, first.mask
+        self.sample_format, self.samples, self.tags = first.sample_format, None, first.tags
+        self._left, self._all = [first, *others], [first, *others]
+        for other in others:
+            if (other.sample_rate, other.channels) != (first.sample_rate, first.channels):
+                raise several()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(note for one in self._all for note in one.notes)
+
+    def read(self, size: int) -> Samples:
+        """Some ``size`` samples [n, channels]; n = 0 at the end of the last."""
+        block = self._left[0].read(size)
+        while not len(block) and len(self._left) > 1:
+            del self._left[0]
+            block = self._left[0].read(size)
+        return block
+
+    def close(self) -> None:
+        for one in self._all:
+            one.close()
+
+
+def _source(blocks: Blocks, peak: float = 1.0, *, live: bool = False) -> Source:
+    loud = blocks.sample_format in _LOUD
+    return Source(
+        blocks.sample_rate,
+        blocks.channels,
+        blocks.samples,
+        blocks.sample_format,
+        (tamed(block, peak) for block in _each(blocks)) if loud else _each(blocks),
+        max(1.0, peak),
+        live,
+        layout.tagged(blocks.tags, blocks.mask, blocks.channels),
+    )
+
+
+def _each(blocks: Blocks) -> Iterator[Samples]:
+    while len(block := blocks.read(BLOCK)):
+        yield block
+
+
+@contextmanager
+def _spooled(pipe: Pipe) -> Iterator[BinaryIO]:
+    """What comes through a pipe as a temporary file."""
+    with tempfile.TemporaryFile(prefix="nac-") as spool:
+        pipe.copy(spool)
+        if spool.tell() == 0:
+            raise AudioError("empty input")
+        yield spool
+
+
+def seekable(file: BinaryIO) -> bool:
+    """Whether a file object can seek."""
+    try:
+        return file.seekable()
+    except (AttributeError, OSError):
+        return False

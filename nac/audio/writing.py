@@ -1,0 +1,162 @@
+"""Recordings out: WAV to anything, FLAC, Ogg Vorbis, Opus and MP3 through libsndfile, in blocks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, TypeVar
+
+import numpy as np
+
+from nac.audio.reading import seekable
+from nac.audio.resample import Samples
+from nac.audio.tags import Tags, write_tags
+from nac.audio.view import reason
+from nac.audio.wav import WavOutput, to_int16
+from nac.errors import AudioError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """An audio format to write: libsndfile's names, and the sample rates (Hz) it takes, all up to ``highest``.
+
+    ``may_be_empty``: libsndfile writes a file without samples that can be read back.
+    """
+
+    name: str
+    format: str
+    subtype: str
+    rates: tuple[int, ...] = ()
+    highest: int = 655350
+    may_be_empty: bool = False
+
+    def sample_rate(self, rate: int) -> int:
+        """The rate to write audio of ``rate`` Hz at: the same, or the lowest that holds it, or the highest."""
+        if not self.rates or rate in self.rates:
+            return min(rate, self.highest)
+        return min((r for r in self.rates if r >= rate), default=max(self.rates))
+
+
+OUTPUT_FORMATS = {
+    output.name: output
+    for output in (
+        OutputFormat("wav", "WAV", "PCM_16"),
+        OutputFormat("flac", "FLAC", "PCM_16"),
+        OutputFormat("ogg", "OGG", "VORBIS", highest=192000, may_be_empty=True),
+        OutputFormat("opus", "OGG", "OPUS", (8000, 12000, 16000, 24000, 48000)),
+        OutputFormat(
+            "mp3", "MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+        ),
+    )
+}
+
+
+class Sink(Protocol):
+    """Audio being written."""
+
+    def write(self, block: Samples) -> None:
+        """Append samples [n, channels]; what lies beyond full scale is set to it."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class SoundFileOutput:
+    """A file that libsndfile writes. Needs a file that can seek."""
+
+    def __init__(self, file: BinaryIO, output: OutputFormat, sample_rate: int, channels: int) -> None:
+        import soundfile
+
+        self._integer = output.subtype.startswith("PCM")
+        self._name, self._guard, self._empty = output.name, Guard(file), not output.may_be_empty
+        try:
+            self._file = soundfile.SoundFile(
+                self._guard, "w", sample_rate, channels, format=output.format, subtype=output.subtype
+            )
+        except (soundfile.LibsndfileError, ValueError, TypeError) as error:
+            raise AudioError(
+                f"cannot write {output.name} with {channels} channels at {sample_rate} Hz ({reason(error)})"
+            ) from None
+
+    def write(self, block: Samples) -> None:
+        self._file.write(to_int16(block) if self._integer else np.clip(block, -1, 1))
+        self._empty = self._empty and not len(block)
+        self._guard.check()
+
+    def close(self) -> None:
+        self._file.close()
+        self._guard.check()
+        if self._empty:
+            raise AudioError(f"{self._name} cannot hold a recording without samples; wav can")
+
+
+class Guard:
+    """A file for libsndfile, whose callbacks cannot raise: the first error is kept until :meth:`check`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        self._try(lambda: self._file.write(data))
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> None:
+        self._try(lambda: self._file.seek(offset, whence))  # which writes what is still to be written
+
+    def tell(self) -> int:
+        return self._try(self._file.tell) or 0
+
+    def read(self, count: int) -> bytes:
+        return self._try(lambda: self._file.read(count)) or b""
+
+    def _try(self, action: Callable[[], T]) -> T | None:
+        if self._error is None:
+            try:
+                return action()
+            except OSError as error:
+                self._error = error
+        return None
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._error is not None:
+            raise self._error
+
+
+@contextmanager
+def open_sink(
+    file: BinaryIO, output: OutputFormat, sample_rate: int, channels: int, samples: int | None, tags: Tags = ()
+) -> Iterator[Sink]:
+    """Write audio to a file, a pipe or a file-like object; ``samples`` per channel, if known beforehand.
+
+    ``tags`` are left out where WAV goes to a pipe, since there they come last and need its beginning changed.
+    """
+    if output.format == "WAV":
+        wav = WavOutput(file, sample_rate, channels, samples)
+        yield wav
+        wav.close()
+        if tags and file.readable() and seekable(file):
+            write_tags(file, output.name, tags)
+            file.seek(0, os.SEEK_END)
+        return
+    with ExitStack() as stack:
+        target = file if seekable(file) else stack.enter_context(tempfile.TemporaryFile(prefix="nac-"))
+        sink = SoundFileOutput(target, output, sample_rate, channels)
+        try:
+            yield sink
+        finally:
+            sink.close()
+        if tags and target.readable():
+            write_tags(target, output.name, tags)
+        if target is file:
+            target.seek(0, os.SEEK_END)  # libsndfile leaves it where it last mended the header
+        else:
+            target.seek(0)
+            shutil.copyfileobj(target, file, 1 << 20)
