@@ -10,7 +10,7 @@ import numpy as np
 import nac
 
 with nac.open(sys.argv[1]) as file:
-    print(f"{file.header.model}, weights {file.header.fingerprint}: {file.seconds:.2f} s in {len(file)} chunks")
+    print(f"{file.header.model}, weights {file.header.fingerprint}: {file.seconds:.2f} s in {file.chunks} chunks")
     codes = file.codes(start=1.0, duration=0.5)
 
 for number, stream in enumerate(codes):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nac.files.conversion import compress, decompress, read
     from nac.files.cutting import cut
     from nac.files.joining import cat
+    from nac.files.memory import decode, encode, write
     from nac.files.nacfile import Info, NacFile, info, read_codes
     from nac.files.nacfile import NacFile as open
     from nac.files.peeling import peel
@@ -50,8 +51,10 @@ __all__ = [
     "compress",
     "convert",
     "cut",
+    "decode",
     "decompress",
     "delay",
+    "encode",
     "flatten",
     "info",
     "load",
@@ -62,6 +65,7 @@ __all__ = [
     "read_codes",
     "undelay",
     "unflatten",
+    "write",
     "write_codes",
 ]
 
@@ -80,6 +84,9 @@ _HOMES = {
     "unflatten": "nac.training.patterns",
     "decompress": "nac.files.conversion",
     "read": "nac.files.conversion",
+    "decode": "nac.files.memory",
+    "encode": "nac.files.memory",
+    "write": "nac.files.memory",
     "convert": "nac.interop.convert",
     "load": "nac.weights.loading",
     "pack": "nac.training.packing",

@@ -55,6 +55,14 @@ class NacError(Exception):
         return type(self)(f"{name}: {self}", remedy=self.remedy, model=self.model)
 
 
+class ArgumentError(NacError, ValueError):
+    """A value that a function does not take."""
+
+
+class ArgumentTypeError(NacError, TypeError):
+    """A value of a type that a function does not take."""
+
+
 class FormatError(NacError):
     """Bytes that are not a .nac file, or that this version cannot read."""
 

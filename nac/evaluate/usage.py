@@ -108,7 +108,7 @@ def usage(opened: NacFile) -> Usage:
 def _chunks(file: NacFile, layers: Sequence[Layer]) -> Iterator[tuple[Chunk, list[npt.NDArray[np.uint16]]]]:
     """Each chunk with the codes of every layer, none where its stream is silent."""
     empty = np.zeros(0, np.uint16)
-    for chunk, codes in Chunk.unpacked(file.header, map(file.chunk, range(len(file)))):
+    for chunk, codes in Chunk.unpacked(file.header, map(file.chunk, range(file.chunks))):
         yield chunk, [codes[one.stream][one.codebook] if codes[one.stream] else empty for one in layers]
 
 

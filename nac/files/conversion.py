@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,24 +10,21 @@ from typing import BinaryIO
 
 import numpy as np
 
+from nac.audio.memory import Array, DType, as_dtype
 from nac.audio.reading import Source, open_source
 from nac.audio.resample import Samples
 from nac.audio.writing import OUTPUT_FORMATS, OutputFormat, open_sink
-from nac.bitrate import allocate, at_most
+from nac.bitrate import at_most
 from nac.codecs.base import Codec
-from nac.codecs.registry import find
 from nac.container.codebooks import Coding
-from nac.container.header import Header
-from nac.container.reader import Reader
-from nac.container.writer import Writer
 from nac.errors import AudioError, NacError
-from nac.files.nacfile import check_growth, opened, sample_range
+from nac.files.decoding import Load, at_rate, codec_of, loader, trimmed
+from nac.files.encoding import Encoding, prepare, write_nac
+from nac.files.opening import opened, sample_range
 from nac.files.results import Stopwatch
 from nac.files.verify import check_stretch_bytes, read_back, tell_gaps
 from nac.storage.output import PathOrFile, Result, check_output, created, sync
-from nac.weights import models
 
-Load = Callable[[str], Codec]
 Progress = Callable[[float, float | None], None]
 """Told how many more seconds of audio are done, and how many there are in all, if that is known."""
 
@@ -97,21 +93,13 @@ def compress(
     """
     watch = Stopwatch()
     check_output(src, dst, force=force)
-    load = load or (lambda name: models.load(name, weights=weights, device=device))
+    load = load or loader(None, weights, device, download=True)
+    how = Encoding(model, kbps, codebooks, mono, coding)
     with open_source(Path(src) if isinstance(src, (str, os.PathLike)) else src) as source:
-        channels = 1 if mono else source.channels
-        if model == "auto":
-            model = models.choose(channels, kbps=kbps, codebooks=codebooks)
-        # A bitrate that cannot be is told before anything is downloaded.
-        counts = allocate(find(model).spec, channels, kbps=kbps, codebooks=codebooks)
-        # What needs PyTorch comes only now, so that what is no audio is refused at once.
-        from nac.files.pipeline import make_header
-
-        codec = load(model)
-        header = make_header(source, codec.spec, counts, mono=mono)
+        codec, header = prepare(source, how, load)
         with created(src, dst, force=force) as out:
             _check_readable(out, verify)
-            samples, size = _write_nac(out, _watched(source, progress), codec, header, coding)
+            samples, size = write_nac(out, _watched(source, progress), codec, header, coding)
             if verify:
                 read_back(out, header, samples)
     return watch.result(src, dst, header, seconds=samples / source.sample_rate, size=size)
@@ -133,28 +121,6 @@ def _count_again(out: BinaryIO, samples: int) -> None:
     if found != samples:
         raise NacError(f"the output came back with {found} samples, not {samples}")
     out.seek(0, os.SEEK_END)
-
-
-def _write_nac(out: BinaryIO, source: Source, codec: Codec, header: Header, coding: Coding) -> tuple[int, int]:
-    """Samples per channel and bytes written."""
-    from nac.files.pipeline import encode_chunks
-
-    samples = 0
-
-    def counted() -> Iterator[Samples]:
-        nonlocal samples
-        for block in source.blocks:
-            samples += len(block)
-            yield block
-
-    writer = Writer(out, header)
-    for chunk in encode_chunks(replace(source, blocks=counted()), codec, header, coding):
-        writer.write(chunk)
-        out.flush()
-    if header.samples not in (None, samples):
-        raise AudioError(f"holds {samples} samples, not the {header.samples} that it announces")
-    writer.finish(samples)
-    return samples, writer.bytes_written
 
 
 def decompress(
@@ -224,18 +190,18 @@ def decompress(
     watch = Stopwatch()
     check_output(src, dst, force=force)
     output = output_format(format, dst)
-    load = load or (lambda name: models.load(name, weights=weights, device=device, download=False))
+    load = load or loader(None, weights, device)
     with opened(src) as reader:
         header = reader.header
         counts = at_most(header, kbps=kbps, codebooks=codebooks)
         low, high = sample_range(reader, start, duration)
         gaps = check_stretch_bytes(reader, low, high)
-        codec = _codec(header, load, force=force_model)
+        codec = codec_of(header, load, force=force_model)
         rate = output.sample_rate(header.original_sample_rate)
-        blocks = _trimmed(reader, codec, counts, low, high, rate)
+        blocks = trimmed(reader, codec, counts, low, high, rate)
         samples = 0
         total = None if high is None else (high - low) / header.original_sample_rate
-        known = None if high is None else _at_rate(high - low, header, rate)
+        known = None if high is None else at_rate(high - low, header, rate)
         with created(src, dst, force=force) as out:
             _check_readable(out, verify)
             with open_sink(out, output, rate, header.channels, known, header.tags) as sink:
@@ -257,10 +223,12 @@ def read(
     *,
     start: float = 0.0,
     duration: float | None = None,
+    dtype: DType = "float32",
     device: str = "auto",
     weights: str | os.PathLike[str] | None = None,
+    codec: Codec | None = None,
     load: Load | None = None,
-) -> tuple[Samples, int]:
+) -> tuple[Array, int]:
     """Decode a .nac file, or a part of it, to samples, like ``soundfile.read``.
 
     Only what is needed is read and decoded.
@@ -273,17 +241,22 @@ def read(
         Where to begin, in seconds.
     duration : float, optional
         How much to decode, in seconds; by default up to the end.
+    dtype : {"float32", "float64", "int16", "int32"}
+        Of the samples. Floats lie beyond -1 to 1 where the original's did; integers are rounded, and set to full
+        scale where they would be beyond it.
     device : str
         "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
     weights : path, optional
-        A checkpoint of one's own instead of the official weights.
+        A checkpoint of one's own instead of the official weights. None are downloaded.
+    codec : Codec, optional
+        What :func:`nac.load` gave. Without it, the two codecs used last stay loaded for the next call.
     load : callable, optional
-        Called with the model's name in place of :func:`nac.load`, to load a model once for many calls.
+        Called with the model's name for a codec, instead of all three.
 
     Returns
     -------
-    samples : float32 array [n, channels]
-        At the recording's own rate. They lie beyond -1 to 1 where the original's did.
+    samples : array [n, channels]
+        At the recording's own rate, of ``dtype``.
     sample_rate : int
         In Hz.
 
@@ -299,16 +272,16 @@ def read(
     >>> samples.shape, sample_rate
     ((8000, 1), 16000)
     """
-    load = load or (lambda name: models.load(name, weights=weights, device=device, download=False))
+    load = load or loader(codec, weights, device)
     with opened(path) as reader:
         header = reader.header
         low, high = sample_range(reader, start, duration)
         check_stretch_bytes(reader, low, high)
-        codec = _codec(header, load)
+        network = codec_of(header, load)
         rate = header.original_sample_rate
         parts = [np.zeros((0, header.channels), np.float32)]
-        parts += _trimmed(reader, codec, header.stream_codebooks, low, high, rate)
-    return np.concatenate(parts) / np.float32(header.gain), rate
+        parts += trimmed(reader, network, header.stream_codebooks, low, high, rate)
+    return as_dtype(np.concatenate(parts) / np.float32(header.gain), dtype), rate
 
 
 def output_format(format: str | None, dst: PathOrFile) -> OutputFormat:
@@ -321,61 +294,6 @@ def output_format(format: str | None, dst: PathOrFile) -> OutputFormat:
     if name not in OUTPUT_FORMATS:
         raise NacError(f"cannot write {name!r}; the formats are {', '.join(OUTPUT_FORMATS)}", remedy="format")
     return OUTPUT_FORMATS[name]
-
-
-def _codec(header: Header, load: Load, *, force: bool = False) -> Codec:
-    """The codec that a file was made with. Only here, when the file is known to be good, PyTorch is imported."""
-    from nac.files.pipeline import check_model
-
-    codec = load(header.model)
-    if header.segment and codec.spec.family == "dac":  # the windows of a .dac file
-        from nac.codecs.segmented import Segmented
-
-        codec = Segmented(codec, header.segment)
-    check_model(header, codec.spec, force=force)
-    return codec
-
-
-def _at_rate(samples: int, header: Header, rate: int) -> int:
-    """A number of samples at the original rate as one at ``rate``."""
-    return -(-samples * rate // header.original_sample_rate)
-
-
-def _trimmed(
-    reader: Reader, codec: Codec, counts: tuple[int, ...], low: int, high: int | None, rate: int
-) -> Iterator[Samples]:
-    """The samples wanted, no more: where their end is only known at the end, a frame's worth is held back."""
-    from nac.files.pipeline import decode_blocks
-
-    header, spec = reader.header, codec.spec
-    first = _at_rate(low + header.start, header, rate)
-    left = None if high is None else _at_rate(high - low, header, rate)
-    # Up to the end of the recording the file is read to its own end, so that this is checked too.
-    stop = None if left is None or high == reader.samples else first + left
-    if stop is None and left is not None and reader.seekable:
-        check_growth(2 * left * header.channels, reader.size)
-    blocks = decode_blocks(reader, codec, sample_rate=rate, start=first, stop=stop, codebooks=counts)
-    if left is not None:
-        for block in blocks:
-            if left > 0:
-                yield block[:left]
-            left -= len(block)
-        return
-    margin = -(-spec.frame_samples * spec.frame_multiple * rate // spec.sample_rate) + 1
-    held: deque[Samples] = deque()
-    ready, given = 0, 0
-    for block in blocks:
-        held.append(block)
-        ready += len(block)
-        while ready - len(held[0]) >= margin:
-            ready -= len(held[0])
-            given += len(held[0])
-            yield held.popleft()
-    if reader.samples is not None:
-        end = _at_rate(max(0, reader.samples - low), header, rate)
-        for block in held:
-            yield block[: max(0, end - given)]
-            given += len(block)
 
 
 def _watched(source: Source, progress: Progress | None) -> Source:

@@ -15,7 +15,7 @@ from nac.codecs.windows import Plan
 from nac.container import Header, Reader, Writer, silent_end
 from nac.container.chunk import MAX_FRAME_NUMBER
 from nac.errors import ModelError, NacError
-from nac.files.nacfile import opened, sample_range
+from nac.files.opening import opened, sample_range
 from nac.files.results import Stopwatch
 from nac.spec import CodecSpec
 from nac.storage.output import PathOrFile, Result, created

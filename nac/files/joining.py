@@ -20,7 +20,7 @@ from typing import BinaryIO
 from nac.container import Chunk, Header, Reader, SampleFormat, Writer
 from nac.errors import NacError, Remedy
 from nac.files.cutting import layout_of
-from nac.files.nacfile import opened
+from nac.files.opening import opened
 from nac.files.results import Stopwatch
 from nac.storage.output import PathOrFile, Result, created, name_of, refuse_same, size_of
 

@@ -2,84 +2,37 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from nac.audio.memory import Array, DType, as_array, as_dtype, check_channels, check_rate
 from nac.bitrate import total_kbps
+from nac.codecs.base import Codec
 from nac.container.chunk import MAX_FRAME_NUMBER, Chunk
+from nac.container.codebooks import Coding
 from nac.container.header import SIGNATURE, VERSION, Header
 from nac.container.reader import Reader
 from nac.container.timeline import Lost, Timeline
-from nac.errors import FormatError, NacError
+from nac.errors import ArgumentError, FormatError
+from nac.files.decoding import loader
+from nac.files.encoding import Encoding
+from nac.files.opening import check_growth, check_stretch, stream_of
+from nac.files.playback import Playback
+from nac.files.recorder import Recorder
 from nac.storage.output import PathOrFile, name_of
 
 CodeArray = npt.NDArray[np.int32]
 SILENT = -1
 """Stands for a code where a stream is silent and has none."""
-
-
-def stream_of(file: PathOrFile) -> AbstractContextManager[BinaryIO]:
-    """What is read from: a path opened, a file object as it is. Raises NacError where it cannot be opened."""
-    if not isinstance(file, (str, os.PathLike)):
-        return nullcontext(file)
-    try:
-        return Path(file).open("rb")
-    except OSError as error:
-        raise NacError(f"cannot be read: {error.strerror or error}") from None
-
-
-@contextmanager
-def opened(file: PathOrFile) -> Iterator[Reader]:
-    """A reader for a path or a binary file object. Raises NacError where it cannot be read."""
-    with stream_of(file) as stream:
-        yield Reader(stream)
-
-
-def check_stretch(start: float, duration: float | None) -> None:
-    """Raise NacError unless these are a start and a duration, in seconds; the duration may be infinite."""
-    if not 0 <= start < math.inf or (duration is not None and not duration >= 0):
-        raise NacError(f"no stretch of time: start {start}, duration {duration}")
-
-
-def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[int, int | None]:
-    """First sample wanted and the one after the last (None: the end, not known yet), at the original rate.
-
-    Raises NacError where the start lies behind the end.
-    """
-    rate = reader.header.original_sample_rate
-    check_stretch(start, duration)
-    if duration == math.inf:
-        duration = None
-    low = round(start * rate)
-    high = None if duration is None else low + round(duration * rate)
-    if reader.samples is not None:
-        if low > reader.samples:
-            raise NacError(f"starts after the end: {start:g} s of {reader.samples / rate:.3f} s")
-        high = reader.samples if high is None else min(high, reader.samples)
-    return low, high
-
-
-def check_growth(grown: int, size: int) -> None:
-    """Raise NacError where so few bytes of a file, ``size``, would become so many: nothing but silence does.
-
-    Without that, a hundred bytes could fill any disk.
-    """
-    if grown > max(_ALWAYS, _GROWTH * size):
-        raise NacError(
-            f"{size} bytes would become {grown / 1e9:.3g} GB, nearly all silent; a duration gives a part of it"
-        )
-
-
-_ALWAYS, _GROWTH = 1 << 26, 1_000_000  # bytes; a silent chunk of ten seconds, six channels at 96 kHz, takes 13
 
 
 @dataclass(frozen=True)
@@ -117,19 +70,85 @@ class Info:
 
 
 class NacFile:
-    """A .nac file open for reading, as :func:`nac.open` gives it. Close it, or use it in a `with` statement.
+    """A .nac file open for reading or writing, like ``soundfile.SoundFile``. :func:`nac.open` is its other name.
 
-    It is given as a path, or as a binary file object that can seek, which stays open. ``header`` says what the
-    file is. Codes are read where they lie: any part of a long file in the same time.
+    Samples are read from a position that moves on, or is moved; codes are read from anywhere. Any part of a long
+    file takes the same time, and memory for what is asked for and some seconds besides. A file that is written
+    takes its name when it is closed; where an exception ends the `with` statement, none is left. Use it from one
+    thread at a time.
+
+    Parameters
+    ----------
+    file : path or binary file object
+        To be read, it has to be able to seek; to be written, it need not. A file object stays open, and is written
+        to as chunks are ready.
+    mode : {"r", "w"}
+        To read, or to write.
+    sample_rate, channels : int
+        Of a file to be written: in Hz, from 1000 on, and 1 to 255.
+    model, kbps, codebooks, coding, tags, force
+        Of a file to be written: as for :func:`nac.write`.
+    device, weights, codec
+        As for :func:`nac.read` and :func:`nac.write`. To read codes, none of them is needed.
+
+    Raises
+    ------
+    NacError
+        If the file cannot be opened, or is not a .nac file.
+    ValueError
+        For another mode, a model or a bitrate that there is not, or a ``sample_rate`` or ``channels`` missing.
+
+    Examples
+    --------
+    >>> import nac
+    >>> with nac.open("song.nac") as file:
+    ...     position = file.seek(-8000, 2)
+    ...     last = file.read()
+    ...     sizes = [len(block) for block in file.blocks(4000)]
+    >>> last.shape, sizes
+    ((8000, 1), [])
+    >>> with nac.open("copy.nac", "w", sample_rate=16000, channels=1, model="nac_24khz", kbps=3) as copy:
+    ...     with nac.open("song.nac") as file:
+    ...         for block in file.blocks(4000):
+    ...             copy.write(block)
+    >>> nac.info("copy.nac").seconds == nac.info("song.nac").seconds
+    True
     """
 
-    def __init__(self, file: PathOrFile) -> None:
-        self.path = name_of(file)
-        with ExitStack() as stack:
-            self._file = stack.enter_context(stream_of(file))
-            self._reader = Reader(self._file)
-            self._open = stack.pop_all()
-        self.header: Header = self._reader.header
+    def __init__(
+        self,
+        file: PathOrFile,
+        mode: Literal["r", "w"] = "r",
+        *,
+        sample_rate: int | None = None,
+        channels: int | None = None,
+        model: str = "auto",
+        kbps: float | None = None,
+        codebooks: int | None = None,
+        coding: Coding = "auto",
+        tags: Mapping[str, str] | None = None,
+        device: str = "auto",
+        weights: str | os.PathLike[str] | None = None,
+        codec: Codec | None = None,
+        force: bool = False,
+    ) -> None:
+        self.path, self.mode = name_of(file), mode
+        self._player: Playback | None = None
+        self._recorder: Recorder | None = None
+        if mode == "w":
+            if sample_rate is None or channels is None:
+                raise ArgumentError("a file to be written needs its sample_rate and channels")
+            how = Encoding(model, kbps, codebooks, coding=coding)
+            rate, count = check_rate(sample_rate), check_channels(channels)
+            load = loader(None, weights, device, download=True)
+            self._recorder = Recorder(file, rate, count, how, load, codec, tags=tags, force=force)
+        elif mode == "r":
+            with ExitStack() as stack:
+                reader = Reader(stack.enter_context(stream_of(file)))
+                self._player = Playback(reader, loader(codec, weights, device))
+                self._open, self._closed = stack.pop_all(), False
+        else:
+            raise ArgumentError(f"a mode is 'r' or 'w', not {mode!r}")
 
     def __enter__(self) -> NacFile:
         return self
@@ -137,12 +156,73 @@ class NacFile:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if value is not None:
+            self._discard()
         self.close()
 
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # where it was not even opened
+            self._discard()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else repr(self.mode)
+        return f"<nac.NacFile {self.path!r} {state} {self.sample_rate} Hz, {self.channels} channels>"
+
     def close(self) -> None:
-        self._open.close()
+        """Close it. A file that is written is finished, and takes its name. Raises NacError where that fails."""
+        if self._recorder is not None:
+            self._recorder.finish()
+        else:
+            self._closed = True
+            self._open.close()
+
+    def _discard(self) -> None:
+        """Close a file that is written, and leave nothing of it."""
+        if self._recorder is not None:
+            self._recorder.abort()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._closed if self._recorder is None else self._recorder.closed
+
+    @property
+    def _playback(self) -> Playback:
+        """Of a file that is open for reading. Raises ArgumentError for others."""
+        if self._player is None:
+            raise ArgumentError("open for writing: nothing can be read of it")
+        return self._player
+
+    @property
+    def _reader(self) -> Reader:
+        return self._playback.reader
 
     def __len__(self) -> int:
+        """Samples per channel: of the recording, or written so far."""
+        return self.samples
+
+    @property
+    def header(self) -> Header:
+        """What the file says of itself."""
+        return self._reader.header if self._recorder is None else self._recorder.header
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the recording, in Hz."""
+        return self.header.original_sample_rate
+
+    @property
+    def channels(self) -> int:
+        """Of the recording."""
+        return self.header.channels
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Title, artist and so on, by their names in Vorbis comments."""
+        return _joined(self.header.tags)
+
+    @property
+    def chunks(self) -> int:
         """Number of chunks."""
         return len(self._reader.index)
 
@@ -157,18 +237,160 @@ class NacFile:
 
     @property
     def samples(self) -> int:
-        """Samples per channel of the recording."""
-        return self._reader.samples or 0
+        """Samples per channel: of the recording, or written so far."""
+        return (self._reader.samples or 0) if self._recorder is None else self._recorder.samples
 
     @property
     def seconds(self) -> float:
         """Length of the recording."""
-        return self.samples / self.header.original_sample_rate
+        return self.samples / self.sample_rate
 
     @property
     def complete(self) -> bool:
         """Whether the file has its end; one that was cut has not."""
         return self._reader.complete
+
+    # Samples, one after the other
+
+    def tell(self) -> int:
+        """The number of the next sample, per channel: to be read, or written."""
+        return self._playback.position if self._recorder is None else self._recorder.samples
+
+    def seekable(self) -> bool:
+        """Whether the position can be moved."""
+        return self._recorder is None and self._reader.seekable
+
+    def seek(self, frames: int, whence: int = os.SEEK_SET) -> int:
+        """Read on from another sample.
+
+        Parameters
+        ----------
+        frames : int
+            Samples per channel, which soundfile calls frames: from the start, or from what ``whence`` says.
+        whence : int
+            ``os.SEEK_SET`` (0: the start), ``os.SEEK_CUR`` (1: here) or ``os.SEEK_END`` (2).
+
+        Returns
+        -------
+        int
+            The position, from the start.
+
+        Raises
+        ------
+        ValueError
+            If it is not within the recording.
+        """
+        origins = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self)}
+        if whence not in origins:
+            raise ArgumentError(f"whence is 0, 1 or 2, not {whence!r}")
+        position = origins[whence] + index(frames)
+        if not self.seekable():
+            raise ArgumentError("this file cannot seek")
+        if not 0 <= position <= len(self):
+            raise ArgumentError(f"there is no sample {position} of {len(self)}")
+        self._playback.seek(position)
+        return position
+
+    def read(self, frames: int = -1, dtype: DType = "float32", *, always_2d: bool = True) -> Array:
+        """The next samples.
+
+        Parameters
+        ----------
+        frames : int
+            How many, per channel; by default all that are left. Where the recording ends, fewer come, or none.
+        dtype : {"float32", "float64", "int16", "int32"}
+            As for :func:`nac.read`.
+        always_2d : bool
+            Give [n, 1] and not [n] where there is one channel.
+
+        Returns
+        -------
+        array [n, channels]
+            Whatever is read at a time, it is what :func:`nac.read` gives there.
+
+        Raises
+        ------
+        NacError
+            Where the file is damaged, once all samples before that are read, or its model is not here.
+        """
+        self._check_open()
+        samples = self._playback.read(None if frames < 0 else frames)
+        return as_dtype(samples if always_2d or samples.shape[1] > 1 else samples[:, 0], dtype)
+
+    def blocks(
+        self,
+        blocksize: int = 1 << 16,
+        overlap: int = 0,
+        frames: int = -1,
+        dtype: DType = "float32",
+        *,
+        always_2d: bool = True,
+    ) -> Iterator[Array]:
+        """The samples from here on in blocks.
+
+        Parameters
+        ----------
+        blocksize : int
+            Samples per channel in each but the last, which may have fewer.
+        overlap : int
+            How many of them are those that the block before ended with.
+        frames : int
+            How many samples per channel in all; by default all that are left.
+        dtype, always_2d
+            As for :meth:`read`.
+
+        Returns
+        -------
+        iterator of arrays [n, channels]
+
+        Raises
+        ------
+        ValueError
+            For a size of blocks that is not above their overlap.
+        """
+        self._check_open()
+        if not 0 <= overlap < blocksize:
+            raise ArgumentError(f"no blocks: {blocksize} samples, of which {overlap} overlap")
+        return self._blocks(blocksize, overlap, None if frames < 0 else frames, dtype, always_2d)
+
+    def _blocks(self, size: int, overlap: int, left: int | None, dtype: DType, always_2d: bool) -> Iterator[Array]:
+        block = self.read(0, dtype, always_2d=always_2d)
+        while True:
+            before = block[len(block) - min(overlap, len(block)) :]
+            wanted = size - len(before)
+            new = self.read(wanted if left is None else min(wanted, left), dtype, always_2d=always_2d)
+            if not len(new):
+                return
+            left = left and left - len(new)
+            block = np.concatenate([before, new])
+            yield block
+
+    def write(self, samples: Any) -> None:
+        """Take the next samples; chunks are written as they are ready, some ten seconds in each.
+
+        Parameters
+        ----------
+        samples : array or tensor, [n] or [n, channels]
+            Any number, as for :func:`nac.write`. Floats beyond -1 to 1 are clipped: the level of what is still to
+            come is not known.
+
+        Raises
+        ------
+        NacError
+            If they cannot be written: then nothing is left of the file.
+        ValueError
+            For another number of channels, or a file that is open for reading.
+        """
+        self._check_open()
+        if self._recorder is None:
+            raise ArgumentError("open for reading: nothing can be written to it")
+        self._recorder.write(as_array(samples))
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ArgumentError("the file is closed")
+
+    # Codes, from anywhere
 
     def codes(
         self, *, start: float = 0.0, duration: float | None = None, codebooks: int | None = None
@@ -235,9 +457,9 @@ class NacFile:
         return self.header.start / self.header.original_sample_rate
 
     def _end_frame(self) -> int:
-        if not len(self):
+        if not self.chunks:
             return 0
-        last = self.chunk(len(self) - 1)
+        last = self.chunk(self.chunks - 1)
         return last.first_frame + last.frames
 
     def _copy(
@@ -274,7 +496,7 @@ class NacFile:
             kbps=round(total_kbps(header.spec, header.stream_codebooks), 6),
             actual_kbps=round(size * 8 / 1000 / self.seconds, 3) if self.samples else 0.0,
             bytes=size,
-            chunks=len(self),
+            chunks=self.chunks,
             coding="range" if found.coded < found.packed else "packed",
             saved=round(1 - found.coded / found.packed, 4) if found.packed else 0.0,
             tags=_joined(header.tags),
@@ -286,7 +508,7 @@ class NacFile:
     def _survey(self) -> _Survey:
         """Look at every chunk."""
         found, timeline, whole = _Survey(), Timeline(self.header), True
-        for number in range(len(self)):
+        for number in range(self.chunks):
             try:
                 chunk = self.chunk(number)
             except FormatError as error:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from nac.bitrate import at_most
 from nac.container import Chunk, Writer
 from nac.container.codebooks import Coding
-from nac.files.nacfile import opened
+from nac.files.opening import opened
 from nac.files.results import Stopwatch
 from nac.storage.output import PathOrFile, Result, created
 

@@ -25,7 +25,7 @@ from nac.container.codebooks import Coding
 from nac.container.header import MAX_CHANNELS, MIN_RATE, UNKNOWN_WEIGHTS, Header
 from nac.container.reader import Reader
 from nac.errors import AudioError, FormatError, ModelError
-from nac.files.nacfile import check_growth
+from nac.files.opening import check_growth
 from nac.spec import CodecSpec
 
 PART = 1 << 21

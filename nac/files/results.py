@@ -18,7 +18,7 @@ class Stopwatch:
 
     def result(
         self,
-        src: PathOrFile,
+        src: PathOrFile | None,
         dst: PathOrFile,
         header: Header,
         *,
@@ -29,15 +29,15 @@ class Stopwatch:
     ) -> Result:
         """What was done with the codes of a .nac file, or as many ``codebooks`` of its streams.
 
-        ``seconds``: of audio; ``size``: bytes of the output; ``more``: other fields of a :class:`Result`.
+        ``src``: None for what is no file; ``seconds``: of audio; ``size``: bytes of the output; ``more``: other fields of a :class:`Result`.
         """
         values: dict[str, Any] = {
-            "input": name_of(src),
+            "input": "-" if src is None else name_of(src),
             "output": name_of(dst),
             "model": header.model,
             "kbps": total_kbps(header.spec, codebooks or header.stream_codebooks),
             "seconds": seconds,
-            "bytes_in": size_of(src),
+            "bytes_in": None if src is None else size_of(src),
             "bytes_out": size,
             "wall_seconds": time.perf_counter() - self._began,
         }

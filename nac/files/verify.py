@@ -12,7 +12,7 @@ from typing import BinaryIO
 from nac.container import Chunk, Header, Reader, Recovery, Writer, silent_end, verify
 from nac.container.timeline import Lost, Timeline
 from nac.errors import FormatError, NacError, Remedy
-from nac.files.nacfile import stream_of
+from nac.files.opening import stream_of
 from nac.storage.output import PathOrFile, created, name_of, sync
 
 log = logging.getLogger("nac")

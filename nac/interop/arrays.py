@@ -30,7 +30,8 @@ from nac.container.chunk import chunk_frames
 from nac.container.codebooks import Coding
 from nac.container.header import SIGNATURE
 from nac.errors import FormatError, NacError
-from nac.files.nacfile import SILENT, stream_of
+from nac.files.nacfile import SILENT
+from nac.files.opening import stream_of
 from nac.files.results import Stopwatch
 from nac.interop.recording import header_for
 from nac.spec import Codebook, Segment

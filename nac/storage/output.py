@@ -313,9 +313,10 @@ def _outgoing(file: BinaryIO, name: Path, force: bool) -> Iterator[BinaryIO]:
     outgoing.flush()
 
 
-def check_output(src: PathOrFile, dst: PathOrFile, *, force: bool) -> None:
+def check_output(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> None:
     """Raise NacError where :func:`created` would refuse, before any work is done."""
-    refuse_same(src, dst)
+    if src is not None:
+        refuse_same(src, dst)
     if isinstance(dst, (str, os.PathLike)) and not is_stream(Path(dst)):
         refuse_existing(Path(dst), force=force)
 

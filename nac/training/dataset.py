@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from nac.errors import NacError, reason
-from nac.files.nacfile import SILENT, CodeArray, NacFile, check_growth
+from nac.files.nacfile import SILENT, CodeArray, NacFile
+from nac.files.opening import check_growth
 from nac.spec import CodecSpec
 from nac.storage import places
 from nac.training import shards

@@ -21,7 +21,7 @@ from nac.codecs import registry
 from nac.codecs.family import Model
 from nac.container import Chunk, Header, Reader, Writer
 from nac.errors import AudioError, NacError
-from nac.files import nacfile, pipeline
+from nac.files import opening, pipeline
 from nac.spec import CodecSpec, Segment
 from nac.weights import models
 
@@ -497,7 +497,7 @@ def test_a_few_bytes_do_not_become_a_week(
     first_frames: tuple[int, ...],
 ) -> None:
     toy()
-    monkeypatch.setattr(nacfile, "_ALWAYS", 1 << 22)  # for speed
+    monkeypatch.setattr(opening, "_ALWAYS", 1 << 22)  # for speed
     data = bomb(*first_frames, channels=channels, rate=rate, samples=samples)
     assert len(data) < 800
     for file in io.BytesIO(data), Pipe(data):

@@ -1,0 +1,75 @@
+"""From a .nac file's codes to the samples that are wanted of it."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from nac.audio.resample import Samples
+from nac.codecs.base import Codec
+from nac.container.header import Header
+from nac.container.reader import Reader
+from nac.files.opening import check_growth
+from nac.files.pipeline import check_model, decode_blocks
+from nac.weights.loaded import loaded
+
+Load = Callable[[str], Codec]
+
+
+def loader(
+    codec: Codec | None, weights: str | os.PathLike[str] | None, device: str, *, download: bool = False
+) -> Load:
+    """What gives a codec by its model's name: the one at hand, or else one that stays loaded."""
+    return lambda name: codec or loaded(name, weights=weights, device=device, download=download)
+
+
+def codec_of(header: Header, load: Load, *, force: bool = False) -> Codec:
+    """The codec that a file was made with. Only here, when the file is known to be good, PyTorch is imported."""
+    codec = load(header.model)
+    if header.segment and codec.spec.family == "dac":  # the windows of a .dac file
+        from nac.codecs.segmented import Segmented
+
+        codec = Segmented(codec, header.segment)
+    check_model(header, codec.spec, force=force)
+    return codec
+
+
+def at_rate(samples: int, header: Header, rate: int) -> int:
+    """A number of samples at the original rate as one at ``rate``."""
+    return -(-samples * rate // header.original_sample_rate)
+
+
+def trimmed(
+    reader: Reader, codec: Codec, counts: tuple[int, ...], low: int, high: int | None, rate: int
+) -> Iterator[Samples]:
+    """The samples wanted, no more: where their end is only known at the end, a frame's worth is held back."""
+    header, spec = reader.header, codec.spec
+    first = at_rate(low + header.start, header, rate)
+    left = None if high is None else at_rate(high - low, header, rate)
+    # Up to the end of the recording the file is read to its own end, so that this is checked too.
+    stop = None if left is None or high == reader.samples else first + left
+    if stop is None and left is not None and reader.seekable:
+        check_growth(2 * left * header.channels, reader.size)
+    blocks = decode_blocks(reader, codec, sample_rate=rate, start=first, stop=stop, codebooks=counts)
+    if left is not None:
+        for block in blocks:
+            if left > 0:
+                yield block[:left]
+            left -= len(block)
+        return
+    margin = -(-spec.frame_samples * spec.frame_multiple * rate // spec.sample_rate) + 1
+    held: deque[Samples] = deque()
+    ready, given = 0, 0
+    for block in blocks:
+        held.append(block)
+        ready += len(block)
+        while ready - len(held[0]) >= margin:
+            ready -= len(held[0])
+            given += len(held[0])
+            yield held.popleft()
+    if reader.samples is not None:
+        end = at_rate(max(0, reader.samples - low), header, rate)
+        for block in held:
+            yield block[: max(0, end - given)]
+            given += len(block)

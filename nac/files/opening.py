@@ -1,0 +1,69 @@
+"""Opening .nac files, and what a stretch of time means in one."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+from nac.container.reader import Reader
+from nac.errors import NacError
+from nac.storage.output import PathOrFile
+
+
+def stream_of(file: PathOrFile) -> AbstractContextManager[BinaryIO]:
+    """What is read from: a path opened, a file object as it is. Raises NacError where it cannot be opened."""
+    if not isinstance(file, (str, os.PathLike)):
+        return nullcontext(file)
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        raise NacError(f"cannot be read: {error.strerror or error}") from None
+
+
+@contextmanager
+def opened(file: PathOrFile) -> Iterator[Reader]:
+    """A reader for a path or a binary file object. Raises NacError where it cannot be read."""
+    with stream_of(file) as stream:
+        yield Reader(stream)
+
+
+def check_stretch(start: float, duration: float | None) -> None:
+    """Raise NacError unless these are a start and a duration, in seconds; the duration may be infinite."""
+    if not 0 <= start < math.inf or (duration is not None and not duration >= 0):
+        raise NacError(f"no stretch of time: start {start}, duration {duration}")
+
+
+def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[int, int | None]:
+    """First sample wanted and the one after the last (None: the end, not known yet), at the original rate.
+
+    Raises NacError where the start lies behind the end.
+    """
+    rate = reader.header.original_sample_rate
+    check_stretch(start, duration)
+    if duration == math.inf:
+        duration = None
+    low = round(start * rate)
+    high = None if duration is None else low + round(duration * rate)
+    if reader.samples is not None:
+        if low > reader.samples:
+            raise NacError(f"starts after the end: {start:g} s of {reader.samples / rate:.3f} s")
+        high = reader.samples if high is None else min(high, reader.samples)
+    return low, high
+
+
+def check_growth(grown: int, size: int) -> None:
+    """Raise NacError where so few bytes of a file, ``size``, would become so many: nothing but silence does.
+
+    Without that, a hundred bytes could fill any disk.
+    """
+    if grown > max(_ALWAYS, _GROWTH * size):
+        raise NacError(
+            f"{size} bytes would become {grown / 1e9:.3g} GB, nearly all silent; a duration gives a part of it"
+        )
+
+
+_ALWAYS, _GROWTH = 1 << 26, 1_000_000  # bytes; a silent chunk of ten seconds, six channels at 96 kHz, takes 13

@@ -1,0 +1,116 @@
+"""A .nac file that is written while its samples come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from queue import Queue
+from threading import Thread
+from typing import cast
+
+from nac.audio.levels import tamed
+from nac.audio.memory import Array, as_float32, format_of
+from nac.audio.reading import Source
+from nac.audio.resample import Samples
+from nac.audio.tags import kept
+from nac.codecs.base import Codec
+from nac.container.header import SampleFormat
+from nac.errors import ArgumentError
+from nac.files.decoding import Load
+from nac.files.encoding import Encoding, prepare, write_nac
+from nac.storage.output import PathOrFile, created
+
+
+class Recorder:
+    """Takes blocks of samples; each chunk is written as soon as its codes are certain.
+
+    The way from samples to chunks fetches its blocks by itself, and so has a thread of its own: it waits for them,
+    and :meth:`write` waits for it. ``samples``: per channel, that were taken.
+    """
+
+    def __init__(
+        self,
+        file: PathOrFile,
+        sample_rate: int,
+        channels: int,
+        how: Encoding,
+        load: Load,
+        codec: Codec | None = None,
+        *,
+        tags: Mapping[str, str] | None,
+        force: bool,
+    ) -> None:
+        self._how, self._blocks = how, Queue[Samples | None](1)
+        self._ended, self._failure = False, cast("BaseException | None", None)
+        self._thread: Thread | None = None
+        self.samples, self.closed = 0, False
+        blocks, own = self._arriving(), kept((tags or {}).items())
+        self._source = Source(sample_rate, channels, None, SampleFormat.F32, blocks, live=True, tags=own)
+        self._codec, self.header = prepare(self._source, how, load, codec)
+        with ExitStack() as stack:
+            self._out = stack.enter_context(created(None, file, force=force))
+            self._open = stack.pop_all()
+
+    def write(self, block: Array) -> None:
+        """Take the next samples [n, channels]. The first ones tell the type of the recording. Raises NacError."""
+        if block.shape[1] != self.header.channels:
+            raise ArgumentError(f"samples of {block.shape[1]} channels, not {self.header.channels}")
+        if self._thread is None:
+            self._start(format_of(block))
+        if self._failure is not None:
+            self._end()
+        self._blocks.put(tamed(as_float32(block), 1.0))
+        self.samples += len(block)
+
+    def finish(self) -> None:
+        """Write what is left, and the end. Raises NacError where that fails, and then leaves no file."""
+        if self._thread is None and not self.closed:
+            self._start(self.header.sample_format)
+        self._end()
+
+    def abort(self) -> None:
+        """Stop, and leave no file."""
+        self._failure = Aborted()
+        with suppress(Exception):
+            self._end()
+
+    def _end(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        with self._open:  # what is raised goes through it, so that no file is left
+            if self._thread is not None:
+                self._blocks.put(None)
+                self._thread.join()
+            if self._failure is not None:
+                raise self._failure
+
+    def _start(self, form: SampleFormat) -> None:
+        self.header = replace(self.header, sample_format=form)
+        # A recording that is never finished must not keep the program from ending.
+        self._thread = Thread(target=self._work, name="nac-recorder", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            write_nac(self._out, self._source, self._codec, self.header, self._how.coding)
+        except BaseException as error:
+            self._failure = error
+            while not self._ended:  # so that nobody waits in vain to give more
+                self._take()
+
+    def _arriving(self) -> Iterator[Samples]:
+        while (block := self._take()) is not None:
+            yield block
+        if self._failure is not None:
+            raise self._failure
+
+    def _take(self) -> Samples | None:
+        block = self._blocks.get()
+        self._ended = block is None
+        return block
+
+
+class Aborted(Exception):
+    """A recording that is not wanted any more."""

@@ -1,0 +1,348 @@
+"""NacFile: read like soundfile.SoundFile, from anywhere, and written while the samples come in."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from narrow_codecs import NAMES, narrow_codecs
+from toy_codec import ToyCodec
+
+import nac
+from nac.codecs.base import Codec
+from nac.container import verify
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def codecs() -> Iterator[dict[str, Codec]]:
+    with narrow_codecs() as made:
+        yield {**made, "toy": ToyCodec()}
+
+
+def noise(samples: int, channels: int = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-9000, 9000, (samples, channels)).astype(np.int16)
+
+
+@pytest.fixture
+def toy_file(toy: ToyCodec) -> tuple[bytes, np.ndarray]:
+    """A file of the toy codec, which keeps the samples, and these as nac.read gives them."""
+    samples = noise(40 * 1000 + 7)
+    return nac.encode(samples, RATE, kbps=1e6), samples.astype(np.float32) / 32768
+
+
+# Reading
+
+
+def test_positions_are_those_of_soundfile(toy_file: tuple[bytes, np.ndarray], tmp_path: Path) -> None:
+    data, samples = toy_file
+    soundfile.write(tmp_path / "x.wav", samples, RATE, subtype="PCM_16")
+    with nac.open(io.BytesIO(data)) as mine, soundfile.SoundFile(tmp_path / "x.wav") as theirs:
+        assert len(mine) == mine.samples == theirs.frames
+        assert (mine.sample_rate, mine.channels, mine.mode) == (theirs.samplerate, theirs.channels, theirs.mode)
+        random = np.random.default_rng(1)
+        for _ in range(40):
+            if random.random() < 0.5:
+                whence = int(random.integers(3))
+                place = {0: 0, 1: theirs.tell(), 2: theirs.frames}[whence]
+                target = int(random.integers(theirs.frames + 1))
+                assert mine.seek(target - place, whence) == theirs.seek(target - place, whence)
+            frames = int(random.integers(-1, 9000))
+            dtype = ("int16", "int32", "float32", "float64")[random.integers(4)]
+            assert np.array_equal(mine.read(frames, dtype), theirs.read(frames, dtype, always_2d=True))
+            assert mine.tell() == theirs.tell()
+        mine.seek(0)
+        assert np.array_equal(mine.read(), samples)
+        assert mine.read().shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "overlap", "frames"), [(7000, 0, -1), (4096, 99, -1), (900, 899, 2000), (50_000, 3, -1)]
+)
+def test_blocks_are_those_of_soundfile(
+    toy_file: tuple[bytes, np.ndarray], tmp_path: Path, size: int, overlap: int, frames: int
+) -> None:
+    data, samples = toy_file
+    soundfile.write(tmp_path / "x.wav", samples, RATE, subtype="PCM_16")
+    with nac.open(io.BytesIO(data)) as mine, soundfile.SoundFile(tmp_path / "x.wav") as theirs:
+        mine.seek(500), theirs.seek(500)
+        expected = list(theirs.blocks(size, overlap, frames, dtype="float32", always_2d=True))
+        got = list(mine.blocks(size, overlap, frames))
+        assert len(got) == len(expected)
+        for one, other in zip(got, expected, strict=True):
+            assert np.array_equal(one, other)
+
+
+def test_one_channel_can_come_flat(toy: ToyCodec) -> None:
+    with nac.open(io.BytesIO(nac.encode(noise(5000), RATE))) as file:
+        assert file.read(100).shape == (100, 1)
+        assert file.read(100, always_2d=False).shape == (100,)
+        assert [block.shape for block in file.blocks(4000, always_2d=False)] == [(4000,), (800,)]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "toy"])
+@pytest.mark.parametrize(("rate", "channels"), [(None, 1), (22050, 2)])
+def test_what_is_read_in_parts_is_what_is_read_at_once(
+    codecs: dict[str, Codec], name: str, rate: int | None, channels: int
+) -> None:
+    codec = codecs[name]
+    samples = noise(round(2.3 * (rate or codec.spec.sample_rate)), channels)
+    data = nac.encode(samples, rate or codec.spec.sample_rate, codec=codec)
+    whole, _ = nac.read(io.BytesIO(data), codec=codec)
+    random = np.random.default_rng(2)
+    with nac.open(io.BytesIO(data), codec=codec) as file:
+        parts = [file.read(int(random.integers(1, 9000))) for _ in range(4)]
+        assert np.array_equal(np.concatenate([*parts, file.read()]), whole)
+        for place in (*random.integers(0, len(samples), 3), len(samples)):
+            file.seek(int(place))
+            assert np.array_equal(file.read(700), whole[place : place + 700])
+
+
+def test_a_cut_file_counts_from_its_own_start() -> None:
+    data, part = nac.encode(noise(40_007), RATE, model="nac_24khz"), io.BytesIO()
+    samples, _ = nac.decode(data)
+    nac.cut(io.BytesIO(data), part, start=0.7, duration=1.1)
+    part.seek(0)
+    with nac.open(part) as file:
+        assert len(file) == 17_600
+        file.seek(100)
+        assert np.array_equal(file.read(), samples[11_300 : 11_200 + 17_600])
+
+
+def test_memory_does_not_grow_with_the_file(toy: ToyCodec) -> None:
+    import tracemalloc
+
+    def peak(seconds: int) -> int:
+        data = nac.encode(np.tile(noise(RATE), (seconds, 1)), RATE, kbps=1e6, coding="packed")
+        with nac.open(io.BytesIO(data)) as file:
+            file.read(10)  # imports, and what is made once
+            tracemalloc.start()
+            for _ in file.blocks(4096):
+                pass
+            most = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        return most
+
+    assert peak(240) < 1.5 * peak(60)
+
+
+def test_codes_and_samples_can_be_read_in_turn(toy_file: tuple[bytes, np.ndarray]) -> None:
+    data, samples = toy_file
+    with nac.open(io.BytesIO(data)) as file:
+        for start in range(0, 8000, 2000):
+            assert np.array_equal(file.read(2000), samples[start : start + 2000])
+            assert len(file.codes(start=1, duration=0.5)[0][0]) == 8000
+    assert file.closed
+
+
+def test_damage_is_told_after_the_samples_before_it(toy: ToyCodec) -> None:
+    samples = noise(25 * RATE)
+    data = bytearray(nac.encode(samples, RATE, kbps=1e6))
+    with nac.open(io.BytesIO(data)) as file:
+        assert file.chunks == 3
+        whole = file.read()
+        place = file._reader.index[2].offset
+    data[place + 300] ^= 1
+    with nac.open(io.BytesIO(data)) as file:
+        good = file.read()
+        assert len(good) >= 19 * RATE
+        assert np.array_equal(good, whole[: len(good)])
+        for _ in range(2):
+            with pytest.raises(nac.DamageError):
+                file.read(1)
+        file.seek(RATE)
+        assert np.array_equal(file.read(500), whole[RATE : RATE + 500])
+
+
+def test_what_cannot_be_read_is_refused(toy_file: tuple[bytes, np.ndarray]) -> None:
+    file = nac.open(io.BytesIO(toy_file[0]))
+    for place, whence in ((-1, 0), (1, 2), (40_008, 0), (0, 3)):
+        with pytest.raises(ValueError, match=r"sample|whence"):
+            file.seek(place, whence)
+    for size, overlap in ((0, 0), (10, 10), (10, -1)):
+        with pytest.raises(ValueError, match="no blocks"):
+            file.blocks(size, overlap)
+    with pytest.raises(ValueError, match="open for reading"):
+        file.write(noise(10))
+    with pytest.raises(ValueError, match="mode"):
+        nac.open(io.BytesIO(toy_file[0]), "a")  # type: ignore[arg-type]
+    file.close()
+    file.close()
+    for action in (file.read, file.blocks):
+        with pytest.raises(ValueError, match="closed"):
+            action()
+
+
+# Writing
+
+
+def names() -> list[str]:
+    """Of the files in the current folder."""
+    return sorted(path.name for path in Path().iterdir())
+
+
+def split(samples: np.ndarray, seed: int) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    borders = sorted(random.integers(0, len(samples), 7).tolist())
+    return np.split(samples, borders)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "toy"])
+@pytest.mark.parametrize(("rate", "channels"), [(None, 1), (22050, 2)])
+def test_blocks_give_the_codes_of_the_whole(
+    codecs: dict[str, Codec], name: str, rate: int | None, channels: int, tmp_path: Path
+) -> None:
+    codec = codecs[name]
+    rate = rate or codec.spec.sample_rate
+    samples = noise(round(2.3 * rate), channels)
+    path = tmp_path / "x.nac"
+    with nac.open(path, "w", sample_rate=rate, channels=channels, codec=codec, tags={"title": "x"}) as file:
+        for block in split(samples, channels):
+            file.write(block if channels > 1 else block[:, 0])
+        assert (len(file), file.tell(), file.sample_rate, file.channels) == (
+            len(samples),
+            len(samples),
+            rate,
+            channels,
+        )
+        assert not path.exists()
+    assert file.closed
+    expected = io.BytesIO(nac.encode(samples, rate, codec=codec, tags={"title": "x"}))
+    with nac.open(path) as mine, nac.open(expected) as theirs:
+        assert mine.samples == theirs.samples == len(samples)
+        assert mine.tags == {"title": "x"}
+        assert mine.header.sample_format == theirs.header.sample_format
+        for one, other in zip(mine.codes(), theirs.codes(), strict=True):
+            assert all(map(np.array_equal, one, other))
+    assert verify(io.BytesIO(path.read_bytes())).samples == len(samples)
+
+
+class Pipe(io.RawIOBase):
+    """Only written to; says when something comes."""
+
+    def __init__(self) -> None:
+        self.data, self.came = bytearray(), threading.Event()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.data += data
+        self.came.set()
+        return len(data)
+
+
+def test_chunks_come_out_while_blocks_go_in(toy: ToyCodec) -> None:
+    pipe = Pipe()
+    with nac.open(pipe, "w", sample_rate=RATE, channels=1) as file:
+        file.write(noise(100))
+        assert pipe.came.wait(10)  # the header
+        pipe.came.clear()
+        had = len(pipe.data)
+        for _ in range(25):
+            file.write(noise(RATE))
+        assert pipe.came.wait(10)
+        assert len(pipe.data) > had + 10_000
+    assert nac.info(io.BytesIO(bytes(pipe.data))).samples == 25 * RATE + 100
+    assert not pipe.closed
+
+
+def test_a_file_of_nothing(toy: ToyCodec) -> None:
+    with nac.open("x.nac", "w", sample_rate=RATE, channels=2):
+        pass
+    assert nac.read("x.nac")[0].shape == (0, 2)
+
+
+def test_floats_beyond_full_scale_are_clipped(toy: ToyCodec) -> None:
+    with nac.open("x.nac", "w", sample_rate=RATE, channels=1, kbps=1e6) as file:
+        file.write(np.array([0.5, 3, -3, np.nan]))
+    assert nac.read("x.nac", dtype="int16")[0][:, 0].tolist() == [16384, 32767, -32768, 0]
+
+
+def test_an_exception_leaves_no_file(toy: ToyCodec) -> None:
+    def fail() -> None:
+        with nac.open("x.nac", "w", sample_rate=RATE, channels=1) as file:
+            file.write(noise(30 * RATE))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert names() == []
+    with nac.open("y.nac", "w", sample_rate=RATE, channels=1) as file:
+        for wrong in (noise(10, 2), np.zeros(10, np.uint8)):
+            with pytest.raises((ValueError, TypeError)):
+                file.write(wrong)
+        file.write(noise(10))
+    assert nac.info("y.nac").samples == 10
+    assert names() == ["y.nac"]
+
+
+def test_a_file_that_is_dropped_leaves_nothing(toy: ToyCodec) -> None:
+    before = threading.active_count()
+    file = nac.open("x.nac", "w", sample_rate=RATE, channels=1)
+    file.write(noise(30 * RATE))
+    del file
+    gc.collect()
+    assert names() == []
+    assert threading.active_count() == before
+
+
+class Full(Pipe):
+    def write(self, data: Any) -> int:
+        if len(self.data) > 20_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def test_a_full_disk_is_told_while_writing(toy: ToyCodec) -> None:
+    file = nac.open(Full(), "w", sample_rate=RATE, channels=1, kbps=1e6)
+
+    def fill() -> None:
+        for _ in range(100):
+            file.write(noise(RATE))
+
+    with pytest.raises(nac.NacError, match="No space left"):
+        fill()
+    assert file.closed
+    file.close()
+    with (
+        pytest.raises(nac.NacError, match="No space left"),
+        nac.open(Full(), "w", sample_rate=RATE, channels=1) as file,
+    ):
+        file.write(noise(15 * RATE))
+
+
+def test_what_cannot_be_written_is_refused(toy: ToyCodec) -> None:
+    Path("x.nac").write_bytes(b"mine")
+    right: dict[str, Any] = {"sample_rate": RATE, "channels": 1}
+    for options, told in (
+        ({"channels": 1}, "sample_rate"),
+        ({**right, "channels": 0}, "0 channels"),
+        ({**right, "channels": 256}, "256 channels"),
+        ({**right, "sample_rate": 0}, "0 Hz"),
+        ({**right, "kbps": 0.01}, "at least"),
+        ({**right, "model": "none"}, "no model"),
+    ):
+        with pytest.raises(nac.NacError, match=told):
+            nac.open("y.nac", "w", **options)
+    with pytest.raises(nac.NacError, match="exists"):
+        nac.open("x.nac", "w", **right)
+    assert names() == ["x.nac"]
+    with nac.open("x.nac", "w", **right, force=True) as file:
+        file.write(noise(10))
+        with pytest.raises(ValueError, match="open for writing"):
+            file.codes()
+        with pytest.raises(ValueError, match="open for writing"):
+            file.read()
+        with pytest.raises(ValueError, match="seek"):
+            file.seek(0)
+    assert nac.info("x.nac").samples == 10
