@@ -66,7 +66,7 @@ class Usage:
 
 def usage(opened: NacFile) -> Usage:
     """Count a file's codes, in two passes and little memory. Raises NacError where there are none."""
-    if not len(opened):
+    if not opened.chunks:
         raise NacError("holds no codes to draw")
     header = opened.header
     if (

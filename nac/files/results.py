@@ -29,7 +29,8 @@ class Stopwatch:
     ) -> Result:
         """What was done with the codes of a .nac file, or as many ``codebooks`` of its streams.
 
-        ``src``: None for what is no file; ``seconds``: of audio; ``size``: bytes of the output; ``more``: other fields of a :class:`Result`.
+        ``src``: None for what is no file. ``seconds``: of audio; ``size``: bytes of the output; ``more``: other
+        fields of a :class:`Result`.
         """
         values: dict[str, Any] = {
             "input": "-" if src is None else name_of(src),
