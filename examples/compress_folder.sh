@@ -1,11 +1,19 @@
 #!/bin/sh
 # Compress every recording below a folder, passing over what is done already, and list sizes as JSON shows them.
+# Then check all that is there.
 #
 #     sh compress_folder.sh recordings archive
 set -eu
-nac compress -r "$1" -o "$2" --kbps 6 --skip-existing --json |
+nac compress -r "$1" -o "$2" --kbps 6 --keep-ending --skip-existing --json |
     python3 -c 'import json, sys
+failed = False
 for line in sys.stdin:
     row = json.loads(line)
-    print("%(input)s: %(seconds).1f s, %(bytes_out)d bytes" % row)'
-nac verify "$2"/*.nac
+    if row["error"]:
+        failed = True
+    elif row["skipped"]:
+        print("%(input)s: done before" % row)
+    else:
+        print("%(input)s: %(seconds).1f s, %(bytes_out)d bytes" % row)
+sys.exit(failed)'
+nac verify -r -q "$2"

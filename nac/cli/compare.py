@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nac.cli import report
+from nac.cli.hints import told
 from nac.cli.loading import Loading
 from nac.cli.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, path, several
 from nac.cli.running import Stop, expand, or_exit, tell_others
@@ -183,21 +184,47 @@ def _run(
     from nac.evaluate.comparison import compare as compare_one
     from nac.evaluate.excerpt import read_excerpt
 
-    failed = False
-    root = os.path.commonpath([one.absolute().parent for one in paths])
+    failed, names = False, _names(paths)
+    lacking: set[tuple[str, int]] = set()
     coders: list[Coder] = [*(Model(name, load) for name in gathered.models), Opus(), Mp3()]
     # None: shown on a terminal only.
     with tqdm(total=len(paths), leave=False, unit="recording", disable=quiet or None) as bar:
         for number, one in enumerate(paths, 1):
             try:
-                excerpt = read_excerpt(one, os.path.relpath(one, root), start, duration)
-                gathered.add(compare_one(excerpt, coders, kbps, gathered.metrics, bar.update))
+                excerpt = read_excerpt(one, names[one], start, duration)
+                compared = compare_one(excerpt, coders, kbps, gathered.metrics, bar.update)
+                gathered.add(compared)
+                for name in compared.lacking:
+                    if (name, excerpt.channels) not in lacking:
+                        lacking.add((name, excerpt.channels))
+                        with bar.external_write_mode():
+                            report.error("", f"{name} is left out: {_too_low(name, excerpt.channels, kbps)}")
             except (NacError, OSError) as error:
                 failed = True
                 with bar.external_write_mode():
                     report.error(one, error)
             bar.update(number - bar.n)
     return failed
+
+
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """What recordings are called: their paths from the folder that has all, or whole where only the root has."""
+    root = os.path.commonpath([one.absolute().parent for one in paths])
+    if Path(root).parent == Path(root):
+        return {one: os.fspath(one.absolute()) for one in paths}
+    return {one: os.path.relpath(one, root) for one in paths}
+
+
+def _too_low(name: str, channels: int, kbps: Sequence[float]) -> str:
+    """Why a model can do none of the bitrates."""
+    from nac.bitrate import allocate
+    from nac.codecs.registry import find
+
+    try:
+        allocate(find(name).spec, channels, kbps=max(kbps))
+    except NacError as error:
+        return told(error)
+    return "it cannot go so low"
 
 
 def _print(scores: Sequence[Score], as_csv: bool) -> None:

@@ -17,6 +17,7 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from nac import cli
+from nac.cli.compare import _names
 from nac.cli.options import KBPS, several
 from nac.errors import AudioError
 from nac.evaluate.averages import mean
@@ -200,6 +201,24 @@ def test_one_file(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     before = Path("compare.html").read_bytes()
     assert "-f replaces it" in nac(*words, code=1).stderr
     assert Path("compare.html").read_bytes() == before
+
+
+def test_recordings_without_a_common_folder_keep_their_whole_paths() -> None:
+    assert _names([Path("/a/x.wav"), Path("/b/x.wav")]) == {
+        Path("/a/x.wav"): "/a/x.wav",
+        Path("/b/x.wav"): "/b/x.wav",
+    }
+    assert list(_names([Path("/a/b/x.wav"), Path("/a/c/x.wav")]).values()) == ["b/x.wav", "c/x.wav"]
+
+
+def test_a_model_that_goes_no_lower_is_left_out_with_a_word(folder: Path) -> None:
+    path = folder / "speech.wav"
+    words = ["-m", "nac_24khz", "-k", "0.1", "--metrics", "mel", "--duration", "0.5", "--json", "-q"]
+    result = nac("compare", path, path, *words)
+    assert {json.loads(row)["system"] for row in result.stdout.splitlines()} == {"Opus", "MP3"}
+    assert result.stderr == (
+        "nac: nac_24khz is left out: nac_24khz needs at least 0.75 kbit/s for 1 channel, not 0.1\n"
+    )
 
 
 def test_what_makes_no_sense(folder: Path, tmp_path: Path) -> None:

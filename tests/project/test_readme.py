@@ -103,6 +103,8 @@ def test_examples(folder: Path) -> None:
     assert "stream 0: 5 codebooks x 38 frames" in out
     out = run(folder, "sh", str(ROOT / "examples" / "compress_folder.sh"), "recordings/day 1", "listed")
     assert "recordings/day 1/speech.flac: 9.3 s, " in out
+    out = run(folder, "sh", str(ROOT / "examples" / "compress_folder.sh"), "recordings/day 1", "listed")
+    assert "recordings/day 1/speech.flac: done before" in out
     run(folder, "nac", "pack", "listed", "-o", "token-shards", "-q")
     out = run(folder, sys.executable, str(ROOT / "examples" / "train_tokens.py"), "token-shards")
     losses = [float(loss) for loss in re.findall(r"([\d.]+) nats a token", out)]
