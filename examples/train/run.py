@@ -24,7 +24,17 @@ from train import Options, train
 from nac.codecs.fullband_torch import FullbandNet
 
 SMOKE = Options(
-    steps=4, batch=2, frames=24, warmup=2, decay=2, start_crops=60, rounds=1, every=2, adversarial=2, held_crops=2
+    steps=4,
+    batch=2,
+    frames=24,
+    warmup=2,
+    decay=2,
+    start_crops=60,
+    rounds=1,
+    every=2,
+    adversarial=2,
+    held_crops=2,
+    apart=2,
 )
 
 

@@ -1,7 +1,8 @@
 """Processes that train one network together, each with crops of its own and one thread.
 
-Threads inside single operations wait for each other hundreds of times a step, which on a machine with other work
-to do costs more than it gains; processes meet a few times a step, in shared memory.
+Threads inside single operations wait for each other hundreds of times a step, and processes that share gradients
+do so once a step, which on a machine with other work to do costs more than it gains: these meet after a number of
+steps only.
 """
 
 from __future__ import annotations

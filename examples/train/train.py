@@ -7,6 +7,7 @@ codebooks all follow.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,16 @@ LOGGED = (*WEIGHTS, "hinge", "matching", "discriminator")
 
 @dataclass(frozen=True)
 class Options:
-    """``processes`` of one thread; ``batch``: crops of each a step, of so many ``frames``. ``start_crops``: how
-    many the starting point is fitted to, in k-means ``rounds``. ``warmup`` and ``decay``: steps of rising and
-    falling learning rate. ``adversarial``: the step from which discriminators take part. ``every``: steps between
-    checkpoints. ``init``: exported weights to start from."""
+    """``processes`` of one thread; ``batch``: crops of each a step, of so many ``frames``. ``apart``: steps after
+    which processes average what they have learnt. ``start_crops``: how many the starting point is fitted to, in
+    k-means ``rounds``. ``warmup`` and ``decay``: steps of rising and falling learning rate. ``adversarial``: the
+    step from which discriminators take part. ``every``: steps between checkpoints. ``init``: exported weights to
+    start from."""
 
     steps: int = 1000000
     processes: int = 2
     batch: int = 8
+    apart: int = 20
     frames: int = 96
     rate: float = 5e-4
     warmup: int = 300
@@ -62,8 +65,8 @@ class Options:
 class MovingCodebooks:
     """Codebooks as moving averages of what falls to each entry; entries that nothing falls to are moved."""
 
-    def __init__(self, net: FullbandNet, team: Team) -> None:
-        self.books, self.decay, self.team = net.quantizer.codebooks, 0.99, team
+    def __init__(self, net: FullbandNet) -> None:
+        self.books, self.decay = net.quantizer.codebooks, 0.99
         self.counts = torch.ones(self.books.shape[:2])
         self.sums = self.books.clone()
 
@@ -81,7 +84,6 @@ class MovingCodebooks:
             given = latent.reshape(rest.shape) - rest
             sums.append(given.view(latent.shape))
         if learn:
-            self.team.average([counted, summed])
             self.counts.lerp_(counted, 1 - self.decay)
             self.sums.lerp_(summed, 1 - self.decay)
         return torch.stack(sums)
@@ -193,7 +195,7 @@ class Learner:
 
     def __init__(self, net: FullbandNet, team: Team, options: Options) -> None:
         self.net, self.team, self.options = net, team, options
-        self.books, self.spectral = MovingCodebooks(net, team), SpectralLoss()
+        self.books, self.spectral = MovingCodebooks(net), SpectralLoss()
         self.judges = nn.ModuleDict({str(window): Discriminator(window) for window in WINDOWS})
         # The linear maps are good from the start: they may move, but slowly.
         slow = list(net.encoder.linear.parameters())
@@ -207,28 +209,26 @@ class Learner:
         self.theirs = torch.optim.AdamW(self.judges.parameters(), betas=(0.8, 0.98), weight_decay=0.01)
         self.average = Average(net)
 
-    def step(
-        self, number: int, batch: Batch, random: np.random.Generator, shared: np.random.Generator
-    ) -> dict[str, Tensor]:
-        """One step; ``random`` is this process's own, ``shared`` is the same in all."""
+    def step(self, number: int, batch: Batch, random: np.random.Generator) -> dict[str, Tensor]:
+        """One step."""
         options = self.options
         height = min((number + 1) / options.warmup, (options.steps - number) / options.decay, 1.0)
         for group in self.ours.param_groups:
             group["lr"] = options.rate * group["scale"] * height
         # The less the encoder moves, and the fewer vectors a step has, the longer the codebooks may average.
-        crops = options.batch * self.team.size
-        self.books.decay = 1 - 0.01 * max(height, 0.1) * min(crops / 16, 1)
+        self.books.decay = 1 - 0.01 * max(height, 0.1) * min(options.batch / 16, 1)
         levels = draw_levels(random, len(batch.audio))
-        original, windows = batch.audio[:, 0], shared.choice(list(RESOLUTIONS), 2, replace=False).tolist()
+        original = batch.audio[:, 0]
         decoded, terms = run(self.net, self.books, batch.audio, levels, int(random.integers(0, 10**6)), learn=True)
         heard = decoded.detach().requires_grad_()
         # Windows that start elsewhere each time see everything in the end.
         shift = int(random.integers(0, 2048))
-        terms |= self.spectral(heard[:, shift:], original[:, shift:], batch.band, windows)
+        signals = (heard[:, shift:], original[:, shift:], batch.band)
+        terms |= self.some_windows(signals, random)
         spectral = torch.stack([WEIGHTS[name] * terms[name] for name in SPECTRAL]).sum()
         judge = None
         if number >= options.adversarial:
-            judge = self.judges[str(shared.choice(WINDOWS))]
+            judge = self.judges[str(random.choice(WINDOWS))]
             # Discriminators cost as much as all else: half of a crop has to do.
             half = slice(at := int(random.integers(0, original.shape[1] // 2)), at + original.shape[1] // 2)
             with torch.autocast("cpu", torch.bfloat16):
@@ -241,7 +241,6 @@ class Learner:
         self.ours.zero_grad(set_to_none=True)
         rest = torch.stack([WEIGHTS[name] * terms[name] for name in ("waveform", "commitment")]).sum()
         torch.autograd.backward([decoded, rest], [gradient, None])
-        learning = list(self.net.parameters())
         if judge is not None:
             self.theirs.zero_grad(set_to_none=True)
             for group in self.theirs.param_groups:
@@ -249,15 +248,28 @@ class Learner:
             with torch.autocast("cpu", torch.bfloat16):
                 terms["discriminator"] = to_tell(judge, decoded.detach()[:, half], original[:, half])
             terms["discriminator"].backward()
-            learning += judge.parameters()
-        self.team.average([p.grad for p in learning if p.grad is not None])
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.ours.step()
         if judge is not None:
             self.theirs.step()
-        self.books.update(number if number % 20 == 19 else None)
+        meets = number % options.apart == options.apart - 1
+        if meets:
+            self.meet()
+        self.books.update(number if meets else None)
         self.average.follow(number)
         return terms
+
+    def some_windows(self, signals: Sequence[Tensor], random: np.random.Generator) -> dict[str, Tensor]:
+        """Spectral losses at one window for half of the crops, at another for the rest: a quarter of the work."""
+        windows = random.choice(list(RESOLUTIONS), 2, replace=False)
+        halves = zip(*(signal.chunk(2) for signal in signals), windows, strict=False)
+        found = [self.spectral(*half, [window]) for *half, window in halves]
+        return {name: torch.stack([terms[name] for terms in found]).mean() for name in SPECTRAL}
+
+    def meet(self) -> None:
+        """All processes go on from the mean of what each has learnt (local SGD: Stich 2019, arXiv:1805.09767)."""
+        learnt = [*self.net.parameters(), *self.judges.parameters(), self.books.counts, self.books.sums]
+        self.team.average(learnt)
 
     def state(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in ("net", "judges", "ours", "theirs", "average")}
@@ -300,17 +312,17 @@ def train(team: Team, work: Path, options: Options) -> None:
         save(learner.state() | {"step": 0, "hours": 0.0}, checkpoint)
         append(work / "held.csv", {"step": 0, "hours": 0.0} | validate(net, learner.books, learner.spectral, held))
     batches.random = np.random.default_rng([options.seed, begun, team.rank])
-    shared = np.random.default_rng([options.seed, begun])
 
     running, seen = dict.fromkeys(LOGGED, 0.0), 0
     for step in range(begun, options.steps):
         batch = batches.batch(options.batch, samples)
-        terms = learner.step(step, batch, batches.random, shared)
+        terms = learner.step(step, batch, batches.random)
         seen += 1
         heard += options.batch * team.size * samples / RATE / 3600
         for name, term in terms.items():
             running[name] += term.item()
-        last = team.stops() or step + 1 == options.steps
+        meets = step % options.apart == options.apart - 1
+        last = step + 1 == options.steps or (meets and team.stops())
         if team.leads and (last or (step + 1) % options.every == 0):
             row = {"step": step + 1, "hours": heard}
             save(learner.state() | row, checkpoint)
