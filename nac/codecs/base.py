@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import ParamSpec, TypeVar
 
+from nac.codecs import checks
 from nac.codecs import parallel as workers
 from nac.spec import CodecSpec
 
@@ -63,6 +64,23 @@ class Codes(Generic[A]):
         """The same codes with the coarsest ``codebooks`` codebooks only."""
         return Codes(self.arrays[:codebooks], self.scale)
 
+    def row(self, number: int) -> Codes[A]:
+        """One signal of the batch, as a batch of one."""
+        arrays = tuple(cast(Any, array)[number : number + 1] for array in self.arrays)
+        return Codes(arrays, None if self.scale is None else cast(Any, self.scale)[number : number + 1])
+
+    def between(self, spec: CodecSpec, first: int, end: int) -> Codes[A]:
+        """The codes of the frames from ``first`` up to ``end``, with the scales of segments that begin there."""
+        arrays = tuple(
+            cast(Any, array)[:, first * book.codes_per_frame : end * book.codes_per_frame]
+            for array, book in zip(self.arrays, spec.codebooks, strict=False)
+        )
+        if self.scale is None or spec.segment is None:
+            return Codes(arrays, self.scale)
+        return Codes(
+            arrays, cast(Any, self.scale)[:, first // spec.segment.frames : -(-end // spec.segment.frames)]
+        )
+
     @staticmethod
     def join(parts: Sequence[Codes[A]]) -> Codes[A]:
         """Successive parts of one signal as one."""
@@ -101,20 +119,73 @@ class Codec(ABC, Generic[A]):
     spec: CodecSpec
     device: torch.device
 
-    def encode(self, audio: A, codebooks: int | None = None) -> Codes[A]:
-        """Codes of a whole signal.
+    def encode(self, audio: A | Array, codebooks: int | None = None) -> Codes[A]:
+        """Encode a whole signal.
 
-        ``audio``: float32 [B, C, N] at ``spec.sample_rate``, C = ``spec.channels``, nominally within -1 to 1.
-        ``codebooks``: how many, coarse to fine; all by default.
+        Parameters
+        ----------
+        audio
+            Float samples [B, C, N] at ``spec.sample_rate``, C = ``spec.channels``, nominally within -1 to 1: a
+            tensor or a numpy array.
+        codebooks
+            How many, coarse to fine; all by default.
+
+        Returns
+        -------
+        Codes
+            What the codec computes with: tensors, or numpy arrays.
+
+        Raises
+        ------
+        ValueError
+            For integers, another shape, or a number of codebooks that there is not.
         """
+        self.check_audio(audio)
         encoder = self.encoder(codebooks)
-        return Codes.join([encoder.push(audio), encoder.flush()])
+        return Codes.join([encoder.push(self.array(audio, np.float32)), encoder.flush()])
 
-    def decode(self, codes: Codes[A], length: int | None = None) -> A:
-        """The signal, float32 [B, C, N]; N is ``length`` or, by default, all that the frames hold."""
-        decoder = self.decoder()
-        whole = cast(Any, join([decoder.push(codes), decoder.flush()]))
-        return cast(A, whole[..., :length])
+    def decode(self, codes: Codes[A] | Codes[Array], length: int | None = None) -> A:
+        """Decode codes to a whole signal.
+
+        Parameters
+        ----------
+        codes
+            As :meth:`encode` gives them: integers, the same frames in every codebook. Frames whose codes are all
+            -1 are silent, and the network begins afresh behind them, as in a .nac file.
+        length
+            Samples per channel wanted; by default all that the frames hold.
+
+        Returns
+        -------
+        tensor or array
+            Samples [B, C, N], float32.
+
+        Raises
+        ------
+        ValueError
+            For codes that are no integers, out of range, not equally long, or silent in some codebooks only.
+        """
+        self.check_codes(codes)
+        arrays = tuple(self.array(array, np.int64) for array in codes.arrays)
+        scale = None if codes.scale is None else self.array(codes.scale, np.float32)
+        taken = Codes(arrays, scale)
+        if not any(array.shape[-1] and int(array.min()) < 0 for array in cast(Any, arrays)):
+            decoder = self.decoder()
+            return cast(A, cast(Any, join([decoder.push(taken), decoder.flush()]))[..., :length])
+        rows = [self._decode_runs(taken.row(number)) for number in range(cast(Any, arrays[0]).shape[0])]
+        return self.array(np.concatenate(rows)[..., :length], np.float32)
+
+    def _decode_runs(self, codes: Codes[A]) -> Array:
+        """One signal with silent frames, [1, C, N]."""
+        spec = self.spec
+        whole = np.zeros((1, spec.channels, spec.start(codes.frames(spec))), np.float32)
+        for first, end in checks.runs(spec, [self.numpy(array) for array in codes.arrays]):
+            decoder = self.decoder(origin=first)
+            audio = self.numpy(join([decoder.push(codes.between(spec, first, end)), decoder.flush()]))
+            start = spec.start(first)
+            stop = min(start + audio.shape[-1], whole.shape[-1])
+            whole[..., start:stop] = audio[..., : stop - start]
+        return whole
 
     @abstractmethod
     def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> Encoder[A]:
@@ -185,7 +256,12 @@ class Codec(ABC, Generic[A]):
         """Whether it computes on a GPU, which does everything in turn."""
         return self.device.type != "cpu"
 
-    def _check_audio(self, audio: A) -> None:
-        shape = list(cast(Any, audio).shape)
-        if len(shape) != 3 or shape[1] != self.spec.channels:
-            raise ValueError(f"{self.spec.name} takes audio [B, {self.spec.channels}, N], not {shape}")
+    def check_audio(self, audio: A | Array) -> None:
+        """Raise ValueError unless these are float samples [B, C, N] for this codec."""
+        checks.check_audio(self.spec, audio)
+
+    def check_codes(self, codes: Codes[A] | Codes[Array]) -> None:
+        """Raise ValueError unless these are codes of this codec, or -1 for silence."""
+        checks.check_codes(self.spec, codes.arrays)
+        if self.spec.has_scale and codes.scale is None:
+            raise ValueError(f"{self.spec.name} needs a scale for each segment")

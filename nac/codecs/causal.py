@@ -133,7 +133,7 @@ class CausalEncoder:
         self._rest = torch.zeros(1, codec.spec.channels, 0, device=codec.device)
 
     def push(self, audio: Tensor) -> Codes:
-        self._codec._check_audio(audio)
+        self._codec.check_audio(audio)
         audio = self._codec.array(audio, np.float32)
         audio = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio
         blocks, self._rest = self._blocks.split(audio, self._codec.spec.frame_samples)

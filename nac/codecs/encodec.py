@@ -154,7 +154,7 @@ class Encoder48:
         self._rest = torch.zeros(1, codec.spec.channels, 0, device=codec.device)
 
     def push(self, audio: Tensor) -> Codes:
-        self._codec._check_audio(audio)
+        self._codec.check_audio(audio)
         audio = self._codec.array(audio, np.float32)
         self._rest = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio.clone()
         parts = []

@@ -184,7 +184,7 @@ class WindowedEncoder(Generic[A]):
 
     def push(self, audio: A) -> Codes[A]:
         codec, unit = self._codec, self._codec.spec.frame_samples
-        codec._check_audio(audio)
+        codec.check_audio(audio)
         self._batch = cast(Any, audio).shape[0]
         audio = codec.array(audio, np.float32)
         if self._rest is not None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from nac.codecs.base import Codec
 from nac.codecs.numpy_codec import NumpyCodec
 from nac.codecs.tensors import TensorCodec
 from nac.weights import models
 
+if TYPE_CHECKING:
+    import torch
+
 
 def load(
     name: str,
     *,
     weights: str | os.PathLike[str] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     revision: str | None = None,
     download: bool = True,
     progress: bool = False,
@@ -27,7 +31,7 @@ def load(
         A name that `nac models` lists.
     weights : path, optional
         A checkpoint of one's own, a file or a folder, instead of the official weights.
-    device : str
+    device : str or torch.device
         "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
     revision : str, optional
         Branch, tag or commit on the Hub.

@@ -84,12 +84,13 @@ def load(
     name: str,
     *,
     weights: str | os.PathLike[str] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     revision: str | None = None,
     download: bool = True,
     progress: bool = False,
 ) -> Codec[Any]:
     """Like :func:`nac.load`, but the codec takes and gives what it computes with, which may be numpy's arrays."""
+    device = str(device)
     model = find(name)
     local = _local(model, Path(weights) if weights is not None else None, revision)
     if local:

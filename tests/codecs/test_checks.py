@@ -1,0 +1,99 @@
+"""What is taken of samples and codes through the Python interface, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from narrow_codecs import narrow_codecs
+from toy_codec import ToyCodec
+
+import nac
+from nac.codecs.base import Codes
+
+
+@pytest.fixture(params=["toy", "nac_24khz", "snac_24khz"])
+def codec(request: pytest.FixtureRequest):
+    if request.param == "toy":
+        return ToyCodec()
+    if request.param == "nac_24khz":
+        return nac.load("nac_24khz")
+    with narrow_codecs() as codecs:
+        return codecs["snac_24khz"]
+
+
+def tone(codec, samples: int = 9000) -> torch.Tensor:
+    return 0.1 * torch.sin(torch.arange(samples) / 10)[None, None]
+
+
+def test_samples_of_any_float_are_taken_and_others_refused(codec) -> None:
+    x = tone(codec)
+    want = codec.encode(x)
+    for same in (x.numpy(), x.double(), x.double().numpy(), x.clone().requires_grad_()):
+        assert all(torch.equal(a, b) for a, b in zip(codec.encode(same).arrays, want.arrays, strict=True))
+    codec.encode(x.bfloat16())
+    for wrong in ((x * 32767).to(torch.int16), (x * 32767).to(torch.int16).numpy(), x > 0, x.to(torch.complex64)):
+        with pytest.raises(ValueError, match="takes float samples, of which 1 is full scale, not"):
+            codec.encode(wrong)
+    for shape in ((9000,), (1, 9000), (1, 2, 9000), (1, 1, 1, 9000)):
+        with pytest.raises(ValueError, match=r"takes audio \[B, 1, N\], not"):
+            codec.encode(torch.zeros(shape))
+    with pytest.raises(ValueError, match="a tensor or a numpy array is expected, not list"):
+        codec.encode([[[0.0]]])
+
+
+def test_codes_of_any_integers_are_taken_and_others_refused(codec) -> None:
+    codes = codec.encode(tone(codec))
+    want = codec.decode(codes)
+    for change in (lambda a: a.numpy(), lambda a: a.to(torch.int32), lambda a: a.numpy().astype(np.uint16)):
+        assert torch.equal(codec.decode(Codes(tuple(map(change, codes.arrays)))), want)
+    last = codec.spec.codebooks[-1]
+    ragged = (*codes.arrays[:-1], codes.arrays[-1][..., last.codes_per_frame :])
+    high = tuple(a + (1 << book.bits) for a, book in zip(codes.arrays, codec.spec.codebooks, strict=True))
+    for told, arrays in {
+        "codebook 0 of .*: integer codes are expected, not torch.float32": tuple(a.float() for a in codes.arrays),
+        "integer codes are expected, not float64": tuple(a.numpy() + 0.5 for a in codes.arrays),
+        "the same frames in every codebook": ragged,
+        r"are expected, not \[\d+\]": tuple(a[0] for a in codes.arrays),
+        "are expected": tuple(torch.cat([a, a]) if i else a for i, a in enumerate(codes.arrays)),
+        "codes are 0": high,
+        "or -1 for silence, not -2 to -2": tuple(a * 0 - 2 for a in codes.arrays),
+        "codebooks, not 0": (),
+        "takes codes of 1 to": codes.arrays + codes.arrays[:1],
+    }.items():
+        with pytest.raises(ValueError, match=told):
+            codec.decode(Codes(arrays))
+
+
+def test_minus_one_is_silence_behind_which_the_network_begins_afresh(codec) -> None:
+    spec = codec.spec
+    codes = codec.encode(tone(codec, 40 * spec.frame_samples))
+    frames = codes.frames(spec)
+    quiet = slice(frames // 4, frames // 2)
+    arrays = []
+    for array, book in zip(codes.arrays, spec.codebooks, strict=True):
+        changed = array.clone()
+        changed[:, quiet.start * book.codes_per_frame : quiet.stop * book.codes_per_frame] = -1
+        arrays.append(changed)
+    sound = codec.decode(Codes(tuple(arrays)))
+    assert sound.dtype == torch.float32
+    low, high = spec.start(quiet.start), spec.start(quiet.stop)
+    assert not sound[..., low:high].any()
+    decoder = codec.decoder(origin=quiet.stop)
+    after = torch.cat([decoder.push(codes.between(spec, quiet.stop, frames)), decoder.flush()], -1)
+    assert torch.equal(sound[..., high:], after)
+    assert sound.shape[-1] == frames * spec.frame_samples
+    assert not codec.decode(Codes(tuple(torch.full_like(a, -1) for a in codes.arrays))).any()
+    both = codec.decode(Codes(tuple(torch.cat([a, b]) for a, b in zip(codes.arrays, arrays, strict=True))))
+    assert torch.equal(both[1:], sound)
+    assert torch.allclose(both[:1], codec.decode(codes), atol=1e-5)
+    with pytest.raises(ValueError, match="a frame is silent"):
+        codec.decode(Codes((arrays[0], *codes.arrays[1:])))
+    half = codes.arrays[-1].clone()
+    half[:, 0] = -1
+    with pytest.raises(ValueError, match="a frame is silent"):
+        codec.decode(Codes((*codes.arrays[:-1], half)))
+
+
+def test_a_device_is_a_name_or_an_object() -> None:
+    assert nac.load("nac_24khz", device=torch.device("cpu")).device == torch.device("cpu")
