@@ -147,6 +147,8 @@ class _Many:
         start = sums.take(at - 1) * (symbols > 0)
         code -= range_ * start.astype(_U)
         range_ *= (sums.take(at) - start).astype(_U)
+        # Bytes that no writer makes bring the code up to the range, from where on every symbol is its largest.
+        beyond = code >= range_
         while (small := range_ < _U(_LEAST)).any():
             shift = small * _WORD
             range_ <<= shift
@@ -154,5 +156,6 @@ class _Many:
             place = self._at.take(layers)
             code |= self._in.take(place) * small
             self._at[layers] = np.minimum(place + small, self._last.take(layers))
+        code[beyond] = _U(2**64 - 1)
         self._code[layers], self._range[layers] = code, range_
         return symbols
