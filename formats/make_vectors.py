@@ -7,139 +7,22 @@ Every run gives the same bytes. The expectations are what the files are made fro
 
 from __future__ import annotations
 
-import io
 import json
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from vector_limits import limits
+from vector_parts import MONO, PAIR, SEGMENTED, SNAC, Part, Vector, build, flip
 
-from nac.container import Chunk, Header, SampleFormat, Writer
-from nac.container.codebooks import Coding
 from nac.container.fields import varint
 from nac.container.records import CHUNK, checksum, frame
-from nac.spec import Codebook, Segment
+from nac.spec import Codebook
 
 VECTORS = Path(__file__).parent / "vectors"
 
-MONO = Header(
-    model="example",
-    fingerprint="0123456789abcdef",
-    sample_rate=16000,
-    frame_samples=320,
-    codebooks=(Codebook(4),) * 3,
-    network_channels=1,
-    stereo_pair=False,
-    stream_codebooks=(3,),
-    original_sample_rate=48000,
-    channels=1,
-    sample_format=SampleFormat.S16,
-    samples=9000,
-)
-PAIR = replace(MONO, stereo_pair=True, channels=2, stream_codebooks=(3, 1))
-SNAC = replace(
-    MONO,
-    sample_rate=44100,
-    original_sample_rate=44100,
-    frame_samples=3072,
-    codebooks=tuple(Codebook(12, codes) for codes in (1, 2, 4, 8)),
-    stream_codebooks=(4,),
-    samples=3 * 3072,
-)
-SEGMENTED = replace(
-    MONO,
-    sample_rate=48000,
-    codebooks=(Codebook(10),) * 2,
-    network_channels=2,
-    channels=2,
-    stream_codebooks=(2,),
-    segment=Segment(4, 800),
-    has_scale=True,
-    samples=2 * 800 + 700,
-)
 
-
-@dataclass
-class Part:
-    """One chunk to be: None for the codes of an absent stream; codes made from a fixed sequence by default."""
-
-    first_frame: int
-    frames: int
-    absent: tuple[int, ...] = ()
-    angle: int = 0
-    segments: int = 0
-    coding: Coding = "packed"
-    period: int = 0
-
-    def codes(self, header: Header) -> list[list[list[int]]]:
-        """Codes [stream][codebook][n], none for an absent stream."""
-        streams: list[list[list[int]]] = []
-        for stream, count in enumerate(header.stream_codebooks):
-            count *= stream not in self.absent
-            streams.append(
-                [
-                    self._layer(self.frames * book.codes_per_frame, book.bits, (self.first_frame, stream, number))
-                    for number, book in enumerate(header.codebooks[:count])
-                ]
-            )
-        return streams
-
-    def _layer(self, count: int, bits: int, seed: tuple[int, ...]) -> list[int]:
-        """Codes that look random; with a ``period`` they repeat, but for every eleventh, in all but codebook 1."""
-        codes = _sequence(count, bits, seed)
-        if not self.period or seed[-1] == 1:
-            return codes
-        return [codes[i if i % 11 == 7 else i % self.period] for i in range(count)]
-
-    def scales(self, header: Header) -> list[list[float]]:
-        """Scales [stream][segment], exact in float32."""
-        return [
-            [(self.first_frame + stream + segment + 1) / 64 for segment in range(self.segments)]
-            if header.has_scale and count and stream not in self.absent
-            else []
-            for stream, count in enumerate(header.stream_codebooks)
-        ]
-
-
-def _sequence(count: int, bits: int, seed: tuple[int, ...]) -> list[int]:
-    """Numbers that look random, the same for ever."""
-    state, numbers = 1 + sum(part * 7919**place for place, part in enumerate(seed)), []
-    for _ in range(count):
-        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-        numbers.append(state >> 64 - bits)
-    return numbers
-
-
-def build(header: Header, parts: list[Part], samples: int | None = None) -> tuple[bytes, dict[str, Any]]:
-    """A file, and what a reader must find in it."""
-    samples = header.samples if samples is None else samples
-    assert samples is not None
-    file, chunks = io.BytesIO(), []
-    writer = Writer(file, header)
-    for part in parts:
-        codes, scales = part.codes(header), part.scales(header)
-        arrays = [[np.array(layer) for layer in stream] or None for stream in codes]
-        given = [np.float32(row) if row else None for row in scales] if header.has_scale else None
-        chunk = Chunk.pack(
-            header, part.first_frame, part.frames, arrays, angle=part.angle, scales=given, coding=part.coding
-        )
-        writer.write(chunk)
-        chunks.append(
-            {
-                "first_frame": part.first_frame,
-                "frames": part.frames,
-                "angle": part.angle,
-                "scales": scales,
-                "codes": codes,
-            }
-        )
-    writer.finish(samples)
-    return file.getvalue(), {"error": None, "samples": samples, "header": asdict(header), "chunks": chunks}
-
-
-def good_files() -> dict[str, tuple[bytes, dict[str, Any]]]:
+def good_files() -> dict[str, Vector]:
     """Files to be read from beginning to end."""
     two = [Part(0, 5), Part(5, 5)]
     unknown = replace(MONO, samples=None)
@@ -181,7 +64,7 @@ def good_files() -> dict[str, tuple[bytes, dict[str, Any]]]:
     }
 
 
-def range_coded() -> dict[str, tuple[bytes, dict[str, Any]]]:
+def range_coded() -> dict[str, Vector]:
     """Files with range coded layers, most with a packed one between them."""
     long = [Part(0, 100, period=9, coding="range"), Part(100, 60, period=1, coding="range")]
     widths = replace(MONO, codebooks=tuple(Codebook(bits) for bits in range(1, 17)), stream_codebooks=(16,))
@@ -203,7 +86,7 @@ def range_coded() -> dict[str, tuple[bytes, dict[str, Any]]]:
     }
 
 
-def unknown_records() -> tuple[bytes, dict[str, Any]]:
+def unknown_records() -> Vector:
     """Records of an unknown type before the first and behind the last chunk, to be passed over."""
     file, found = build(MONO, [Part(0, 10)])
     header, end = len(MONO.to_bytes()), len(file) - file[-8]
@@ -299,15 +182,10 @@ def bad_ranges() -> dict[str, tuple[bytes, list[int]]]:
     }
 
 
-def flip(data: bytes, position: int) -> bytes:
-    """One bit changed."""
-    return data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]
-
-
-def all_files() -> dict[str, tuple[bytes, dict[str, Any]]]:
+def all_files() -> dict[str, Vector]:
     """Every vector by name: its bytes and what it must give."""
     found = build(MONO, [Part(0, 5), Part(5, 5)])[1]
-    files = good_files() | {"unknown-records": unknown_records()}
+    files = good_files() | {"unknown-records": unknown_records()} | limits()
     for name, data in bad_headers().items():
         files[name] = data, {"error": "header"}
     for name, (data, chunks) in bad_chunks().items():

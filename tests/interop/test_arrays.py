@@ -25,6 +25,20 @@ from nac.errors import FormatError, NacError
 
 VECTORS = sorted((Path(__file__).parents[2] / "formats" / "vectors").glob("*.nac"))
 
+NOT_WRITTEN = {
+    *(
+        "codebooks-each",
+        "flags-in-vain",
+        "mask-of-all",
+        "rate-in-full",
+        "samples-said-twice",
+    ),  # the same said longer
+    *("record-unknown-empty", "unknown-records"),  # not codes
+    *("range-beyond", "range-beyond-tables", "range-shortest"),  # codes said in more bytes than they take
+    *("frames-most", "frame-last", "samples-most"),  # next to nothing but missing or silent
+}
+"""Vectors of which a writer would make other bytes, and those that are too much silence for arrays."""
+
 
 def there_and_back(data: bytes, format: str) -> bytes:
     arrays, back = io.BytesIO(), io.BytesIO()
@@ -38,8 +52,7 @@ def test_the_vectors_come_back_byte_for_byte(format: str) -> None:
     count = 0
     for path in VECTORS:
         expected = json.loads(path.with_suffix(".json").read_text())
-        # Records of unknown types are not codes.
-        if expected["error"] is None and path.stem != "unknown-records":
+        if expected["error"] is None and path.stem not in NOT_WRITTEN:
             assert there_and_back(path.read_bytes(), format) == path.read_bytes(), path.stem
             count += 1
     assert count > 15

@@ -49,13 +49,13 @@ def layers_of(body, header, frames, present, saved):
     return [[stream[k] for k in sorted(stream)] for stream in layers], coded
 
 
-def codes_of(layers, books, frames, prior):
+def codes_of(layers, books, frames, name):
     """The codes of a stream's layers."""
     codes, tables = [], None
     for k, layer in enumerate(layers):
         if isinstance(layer, bytes):
-            if prior != "00000000" and tables is None:
-                tables = read_tables(prior)
+            if name != "00000000" and tables is None:
+                tables = read_tables(name)
             first = next(n for n in range(k + 1) if len(set(map(tuple, books[n : k + 1]))) == 1)
             layer = read_layer(layer, codes[first:], k - first, frames * books[k][1], books[k][0], tables)
         codes.append(layer)
@@ -63,7 +63,7 @@ def codes_of(layers, books, frames, prior):
 
 
 def read_tables(name):
-    """The tables as nested lists, from a safetensors file."""
+    """The tables, from a safetensors file."""
     path = TABLES / f"{name}.safetensors"
     refuse_unless(path.exists(), "unknown tables")
     data = path.read_bytes()
@@ -97,26 +97,26 @@ class Bits:
         return found
 
 
-def read_layer(data, codes, book, count, bits, prior):
+def read_layer(data, codes, book, count, bits, tables):
     """The codes of codebook number ``book`` of a group. ``codes``: those of the coarser ones."""
-    if prior and len(prior["order"][0]) != 2**bits:
-        prior = None
-    known = bool(prior) and book < len(prior["order"])
+    if tables and len(tables["order"][0]) != 2**bits:
+        tables = None
+    known = bool(tables) and book < len(tables["order"])
     lows = 2 ** (bits // 2) if bits > 5 else 1
     highs = 2**bits // lows
-    order = prior["order"] if prior else []
-    places = [
+    order = tables["order"] if tables else []
+    ranks = [
         [list(order[k]).index(code) for code in row] if k < len(order) else list(row)
         for k, row in enumerate(codes)
     ]
-    size = 64 if prior else count
+    size = 64 if tables else count
     own = [None] * count
-    coarser = places[-1] if places else None
+    coarser = ranks[-1] if ranks else None
     decoder, coded = Bits(data), list(codes)
     counts = defaultdict(lambda: [0] * max(highs, lows))
-    seen, odds = {}, [[1, 4], [8, 1]]
-    trust = prior["trust"][book] if known else (256, 8)
-    deep = bool(prior) and book < len(prior["embedding"])
+    seen, hits_misses = {}, [[1, 4], [8, 1]]
+    table_weight = tables["trust"][book] if known else (256, 8)
+    deep = bool(tables) and book < len(tables["embedding"])
     found = [None] * count
 
     def slot(t):
@@ -125,56 +125,56 @@ def read_layer(data, codes, book, count, bits, prior):
         near.append(2**bits if coarser is None else coarser[t])
         return sum(int(p) * factor for p, factor in zip(near, FACTORS, strict=True)) % 2**32 >> 18
 
-    def digit(which, context, levels, guess):
+    def symbol(which, context, levels, guess):
         """Decodes one; nothing is learnt yet."""
         weights = WEIGHTS[np.minimum((levels.max() - levels) // 64, 479)]
         tally = np.array(counts[context][: len(levels)])
-        weights = weights + tally * (weights.sum() // trust[which] + 1)
+        weights = weights + tally * (weights.sum() // table_weight[which] + 1)
         if guess is not None:
-            right, wrong = odds[which]
+            right, wrong = hits_misses[which]
             weights[guess] += weights.sum() * min(right, 256 * wrong) // wrong
         return decoder.decode(weights)
 
     for step in range(min(size, count)):
         now = list(range(step, count, size))
         guesses = {t: seen.get(slot(t)) for t in now}
-        hidden = {t: surroundings(prior, book, [*coded, found], t, size) if deep else None for t in now}
+        hidden = {t: surroundings(tables, book, [*coded, found], t, size) if deep else None for t in now}
         high, low = {}, dict.fromkeys(now, 0)
         for t in now:
-            levels = 64 * prior["high_bias"][book] if known else np.zeros(highs, np.int64)
+            levels = 64 * tables["high_bias"][book] if known else np.zeros(highs, np.int64)
             if deep:
-                levels = levels + prior["high"][book] @ hidden[t]
-            high[t] = digit(0, None, levels, None if guesses[t] is None else guesses[t] // lows)
+                levels = levels + tables["high"][book] @ hidden[t]
+            high[t] = symbol(0, None, levels, None if guesses[t] is None else guesses[t] // lows)
         for t in now if lows > 1 else []:
             part = slice(high[t] * lows, (high[t] + 1) * lows)
-            levels = 64 * prior["low_bias"][book][part] if known else np.zeros(lows, np.int64)
+            levels = 64 * tables["low_bias"][book][part] if known else np.zeros(lows, np.int64)
             if deep:
-                levels = levels + prior["low"][book][part] @ hidden[t]
+                levels = levels + tables["low"][book][part] @ hidden[t]
             same = guesses[t] is not None and guesses[t] // lows == high[t]
-            low[t] = digit(1, high[t], levels, guesses[t] % lows if same else None)
+            low[t] = symbol(1, high[t], levels, guesses[t] % lows if same else None)
         slots = {t: slot(t) for t in now}
         for t in now:
             counts[None][high[t]] += 1
             counts[high[t]][low[t]] += 1
             if guesses[t] is not None:
                 right = guesses[t] // lows == high[t]
-                odds[0][0 if right else 1] += 2
+                hits_misses[0][0 if right else 1] += 2
                 if right and lows > 1:
-                    odds[1][0 if guesses[t] % lows == low[t] else 1] += 2
+                    hits_misses[1][0 if guesses[t] % lows == low[t] else 1] += 2
             own[t] = high[t] * lows + low[t]
             seen[slots[t]] = own[t]
             found[t] = int(order[book][own[t]]) if known else own[t]
     return found
 
 
-def surroundings(prior, book, codes, t, size):
+def surroundings(tables, book, codes, t, size):
     """What the network makes of the codes around code ``t``."""
     inputs, begin = [], t - t % size
-    for later in prior["frames"]:
-        total = np.zeros(prior["embedding"].shape[2], np.int64)
+    for later in tables["frames"]:
+        total = np.zeros(tables["embedding"].shape[2], np.int64)
         if begin <= t + later < min(begin + size, len(codes[-1])):
             for k in range(book + (later < 0)):
-                total += prior["embedding"][k][codes[k][t + later]]
+                total += tables["embedding"][k][codes[k][t + later]]
         inputs.append(total)
-    sums = prior["mix_bias"][book] + np.concatenate(inputs) @ prior["mix"][book]
-    return (sums * prior["scale"][book] >> 20).clip(0, 1023)
+    sums = tables["mix_bias"][book] + np.concatenate(inputs) @ tables["mix"][book]
+    return (sums * tables["scale"][book] >> 20).clip(0, 1023)

@@ -5,17 +5,25 @@ import struct
 from itertools import pairwise
 
 from second_layers import Refused, codes_of, layers_of, refuse_unless
+from second_timeline import timeline
 
 RATES = [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000]
 KNOWN, TAGS, SEGMENTS, SCALES, UNIFORM, START, GAIN = (2**n for n in range(7))
 
 
+def remainder(byte):
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+    return byte
+
+
+REMAINDERS = list(map(remainder, range(256)))
+
+
 def crc32c(data):
     crc = 0xFFFFFFFF
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        crc = crc >> 8 ^ REMAINDERS[(crc ^ byte) & 255]
     return crc ^ 0xFFFFFFFF
 
 
@@ -126,7 +134,7 @@ def read_chunk(body, header):
         present = [s for s in present if mask >> s & 1]
     angle = body.u8() if header["stereo_pair"] else 0
     overhang = form >> 5 & 1
-    prior = body.take(4).hex() if form & 15 else "00000000"
+    tables = body.take(4).hex() if form & 15 else "00000000"
     saved = [[] for _ in counts]
     for s in present if form & 15 else []:
         saved[s] = [body.varint() for _ in range(body.varint())]
@@ -140,9 +148,10 @@ def read_chunk(body, header):
         refuse_unless(all(map(math.isfinite, scales[s])), "bad scale")
     layers, size = layers_of(body, header, frames, present, saved)
     refuse_unless(not form & 15 or size, "nothing is range coded")
-    codes = [codes_of(layers[s], header["codebooks"], frames, prior) for s in range(len(counts))]
+    codes = [codes_of(layers[s], header["codebooks"], frames, tables) for s in range(len(counts))]
     body.finish()
-    return {"first_frame": first, "frames": frames, "angle": angle, "scales": scales, "codes": codes}, overhang
+    chunk = {"first_frame": first, "frames": frames, "angle": angle, "scales": scales, "codes": codes}
+    return chunk | {"overhang": bool(overhang)}
 
 
 def read(data):
@@ -159,12 +168,12 @@ def read(data):
 
 
 def read_records(file, header, chunks):
-    places, ends_at, overhang = [], 0, 0
+    places, ends_at = [], 0
     while True:
         start, kind = file.at, file.u8()
         body = file.body(start, 2**24)
         if kind == ord("C"):
-            chunk, overhang = read_chunk(body, header)
+            chunk = read_chunk(body, header)
             refuse_unless(not chunks or chunk["first_frame"] >= ends_at, "chunks out of order")
             places.append((start, chunk["first_frame"]))
             ends_at = chunk["first_frame"] + chunk["frames"]
@@ -180,8 +189,7 @@ def read_records(file, header, chunks):
     refuse_unless(struct.unpack("<I", body.take(4))[0] == length, "wrong distance")
     body.finish()
     file.finish()
-    last, (segment_frames, stride) = ends_at - 1 + overhang, header["segment"] or (1, header["frame_samples"])
-    end = last // segment_frames * stride + (last % segment_frames + 1) * header["frame_samples"]
+    end = timeline(header, chunks)["end"]
     reached = (header["start"] + samples - 1) * header["sample_rate"] < end * header["original_sample_rate"]
     refuse_unless(reached if chunks else samples == 0, "samples without frames")
     return samples
