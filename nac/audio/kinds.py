@@ -62,6 +62,8 @@ _FORMS: dict[bytes, dict[bytes, Kind]] = {
 }
 """Files of chunks say after eight bytes what they hold."""
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free")
+_PICTURES = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")
+"""What HEIF pictures say after the first of these."""
 _PACKET = 188  # bytes, of an MPEG transport stream
 
 
@@ -78,7 +80,7 @@ def kind_of(head: bytes) -> Kind | None:
         if head.startswith(signatures):
             return kind
     if head[4:8] in _BOXES:
-        return "mp4"
+        return None if head[4:8] == b"ftyp" and head[8:12] in _PICTURES else "mp4"
     if head[:1] == b"\x56" and len(head) > 1 and head[1] & 0xE0 == 0xE0:
         return "loas"
     for first in (0, 4):  # those of cameras and discs have four bytes more before each packet

@@ -23,7 +23,7 @@ from nac.audio.plain import Pipe, PlainInput
 from nac.audio.resample import Samples
 from nac.audio.tags import Tags, read_tags
 from nac.audio.whole import bytes_of_sound, several
-from nac.container.header import SampleFormat
+from nac.container.header import SIGNATURE, SampleFormat
 from nac.errors import AudioError
 
 BLOCK = 1 << 15  # samples per channel read at a time
@@ -127,7 +127,10 @@ def _open(file: BinaryIO) -> Blocks:
     """A seekable file, with what reads it. Raises AudioError if it can be seen that some of it is missing."""
     end = file.seek(0, 2)
     file.seek(0)
-    kind = kind_of(file.read(HEAD))
+    head = file.read(HEAD)
+    if head.startswith(SIGNATURE):
+        raise AudioError("is a .nac file already", remedy="decompress")
+    kind = kind_of(head)
     if kind is None:
         raise AudioError("not audio of a kind that nac reads" if end else "an empty file")
     said = find(file, kind, end)

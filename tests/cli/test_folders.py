@@ -105,3 +105,18 @@ def test_many_rivals_are_named_shortly() -> None:
     paths = Paths(tuple(f"in/{number}/x.wav" for number in range(9)), "out")
     errors = [job.error for job in paths.plan(nac_name).jobs]
     assert errors[0].startswith("would write out/x.nac, as would in/1/x.wav and in/2/x.wav and 6 more (")
+
+
+def test_what_is_audio_is_told_by_content() -> None:
+    wav("in/a.txt"), wav("in/b")
+    head = b"NIST_1A\n   1024\nsample_count -i 4000\nsample_n_bytes -i 2\nchannel_count -i 1\n"
+    head += b"sample_byte_format -s2 01\nsample_rate -i 16000\nsample_coding -s3 pcm\nend_head\n"
+    Path("in/SA1.WAV").write_bytes(head.ljust(1024, b" ") + bytes(8000))
+    sound = soundfile.read("in/b")[0]
+    for form, name in (("WAV", "x.wav"), ("AU", "y.au"), ("IRCAM", "z.sf"), ("VOC", "v.voc"), ("RF64", "r.bin")):
+        soundfile.write(f"in/{name}", sound, 16000, format=form, subtype="PCM_16")
+    soundfile.write("in/big.wav", sound, 16000, format="WAV", subtype="PCM_16", endian="BIG")  # RIFX
+    Path("in/photo.wav").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400))
+    result = nac("compress", "-r", "in", "-o", "out", "-j", "2")
+    assert "9 done, 0 skipped, 0 failed" in result.stderr
+    assert result.stderr.endswith("passed over 1 other file: in/photo.wav\n")
