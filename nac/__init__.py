@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from nac.files.nacfile import Info, NacFile, info, read_codes
     from nac.files.nacfile import NacFile as open
     from nac.files.peeling import peel
-    from nac.interop.arrays import write_codes
+    from nac.interop.arrays import convert_codes
+    from nac.interop.codes import decode_codes, write_codes
     from nac.interop.convert import convert
     from nac.spec import CodecSpec
     from nac.storage.output import Result
     from nac.training.dataset import Dataset
     from nac.training.packing import pack
     from nac.training.patterns import delay, flatten, undelay, unflatten
-    from nac.weights.loading import load
+    from nac.weights.loading import load, models
 
 __all__ = [
     "AudioError",
@@ -50,14 +51,17 @@ __all__ = [
     "cat",
     "compress",
     "convert",
+    "convert_codes",
     "cut",
     "decode",
+    "decode_codes",
     "decompress",
     "delay",
     "encode",
     "flatten",
     "info",
     "load",
+    "models",
     "open",
     "pack",
     "peel",
@@ -89,6 +93,7 @@ _HOMES = {
     "write": "nac.files.memory",
     "convert": "nac.interop.convert",
     "load": "nac.weights.loading",
+    "models": "nac.weights.loading",
     "pack": "nac.training.packing",
     "peel": "nac.files.peeling",
     "Info": "nac.files.nacfile",
@@ -96,7 +101,9 @@ _HOMES = {
     "info": "nac.files.nacfile",
     "open": "nac.files.nacfile",
     "read_codes": "nac.files.nacfile",
-    "write_codes": "nac.interop.arrays",
+    "convert_codes": "nac.interop.arrays",
+    "decode_codes": "nac.interop.codes",
+    "write_codes": "nac.interop.codes",
 }
 
 

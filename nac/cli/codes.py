@@ -35,8 +35,8 @@ def codes(settings: Settings, file: Path, out: Path, form: str | None, model: st
     """
 
     def work(job: Job, progress: Told) -> Any:
-        from nac.interop.arrays import write_codes
+        from nac.interop.arrays import convert_codes
 
-        return write_codes(source(job.input), target(job.output), format=form, model=model, force=settings.force)
+        return convert_codes(source(job.input), target(job.output), format=form, model=model, force=settings.force)
 
     run_one(file, out, f".{form or 'npz'}", work, settings)

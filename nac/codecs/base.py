@@ -21,8 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import ParamSpec, TypeVar
 
+from nac.bitrate import allocate
 from nac.codecs import checks
 from nac.codecs import parallel as workers
+from nac.errors import ArgumentError, ModelError
 from nac.spec import CodecSpec
 
 if TYPE_CHECKING:
@@ -45,12 +47,34 @@ def join(parts: Sequence[A]) -> A:
     return cast(A, torch.cat(cast("list[Tensor]", list(parts)), dim=-1))
 
 
+def stack(rows: Sequence[A]) -> A:
+    """Arrays of one kind and shape [B, T] as a new one [B, rows, T]."""
+    if isinstance(rows[0], np.ndarray):
+        return cast(A, np.stack(cast("Sequence[Array]", rows), axis=1))
+    import torch
+
+    return cast(A, torch.stack(cast("list[Tensor]", list(rows)), dim=1))
+
+
 @dataclass(frozen=True)
 class Codes(Generic[A]):
     """Codes of a batch of equally long signals.
 
-    ``arrays``: one int64 array a codebook, coarse to fine, each [B, frames * codes_per_frame].
-    ``scale``: float32 [B, segments] for codecs that have one, else None.
+    Parameters
+    ----------
+    arrays : tuple of tensors [B, frames * codes_per_frame]
+        One of int64 for each codebook, coarse to fine.
+    scale : tensor [B, segments], optional
+        Of float32, for codecs that have one.
+
+    Examples
+    --------
+    >>> import nac, torch
+    >>> codes = nac.load("nac_24khz").encode(torch.zeros(2, 1, 24000), kbps=3)
+    >>> codes.tensor.shape
+    torch.Size([2, 4, 75])
+    >>> nac.Codes.of(codes.tensor[:, :2]).tensor.shape
+    torch.Size([2, 2, 75])
     """
 
     arrays: tuple[A, ...]
@@ -59,6 +83,28 @@ class Codes(Generic[A]):
     def frames(self, spec: CodecSpec) -> int:
         """Number of frames."""
         return cast(Any, self.arrays[0]).shape[-1] // spec.codebooks[0].codes_per_frame  # type: ignore[no-any-return]
+
+    @classmethod
+    def of(cls, tensor: A, scale: A | None = None) -> Codes[A]:
+        """Codes from one tensor or array, [B, K, T]: K codebooks, coarse to fine, of one rate.
+
+        ``scale``: float32 [B, segments], for codecs that have one. Raises ArgumentError for another shape.
+        """
+        whole = cast(Any, tensor)
+        if whole.ndim != 3 or not whole.shape[1]:
+            raise ArgumentError(f"codes [B, K, T] are needed, not {list(whole.shape)}")
+        return cls(tuple(whole[:, book] for book in range(whole.shape[1])), scale)
+
+    @property
+    def tensor(self) -> A:
+        """All codes as one, [B, K, T], as ``audio_codes`` of the models in transformers.
+
+        Raises ArgumentError where a frame has more codes of one codebook than of another (SNAC): nac.flatten
+        makes one row of those.
+        """
+        if len({cast(Any, array).shape for array in self.arrays}) > 1:
+            raise ArgumentError("these codebooks have several rates: their codes are no one tensor")
+        return stack(self.arrays)
 
     def prefix(self, codebooks: int) -> Codes[A]:
         """The same codes with the coarsest ``codebooks`` codebooks only."""
@@ -114,21 +160,108 @@ class Decoder(Protocol[A]):
 
 
 class Codec(ABC, Generic[A]):
-    """A network with its weights, ready to encode and decode. Made by :func:`nac.load`."""
+    """A network with its weights, ready to encode and decode. Made by :func:`nac.load`.
+
+    Any number of threads may use one at the same time. ``spec`` says all about it, ``device`` where it computes.
+
+    Examples
+    --------
+    >>> import nac, torch
+    >>> codec = nac.load("nac_24khz")
+    >>> codec.sample_rate, codec.channels, codec.hop_length, codec.frame_rate
+    (24000, 1, 320, 75.0)
+    >>> codec.num_codebooks, codec.codebook_size, codec.kbps
+    (16, 1024, 12.0)
+    >>> codes = codec.encode(torch.zeros(1, 1, 24000), kbps=6)
+    >>> codes.tensor.shape
+    torch.Size([1, 8, 75])
+    >>> codec.decode(codes).shape
+    torch.Size([1, 1, 24000])
+    """
 
     spec: CodecSpec
     device: torch.device
+    _reload: Callable[[str], Codec[A]] | None = None
+    """Gives the same codec on the device of that name."""
 
-    def encode(self, audio: A | Array, codebooks: int | None = None) -> Codes[A]:
+    @property
+    def sample_rate(self) -> int:
+        """Of the signals it takes and gives, in Hz."""
+        return self.spec.sample_rate
+
+    @property
+    def channels(self) -> int:
+        """Of the signals it takes and gives."""
+        return self.spec.channels
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per channel that a frame stands for."""
+        return self.spec.frame_samples
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second: the least codes per second that a codebook has."""
+        return self.spec.sample_rate / self.spec.frame_samples
+
+    @property
+    def num_codebooks(self) -> int:
+        """The number of codebooks that there are, coarse to fine; any fewer of them decode too."""
+        return len(self.spec.codebooks)
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries of a codebook: codes are from 0 up to that. Of the largest, where they differ."""
+        return 1 << max(book.bits for book in self.spec.codebooks)
+
+    @property
+    def kbps(self) -> float:
+        """Bitrate with all codebooks, in kbit/s; ``spec.kbps(n)`` is that with ``n``."""
+        return self.spec.kbps(self.num_codebooks)
+
+    def __repr__(self) -> str:
+        about = f"{self.sample_rate} Hz, {self.num_codebooks} codebooks of {self.codebook_size}"
+        return f"<nac.Codec {self.spec.name}: {about}, {self.frame_rate:g} frames/s>"
+
+    def to(self, device: str | torch.device) -> Codec[A]:
+        """The same codec on another device; this one stays where it is.
+
+        Parameters
+        ----------
+        device : str or torch.device
+            "auto", "cpu", "cuda" or "cuda:N".
+
+        Returns
+        -------
+        Codec
+            This one, where it is there already.
+
+        Raises
+        ------
+        ModelError
+            If there is no such device, if its weights are not there any more, or if :func:`nac.load` did not make
+            this codec.
+        """
+        if str(self.device) == str(device):
+            return self
+        if self._reload is None:
+            raise ModelError(f"this {self.spec.name} was not made by nac.load, and stays on {self.device}")
+        moved = self._reload(str(device))
+        if moved.spec != self.spec:
+            raise ModelError(f"the weights of {self.spec.name} are not those any more that it was made with")
+        return moved
+
+    def encode(self, audio: A | Array, codebooks: int | None = None, *, kbps: float | None = None) -> Codes[A]:
         """Encode a whole signal.
 
         Parameters
         ----------
-        audio
-            Float samples [B, C, N] at ``spec.sample_rate``, C = ``spec.channels``, nominally within -1 to 1: a
-            tensor or a numpy array.
-        codebooks
+        audio : tensor or numpy array of floats, [B, C, N]
+            At ``sample_rate``, C = ``channels``, nominally within -1 to 1.
+        codebooks : int, optional
             How many, coarse to fine; all by default.
+        kbps : float, optional
+            Instead: as many as have at most so many kbit/s.
 
         Returns
         -------
@@ -138,21 +271,23 @@ class Codec(ABC, Generic[A]):
         Raises
         ------
         ValueError
-            For integers, another shape, or a number of codebooks that there is not.
+            For integers, another shape, or a number of codebooks or a bitrate that cannot be.
         """
         self.check_audio(audio)
+        if kbps is not None:
+            (codebooks,) = allocate(self.spec, self.channels, kbps=kbps, codebooks=codebooks)
         encoder = self.encoder(codebooks)
         return Codes.join([encoder.push(self.array(audio, np.float32)), encoder.flush()])
 
-    def decode(self, codes: Codes[A] | Codes[Array], length: int | None = None) -> A:
+    def decode(self, codes: Codes[A] | Codes[Array] | A | Array, length: int | None = None) -> A:
         """Decode codes to a whole signal.
 
         Parameters
         ----------
-        codes
+        codes : Codes, or tensor or numpy array [B, K, T]
             As :meth:`encode` gives them: integers, the same frames in every codebook. Frames whose codes are all
             -1 are silent, and the network begins afresh behind them, as in a .nac file.
-        length
+        length : int, optional
             Samples per channel wanted; by default all that the frames hold.
 
         Returns
@@ -165,9 +300,10 @@ class Codec(ABC, Generic[A]):
         ValueError
             For codes that are no integers, out of range, not equally long, or silent in some codebooks only.
         """
-        self.check_codes(codes)
-        arrays = tuple(self.array(array, np.int64) for array in codes.arrays)
-        scale = None if codes.scale is None else self.array(codes.scale, np.float32)
+        given: Codes[Any] = codes if isinstance(codes, Codes) else Codes.of(codes)
+        self.check_codes(given)
+        arrays = tuple(self.array(array, np.int64) for array in given.arrays)
+        scale = None if given.scale is None else self.array(given.scale, np.float32)
         taken = Codes(arrays, scale)
         if not any(array.shape[-1] and int(array.min()) < 0 for array in cast(Any, arrays)):
             decoder = self.decoder()

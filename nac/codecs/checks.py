@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nac.errors import ArgumentError
 from nac.spec import CodecSpec
 
 SILENCE = -1
@@ -19,40 +20,40 @@ def kind_of(array: Any) -> str:
     if isinstance(dtype, np.dtype):
         return "i" if dtype.kind == "u" else dtype.kind
     if dtype is None or not hasattr(dtype, "is_floating_point"):
-        raise ValueError(f"a tensor or a numpy array is expected, not {type(array).__name__}")
+        raise ArgumentError(f"a tensor or a numpy array is expected, not {type(array).__name__}")
     return "f" if dtype.is_floating_point else "c" if dtype.is_complex else "b" if "bool" in str(dtype) else "i"
 
 
 def check_audio(spec: CodecSpec, audio: Any) -> None:
-    """Raise ValueError unless these are real samples [B, C, N] for a codec."""
+    """Raise ArgumentError unless these are real samples [B, C, N] for a codec."""
     if kind_of(audio) != "f":
-        raise ValueError(f"{spec.name} takes float samples, of which 1 is full scale, not {audio.dtype}")
+        raise ArgumentError(f"{spec.name} takes float samples, of which 1 is full scale, not {audio.dtype}")
     shape = list(audio.shape)
     if len(shape) != 3 or shape[1] != spec.channels:
-        raise ValueError(f"{spec.name} takes audio [B, {spec.channels}, N], not {shape}")
+        raise ArgumentError(f"{spec.name} takes audio [B, {spec.channels}, N], not {shape}")
 
 
 def check_codes(spec: CodecSpec, arrays: Sequence[Any]) -> None:
-    """Raise ValueError unless these are a codec's codes: integers [B, frames * codes_per_frame], coarse to fine.
+    """Raise ArgumentError unless these are a codec's codes: integers [B, frames * codes_per_frame], coarse to fine.
 
     Codes are 0 to 2^bits - 1, or ``SILENCE`` in all codebooks of a frame.
     """
     if not 1 <= len(arrays) <= len(spec.codebooks):
-        raise ValueError(f"{spec.name} takes codes of 1 to {len(spec.codebooks)} codebooks, not {len(arrays)}")
+        raise ArgumentError(f"{spec.name} takes codes of 1 to {len(spec.codebooks)} codebooks, not {len(arrays)}")
     batch = frames = None
     for number, (array, book) in enumerate(zip(arrays, spec.codebooks, strict=False)):
         name = f"codebook {number} of {spec.name}"
         if kind_of(array) != "i":
-            raise ValueError(f"{name}: integer codes are expected, not {array.dtype}")
+            raise ArgumentError(f"{name}: integer codes are expected, not {array.dtype}")
         shape = list(array.shape)
         batch, frames = (shape[0], shape[-1] // book.codes_per_frame) if batch is None else (batch, frames)
         if len(shape) != 2 or shape != [batch, (frames or 0) * book.codes_per_frame]:
-            raise ValueError(
+            raise ArgumentError(
                 f"{name}: codes [{batch}, {(frames or 0) * book.codes_per_frame}] are expected, not {shape}: "
                 f"{book.codes_per_frame} in each of {frames} frames, the same frames in every codebook"
             )
         if shape[-1] and batch and not SILENCE <= int(array.min()) <= int(array.max()) < 1 << book.bits:
-            raise ValueError(
+            raise ArgumentError(
                 f"{name}: codes are 0 to {(1 << book.bits) - 1}, or {SILENCE} for silence, "
                 f"not {int(array.min())} to {int(array.max())}"
             )
@@ -61,7 +62,7 @@ def check_codes(spec: CodecSpec, arrays: Sequence[Any]) -> None:
 def runs(spec: CodecSpec, arrays: Sequence[np.ndarray]) -> list[tuple[int, int]]:
     """The frames that have codes, as runs from a first frame up to an end, of one signal's codes [1, n].
 
-    Raises ValueError where a frame has codes in some codebooks only, or a segment in some frames only.
+    Raises ArgumentError where a frame has codes in some codebooks only, or a segment in some frames only.
     """
     silent = [
         (array[0] == SILENCE).reshape(-1, book.codes_per_frame)
@@ -74,7 +75,7 @@ def runs(spec: CodecSpec, arrays: Sequence[np.ndarray]) -> list[tuple[int, int]]
     every = np.array([together[edge : edge + unit].all() for edge in edges], bool)
     if (some != every).any():
         what = "a segment" if spec.segment else "a frame"
-        raise ValueError(
+        raise ArgumentError(
             f"{what} is silent ({SILENCE}) as a whole or not at all, and the {what[2:]} "
             f"{int(np.flatnonzero(some != every)[0])} is so in part"
         )

@@ -402,11 +402,19 @@ class NacFile:
         """
         check_stretch(start, duration)
         header, spec = self.header, self.header.spec
-        low = spec.frame_at(round((start + self._offset) * header.sample_rate))
+        low = self._frame_at(start)
         high = None
         if duration is not None and duration < self.seconds:
             high = spec.frames(round((start + duration + self._offset) * header.sample_rate))
         return self.frame_codes(low, high, codebooks=codebooks)
+
+    def _frame_at(self, seconds: float) -> int:
+        return self.header.spec.frame_at(round((seconds + self._offset) * self.header.sample_rate))
+
+    @property
+    def first_frame(self) -> int:
+        """The number of the first frame that :meth:`codes` gives by default."""
+        return self._frame_at(0.0)
 
     def frame_codes(
         self, low: int, high: int | None = None, *, codebooks: int | None = None
@@ -584,7 +592,7 @@ def info(file: PathOrFile) -> Info:
 
 
 def read_codes(
-    path: str | os.PathLike[str],
+    path: PathOrFile,
     *,
     start: float = 0.0,
     duration: float | None = None,
@@ -594,8 +602,8 @@ def read_codes(
 
     Parameters
     ----------
-    path : path
-        The .nac file to read.
+    path : path or binary file object
+        The .nac file to read. A file object has to be able to seek.
     start : float
         Where to begin, in seconds; the frame that holds this is the first.
     duration : float, optional

@@ -15,38 +15,30 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nac.codecs.registry import find
-from nac.container import Chunk, Header, Reader, SampleFormat, Writer
-from nac.container.chunk import chunk_frames
-from nac.container.codebooks import Coding
+from nac.container import Header, SampleFormat
 from nac.container.header import SIGNATURE
-from nac.errors import FormatError, NacError
+from nac.errors import ArgumentError, FormatError, NacError
 from nac.files.nacfile import SILENT
 from nac.files.opening import stream_of
 from nac.files.results import Stopwatch
-from nac.interop.recording import header_for
+from nac.interop.file_codes import COLUMNS, Array, FileCodes, of_file, of_streams
 from nac.spec import Codebook, Segment
 from nac.storage.output import PathOrFile, Result, created
 
-Array = npt.NDArray[Any]
 FORMATS = ("nac", "npz", "npy", "safetensors")
-_CHUNK = ("first_frame", "frames", "angle", "overhang", "coded")
-"""The columns of the array ``chunks``; ``coded``: some of its layers are range coded."""
 _MOST = 255  # streams, and codebooks
 _ALWAYS, _MOST_UNPACKED = 1 << 26, 20  # bytes of arrays, and to each one of a .npz
-_MOST_MISSING = 1000  # frames to each one that is there
 
 
-def write_codes(
+def convert_codes(
     src: PathOrFile, dst: PathOrFile, *, format: str | None = None, model: str | None = None, force: bool = False
 ) -> Result:
     """Write the codes of a .nac file as arrays, or make a .nac file of arrays; needs no model.
@@ -76,8 +68,8 @@ def write_codes(
     Examples
     --------
     >>> import nac
-    >>> _ = nac.write_codes("song.nac", "song.npz")
-    >>> nac.write_codes("song.npz", "again.nac").model
+    >>> _ = nac.convert_codes("song.nac", "song.npz")
+    >>> nac.convert_codes("song.npz", "again.nac").model
     'nac_24khz'
     """
     watch = Stopwatch()
@@ -88,7 +80,12 @@ def write_codes(
         raise NacError(f"cannot write {form!r}; the formats are {', '.join(FORMATS)}", remedy="format")
     if data.startswith(SIGNATURE[:4]) == (form == "nac"):
         raise NacError("one of the two has to be .nac, and only one")
-    codes = _from_arrays(_load(data), model) if form == "nac" else _of_file(data, model)
+    if form == "nac":
+        codes = from_arrays(_load(data), model)
+    elif model is None:
+        codes = of_file(data)
+    else:
+        raise ArgumentError("a .nac file says its model itself")
     with created(src, dst, force=force) as out:
         if form == "nac":
             codes.write(out)
@@ -97,79 +94,6 @@ def write_codes(
         size = out.tell()
     seconds = codes.samples / codes.header.original_sample_rate
     return watch.result(src, dst, codes.header, seconds=seconds, size=size, bytes_in=len(data))
-
-
-@dataclass(frozen=True)
-class FileCodes:
-    """All that a .nac file holds. ``codes[stream][codebook]``: of all frames from the first chunk on, -1 for none.
-
-    ``scales[stream]``: of the segments that the stream has codes in. ``chunks``: int64 [chunks, columns].
-    """
-
-    header: Header
-    samples: int
-    codes: list[list[Array]]
-    scales: list[Array]
-    chunks: Array
-
-    def write(self, out: Any) -> None:
-        """As a .nac file. Raises FormatError where it cannot be one."""
-        try:
-            writer = Writer(out, self.header)
-            for chunk in self._chunks():
-                writer.write(chunk)
-            writer.finish(self.samples)
-        except (ValueError, IndexError, OverflowError) as error:
-            raise FormatError(f"these are not the codes of a file: {error}") from None
-
-    def _chunks(self) -> Iterator[Chunk]:
-        header, taken = self.header, [0] * len(self.codes)
-        for first, frames, angle, overhang, coded in self.chunks.tolist():
-            codes: list[list[Array] | None] = []
-            scales: list[Array | None] = []
-            segments = -(-frames // header.segment.frames) + overhang if header.segment else 1
-            for stream, books in enumerate(self.codes):
-                low = first - int(self.chunks[0, 0])
-                part = [
-                    array[low * unit : (low + frames) * unit]
-                    for array, (_, unit) in zip(books, header.codebooks, strict=False)
-                ]
-                present = bool(part) and not all((array == SILENT).all() for array in part)
-                codes.append(part if present else None)
-                row = self.scales[stream][taken[stream] :][:segments] if present and header.has_scale else None
-                scales.append(row)
-                taken[stream] += segments * present
-            coding: Coding = "auto" if coded else "packed"
-            chunk = Chunk.pack(header, first, frames, codes, angle=angle, scales=scales, coding=coding)
-            yield replace(chunk, overhang=bool(overhang))
-
-
-def _of_file(data: bytes, model: str | None) -> FileCodes:
-    if model is not None:
-        raise NacError("a .nac file says its model itself")
-    reader = Reader(io.BytesIO(data))
-    header, chunks = reader.header, list(reader.chunks())
-    first, end = (chunks[0].first_frame, chunks[-1].next_frame) if chunks else (0, 0)
-    if end - first > _MOST_MISSING * (1 + sum(chunk.frames for chunk in chunks)):
-        raise NacError("next to all of its sound is missing: as arrays it would be gigantic")
-    kind = np.int16 if max(bits for bits, _ in header.codebooks) < 16 else np.int32
-    codes: list[list[Array]] = [
-        [np.full((end - first) * book.codes_per_frame, SILENT, kind) for book in header.codebooks[:count]]
-        for count in header.stream_codebooks
-    ]
-    for chunk, streams in Chunk.unpacked(header, chunks):
-        for books, there in zip(codes, streams, strict=True):
-            for array, found, (_, unit) in zip(books, there, header.codebooks, strict=False):
-                array[(chunk.first_frame - first) * unit : (chunk.next_frame - first) * unit] = found
-    scales: list[Array] = [
-        np.array([scale for chunk in chunks for scale in (chunk.scales or ((),) * len(codes))[stream]], np.float32)
-        for stream in range(len(codes))
-    ]
-    rows = [
-        (chunk.first_frame, chunk.frames, chunk.angle, chunk.overhang, chunk.is_coded(header)) for chunk in chunks
-    ]
-    assert reader.samples is not None
-    return FileCodes(header, reader.samples, codes, scales, np.array(rows, np.int64).reshape(-1, len(_CHUNK)))
 
 
 # To arrays
@@ -290,19 +214,22 @@ def _named(codes: Array) -> dict[str, Array]:
     return {f"stream.{number}": stream for number, stream in enumerate(codes if codes.ndim == 3 else [codes])}
 
 
-def _from_arrays(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
+def from_arrays(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
+    """What arrays by these names hold: a recording, or codes of a ``model`` if no header says. Raises NacError."""
     try:
         if "header" not in arrays:
             return _of_model(arrays, model)
         if model is not None:
-            raise NacError("has a header, which says its model itself")
+            raise ArgumentError("has a header, which says its model itself")
         header, samples = _read_facts(str(arrays["header"]))
         chunks = np.asarray(arrays["chunks"])
-        if chunks.ndim != 2 or chunks.shape[1] != len(_CHUNK) or chunks.dtype.kind not in "iu":
-            raise ValueError(f"chunks of {_CHUNK} are needed")
+        if chunks.ndim != 2 or chunks.shape[1] != len(COLUMNS) or chunks.dtype.kind not in "iu":
+            raise ValueError(f"chunks of {COLUMNS} are needed")
         streams = range(len(header.stream_codebooks))
         scales = [np.asarray(arrays[f"scales.{stream}"], np.float32) for stream in streams if header.has_scale]
         codes = [_books(arrays, stream, header.stream_codebooks[stream]) for stream in streams]
+    except NacError:
+        raise
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise FormatError(f"these are not the codes of a file: {error!s:.200}") from None
     return FileCodes(header, samples, codes, scales, chunks)
@@ -341,36 +268,9 @@ def _of_model(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
     """Codes of which nothing else is known, as a recording at the codec's own rate."""
     if model is None:
         raise NacError("does not say of which model these codes are", remedy="model")
-    spec, codes = find(model).spec, list[list[Array]]()
-    if spec.has_scale:
-        raise NacError(f"codes of {model} need scales, which only files made of a .nac file have")
+    codes = list[list[Array]]()
     while books := _books(arrays, len(codes)):
-        while books and (books[-1] == SILENT).all():
-            books.pop()
         codes.append(books)
     if not codes:
         raise NacError("has no arrays stream.0 and so on, nor a header")
-    units = [book.codes_per_frame for book in spec.codebooks]
-    lengths = {len(array) / unit for books in codes for array, unit in zip(books, units, strict=False)}
-    if len(lengths) > 1 or any(len(books) > len(units) for books in codes):
-        raise NacError(f"these are not as many codes of each codebook as {model} has")
-    frames = int(max(lengths, default=0))
-    if {frames} != lengths or frames % spec.frame_multiple:
-        raise NacError(f"{model} has a multiple of {spec.frame_multiple} frames, of {units} codes")
-    header = header_for(spec, 1, channels=len(codes) * spec.channels, samples=frames * spec.frame_samples)
-    header = replace(header, stream_codebooks=tuple(len(books) for books in codes))
-    rows = [
-        (low, high - low, 0, 0, 1) for low, high in pairwise(_borders(codes, units, frames, chunk_frames(spec)))
-    ]
-    chunks = np.array(rows, np.int64).reshape(-1, len(_CHUNK))
-    return FileCodes(header, frames * spec.frame_samples, codes, [], chunks)
-
-
-def _borders(codes: list[list[Array]], units: list[int], frames: int, size: int) -> list[int]:
-    """Where chunks begin and end: every ``size`` frames, and where a stream falls silent or comes back."""
-    borders = {*range(0, frames, size), frames}
-    for books in codes:
-        for array, unit in zip(books, units, strict=False):
-            silent = array.reshape(frames, unit)[:, 0] == SILENT
-            borders |= set((np.flatnonzero(np.diff(silent)) + 1).tolist())
-    return sorted(borders)
+    return of_streams(find(model).spec, codes)

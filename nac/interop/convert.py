@@ -69,7 +69,7 @@ def convert(
     Examples
     --------
     >>> import nac
-    >>> codes = nac.write_codes("song.nac", "codes.npz")
+    >>> codes = nac.convert_codes("song.nac", "codes.npz")
     >>> nac.convert("song.nac", "song.ecdc")
     Traceback (most recent call last):
         ...

@@ -1,4 +1,4 @@
-"""A model by name, as a codec for programs."""
+"""The models by name, and any of them as a codec for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from nac.codecs.base import Codec
 from nac.codecs.numpy_codec import NumpyCodec
 from nac.codecs.tensors import TensorCodec
-from nac.weights import models
+from nac.weights import models as known
+from nac.weights.models import Status
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +59,33 @@ def load(
     >>> len(codes.arrays), codes.arrays[0].shape
     (4, torch.Size([1, 75]))
     """
-    codec = models.load(
+    codec = known.load(
         name, weights=weights, device=device, revision=revision, download=download, progress=progress
     )
-    return TensorCodec(codec) if isinstance(codec, NumpyCodec) else codec
+    made: Codec = TensorCodec(codec) if isinstance(codec, NumpyCodec) else codec
+    # Whatever was downloaded for it is here.
+    made._reload = lambda where: load(name, weights=weights, device=where, revision=revision, download=False)
+    return made
+
+
+def models() -> list[Status]:
+    """List the models that there are, those of installed packages too.
+
+    Returns
+    -------
+    list of Status
+        Of each: name, about, sample_rate (Hz), channels, kbps (lowest and highest of one stream), size (bytes),
+        licence, source, and, if its weights are on this machine (``present``), their path and fingerprint.
+
+    Raises
+    ------
+    ModelError
+        If ``NAC_WEIGHTS`` names no folder.
+
+    Examples
+    --------
+    >>> import nac
+    >>> "nac_24khz" in [model.name for model in nac.models() if model.present]
+    True
+    """
+    return known.status()

@@ -29,7 +29,7 @@ from nac.errors import AudioError, FormatError, NacError
 from nac.files import cutting, peeling
 from nac.files.nacfile import NacFile
 from nac.files.verify import save
-from nac.interop.arrays import write_codes
+from nac.interop.arrays import convert_codes
 from nac.interop.convert import FORMATS, convert
 from nac.spec import Codebook
 
@@ -279,7 +279,7 @@ def arrays(data: bytes) -> None:
     for model in (None, "encodec_24khz", "snac_24khz"):
         out = io.BytesIO()
         try:
-            write_codes(io.BytesIO(data), out, format="nac", model=model)
+            convert_codes(io.BytesIO(data), out, format="nac", model=model)
         except NacError:
             continue
         verify(io.BytesIO(out.getvalue()))
@@ -383,7 +383,7 @@ def _arrays() -> list[bytes]:
     """Small files of codes: those of test vectors, and bare ones."""
     made = [io.BytesIO() for _ in range(6)]
     for number, form in enumerate(("npz", "safetensors")):
-        write_codes(ROOT / f"formats/vectors/{('mono', 'pair')[number]}.nac", made[number], format=form)
+        convert_codes(ROOT / f"formats/vectors/{('mono', 'pair')[number]}.nac", made[number], format=form)
     codes = np.arange(16).reshape(2, 8)
     np.save(made[2], codes)
     np.savez_compressed(made[3], **{"stream.0": codes})

@@ -32,12 +32,12 @@ def test_functions_say_what_they_take_give_and_raise(name: str) -> None:
     text = inspect.getdoc(function) or ""
     signature = inspect.signature(function)
     for section in ("Parameters", "Raises", "Examples"):
-        if section == "Raises" and name in DO_NOT_FAIL:
+        if (section == "Raises" and name in DO_NOT_FAIL) or (section == "Parameters" and not signature.parameters):
             continue
         assert f"\n{section}\n{'-' * len(section)}\n" in text, f"nac.{name} has no section {section}"
     if signature.return_annotation not in (None, "None"):
         assert "\nReturns\n-------\n" in text, f"nac.{name} does not say what it returns"
-    described = text.split("Parameters\n----------\n")[1].split("\n\n")[0]
+    described = text.partition("Parameters\n----------\n")[2].split("\n\n")[0] if signature.parameters else ""
     heads = [line.split(" : ")[0] for line in described.split("\n") if re.match(r"\S.* : ", line)]
     names = {part.strip(" *") for head in heads for part in head.split(",")}
     assert names == set(signature.parameters), f"nac.{name} describes {names}"

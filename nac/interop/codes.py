@@ -1,0 +1,259 @@
+"""Codes that a program has in arrays, a language model's for example, to .nac files and to samples."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from nac.audio.memory import DType
+from nac.codecs.base import Codec, Codes
+from nac.codecs.registry import find
+from nac.container.codebooks import Coding
+from nac.errors import ArgumentError, ArgumentTypeError
+from nac.files.conversion import read
+from nac.files.nacfile import NacFile
+from nac.files.opening import stream_of
+from nac.files.results import Stopwatch
+from nac.interop.arrays import convert_codes, from_arrays
+from nac.interop.file_codes import Array, FileCodes, of_file, of_streams
+from nac.storage.output import PathOrFile, Result, check_output, created
+from nac.weights.loaded import loaded
+
+
+def write_codes(
+    file: PathOrFile,
+    codes: Any,
+    *,
+    model: str | None = None,
+    codec: Codec | None = None,
+    like: PathOrFile | None = None,
+    sample_rate: int | None = None,
+    channels: int | None = None,
+    samples: int | None = None,
+    coding: Coding = "auto",
+    force: bool = False,
+    format: str | None = None,
+) -> Result:
+    """Write codes to a .nac file: the inverse of :func:`nac.read_codes`. Needs no weights.
+
+    Parameters
+    ----------
+    file : path or binary file object
+        Where to write.
+    codes : arrays, tensors or Codes
+        What :func:`nac.read_codes` gives, ``[stream][codebook]``; an integer array [codebooks, frames] or
+        [streams, codebooks, frames]; what :meth:`nac.Codec.encode` gives, each signal of its batch being a stream;
+        or arrays by their names, as in a .npz file that `nac codes` wrote. -1 stands where a stream is silent and
+        has no code. A stream is a channel, or two on a network that takes two.
+    model : str, optional
+        The name of the model that the codes are of.
+    codec : Codec, optional
+        Instead: the codec that they are of, with its own weights.
+    like : path or binary file object, optional
+        Instead: a .nac file that says all but the codes, so that what was read from it can be written back, its
+        stereo and tags too. There have to be as many frames, but there may be fewer codebooks.
+    sample_rate, channels, samples : int, optional
+        Of the recording, in Hz and per channel. By default those of the codec, and all that the frames hold.
+    coding : {"auto", "packed", "range"}
+        As for :func:`nac.write`.
+    force : bool
+        Replace an existing file.
+    format : str, optional
+        Of the output where two files are given: see :func:`nac.convert_codes`, which then does the work.
+
+    Returns
+    -------
+    Result
+        What was done: model, bitrate, seconds, bytes.
+
+    Raises
+    ------
+    NacError
+        If the codes do not fit the model, or the file cannot be written.
+    ValueError
+        Unless it is said in one way what they are of.
+    TypeError
+        For what is no codes.
+
+    Examples
+    --------
+    >>> import nac
+    >>> codes = nac.read_codes("song.nac")
+    >>> nac.write_codes("coarse.nac", [stream[:2] for stream in codes], model="nac_24khz", sample_rate=16000).kbps
+    1.5
+    >>> _ = nac.write_codes("same.nac", codes, like="song.nac")
+    >>> open("same.nac", "rb").read() == open("song.nac", "rb").read()
+    True
+    """
+    if isinstance(codes, (str, os.PathLike)) or hasattr(codes, "write"):  # two files, as before there were arrays
+        return convert_codes(file, codes, format=format, model=model, force=force)
+    watch = Stopwatch()
+    check_output(None, file, force=force)
+    whole = _whole(codes, model, codec, like, sample_rate, channels, samples, coding)
+    with created(None, file, force=force) as out:
+        whole.write(out)
+        size = out.tell()
+    seconds = whole.samples / whole.header.original_sample_rate
+    return watch.result(None, file, whole.header, seconds=seconds, size=size)
+
+
+def decode_codes(
+    codes: Any,
+    *,
+    model: str | None = None,
+    codec: Codec | None = None,
+    like: PathOrFile | None = None,
+    sample_rate: int | None = None,
+    channels: int | None = None,
+    samples: int | None = None,
+    dtype: DType = "float32",
+    device: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+) -> tuple[Array, int]:
+    """The samples that codes stand for: a language model's output becomes sound.
+
+    Parameters
+    ----------
+    codes, like, sample_rate, channels, samples : optional
+        As for :func:`nac.write_codes`.
+    model : str, optional
+        The name of the model that the codes are of.
+    codec : Codec, optional
+        Instead: the codec that they are of, as :func:`nac.load` gave it.
+    dtype : {"float32", "float64", "int16", "int32"}
+        As for :func:`nac.read`.
+    device, weights : optional
+        As for :func:`nac.read`.
+
+    Returns
+    -------
+    samples : array [n, channels]
+        Of ``dtype``; the same as of a file that :func:`nac.write_codes` writes.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    NacError, ValueError, TypeError
+        As for :func:`nac.write_codes`, and if the model's weights are not here.
+
+    Examples
+    --------
+    >>> import nac, numpy as np
+    >>> samples, sample_rate = nac.decode_codes(np.zeros((4, 75), int), model="nac_24khz")
+    >>> samples.shape, sample_rate
+    ((24000, 1), 24000)
+    """
+    if model is not None and codec is None and like is None:
+        codec, model = loaded(model, weights=weights, device=device), None
+    whole = _whole(codes, model, codec, like, sample_rate, channels, samples, "packed")
+    file = io.BytesIO()
+    whole.write(file)
+    file.seek(0)
+    return read(file, dtype=dtype, device=device, weights=weights, codec=codec)
+
+
+def _whole(
+    codes: Any,
+    model: str | None,
+    codec: Codec | None,
+    like: PathOrFile | None,
+    sample_rate: int | None,
+    channels: int | None,
+    samples: int | None,
+    coding: Coding,
+) -> FileCodes:
+    """All of the file that codes make."""
+    named = isinstance(codes, Mapping)
+    if sum(what is not None for what in (model, codec, like)) != 1 and not (named and "header" in codes):
+        raise ArgumentError("of which model are these codes? One of model, codec and like says so")
+    if isinstance(codes, Mapping):
+        return from_arrays({name: _array(array) for name, array in codes.items()}, model)
+    streams, scales = _streams(codes)
+    if like is not None:
+        if (sample_rate, channels, samples) != (None, None, None):
+            raise ArgumentError("the file that these codes are like says its rate, channels and length itself")
+        return _like(like, streams)
+    spec = codec.spec if codec is not None else find(model or "").spec
+    whole = of_streams(
+        spec, streams, scales, sample_rate=sample_rate, channels=channels, samples=samples, coding=coding
+    )
+    if codec is None:
+        return whole
+    return replace(whole, header=replace(whole.header, fingerprint=spec.fingerprint))
+
+
+def _streams(codes: Any) -> tuple[list[list[Array]], list[Array] | None]:
+    """Codes, and scales if there are any, of each stream."""
+    if isinstance(codes, Codes):
+        books = [_array(book) for book in codes.arrays]
+        scales = None if codes.scale is None else [np.asarray(scale, np.float32) for scale in _array(codes.scale)]
+        return [[_row(book) for book in signal] for signal in zip(*books, strict=True)], scales
+    if not isinstance(codes, Sequence):
+        whole = _array(codes)
+        if whole.ndim not in (2, 3):
+            raise ArgumentError(f"codes [streams, codebooks, frames] are needed, not {list(whole.shape)}")
+        return [[_row(book) for book in stream] for stream in (whole if whole.ndim == 3 else [whole])], None
+    if codes and all(map(_is_row, codes)):
+        codes = [codes]  # of one stream
+    return [[_row(book) for book in stream] for stream in codes], None
+
+
+def _is_row(codes: Any) -> bool:
+    """Whether these are the codes of one codebook, not of several."""
+    if isinstance(codes, Sequence):
+        return bool(codes) and isinstance(codes[0], Integral)
+    return _array(codes).ndim == 1
+
+
+def _row(codes: Any) -> Array:
+    """The codes of one codebook."""
+    row = _array(codes)
+    if row.ndim != 1:
+        raise ArgumentError(f"the codes of a codebook are one row, not {list(row.shape)}")
+    if row.dtype.kind not in "iu":
+        raise ArgumentTypeError(f"codes of {row.dtype}, where integers are needed")
+    return row
+
+
+def _array(values: Any) -> Array:
+    """Numpy's array of one, or of a tensor."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ArgumentError("the codes of a codebook are rows of one length") from None
+
+
+def _like(file: PathOrFile, streams: list[list[Array]]) -> FileCodes:
+    """The codes of a file with others in their place, from the first frame on that its recording needs."""
+    with stream_of(file) as stream:
+        data = stream.read()
+    whole = of_file(data)
+    with NacFile(io.BytesIO(data)) as opened:
+        before = opened.first_frame - (int(whole.chunks[0, 0]) if len(whole.chunks) else 0)
+    if len(streams) != len(whole.codes):
+        raise ArgumentError(f"{len(streams)} streams, where the file has {len(whole.codes)}")
+    put = [_put(old, new, before, whole) for old, new in zip(whole.codes, streams, strict=True)]
+    counts = tuple(map(len, put))
+    return replace(whole, header=replace(whole.header, stream_codebooks=counts), codes=put)
+
+
+def _put(old: list[Array], new: list[Array], before: int, whole: FileCodes) -> list[Array]:
+    """The codes of a stream from frame ``before`` on in place of those there are."""
+    if len(new) > len(old):
+        raise ArgumentError(f"{len(new)} codebooks, where the file has {len(old)}")
+    put = []
+    for number, (was, now) in enumerate(zip(old, new, strict=False)):
+        low = before * whole.header.codebooks[number].codes_per_frame
+        if len(was) - low != len(now):
+            raise ArgumentError(f"{len(now)} codes of codebook {number}, where the file has {len(was) - low}")
+        put.append(np.concatenate([was[:low], now]))
+    return put
