@@ -34,7 +34,7 @@ def check_audio(spec: CodecSpec, audio: Any) -> None:
 
 
 def check_codes(spec: CodecSpec, arrays: Sequence[Any]) -> None:
-    """Raise ArgumentError unless these are a codec's codes: integers [B, frames * codes_per_frame], coarse to fine.
+    """Raise ArgumentError unless these are codes: integers [B, frames * codes_per_frame], coarse to fine.
 
     Codes are 0 to 2^bits - 1, or ``SILENCE`` in all codebooks of a frame.
     """
