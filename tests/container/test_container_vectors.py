@@ -1,5 +1,6 @@
 """The test vectors: that they are what their script makes, and that two readers find in them what they hold."""
 
+import hashlib
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import torch
 from container_files import files, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from second_layers import WEIGHTS, read_tables
 from second_timeline import angle as second_angle
 from second_timeline import timeline
 
@@ -24,6 +26,7 @@ from nac.codecs.windows import Plan, WindowedCodec
 from nac.container import Reader, Recovery, verify
 from nac.container.fields import varint
 from nac.container.records import Source, checksum, frame
+from nac.container.tables import tables_for
 from nac.errors import DamageError, FormatError
 
 FORMATS = Path(__file__).parents[2] / "formats"
@@ -207,6 +210,29 @@ def test_the_example_in_the_specification_is_the_vector():
     text = (FORMATS / "nac-v1.md").read_text(encoding="utf-8").split("## 13.")[1]
     columns = re.findall(r"^    ((?:[0-9A-F]{2} ?)+?)(?:  .*)?$", text, re.MULTILINE)
     assert bytes.fromhex("".join(columns)) == data("pair")
+
+
+def test_the_tables_and_weights_in_the_specification_are_those_there_are():
+    text = (FORMATS / "nac-v1.md").read_text(encoding="utf-8").split("## 15.")
+    rows = re.findall(
+        r"^\| `(\w{8})` \| \w+, (\w{16}) \| ([\d, ]+); ([-\d ]+) \| (\d+) \| (\w{64}) \|$", text[1], re.M
+    )
+    assert {row[0] for row in rows} == {path.stem for path in (FORMATS / "tables").iterdir()}
+    for name, fingerprint, sizes, frames, count, digest in rows:
+        packed = (FORMATS / "tables" / f"{name}.safetensors").read_bytes()
+        assert (len(packed), hashlib.sha256(packed).hexdigest()) == (int(count), digest)
+        assert digest.startswith(name)
+        assert tables_for(fingerprint).id == name
+        tables = read_tables(name)
+        (codebooks, entries), (deep, _, axes) = tables["order"].shape, tables["embedding"].shape
+        shapes = [codebooks, deep, entries, tables["high_bias"].shape[1], axes, tables["scale"].shape[1]]
+        assert list(map(int, sizes.split(","))) == shapes
+        assert list(map(int, frames.split())) == tables["frames"].tolist()
+        assert all(sorted(row) == list(range(entries)) for row in tables["order"].tolist())
+    weights = WEIGHTS[:449].astype("<u2")
+    total, crc = re.search(r"`weight\(448\)` is (\d+); .*? crc\s(\w{8})", text[0], re.S).groups()
+    assert (weights.sum(), second_reader.crc32c(weights.tobytes())) == (int(total), int(crc, 16))
+    assert WEIGHTS[448:].tolist() == [1] * 32
 
 
 def test_the_second_reader_stands_alone():
