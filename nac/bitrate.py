@@ -8,8 +8,10 @@ from nac.container.header import Header
 from nac.errors import ModelError
 from nac.spec import CodecSpec
 
-DEFAULT_KBPS = 8.0
-"""What is aimed at where no bitrate is asked for, in kbit/s of the whole file."""
+
+def default_kbps(channels: int) -> float:
+    """What is aimed at where no bitrate is asked for, in kbit/s of the whole file: 8, and 4 for each channel of many."""
+    return max(8.0, 4.0 * channels)
 
 
 def is_stereo_pair(spec: CodecSpec, channels: int) -> bool:
@@ -27,12 +29,15 @@ def total_kbps(spec: CodecSpec, counts: tuple[int, ...]) -> float:
     return sum(spec.kbps(count) for count in counts)
 
 
-def ladder(spec: CodecSpec, channels: int, *, pair: bool) -> list[tuple[int, ...]]:
+def ladder(spec: CodecSpec, channels: int, *, pair: bool, alone: bool = False) -> list[tuple[int, ...]]:
     """The codebook counts that a bitrate can choose from, each a prefix of the next.
 
-    The second stream of a stereo ``pair`` gets about half as many codebooks as the first.
+    The second stream of a stereo ``pair`` gets about half as many codebooks as the first, or none where it is silent
+    throughout and the first is ``alone``.
     """
     most = len(spec.codebooks)
+    if pair and alone:
+        return [(count, 0) for count in range(1, most + 1)]
     if not pair:
         return [(count,) * stream_count(spec, channels) for count in range(1, most + 1)]
     first, second = 1, 0
@@ -53,12 +58,13 @@ def allocate(
     kbps: float | None = None,
     codebooks: int | None = None,
     pair: bool | None = None,
+    alone: bool = False,
 ) -> tuple[int, ...]:
     """Codebook count of each stream: the most whose bitrate together is at most ``kbps`` (kbit/s).
 
-    ``codebooks`` sets the count of every stream instead. With neither, ``DEFAULT_KBPS`` or, where that is too
-    little, the lowest. ``pair``: whether the streams are a stereo pair; by default wherever they can be. Raises
-    ModelError where the bitrate is too low, naming the lowest.
+    ``codebooks`` sets the count of every stream instead. With neither, :func:`default_kbps` or, where that is too
+    little, the lowest. ``pair``: whether the streams are a stereo pair; by default wherever they can be. ``alone``:
+    its first stream has all the sound. Raises ModelError where the bitrate is too low, naming the lowest.
     """
     if kbps is not None and (codebooks is not None or not 0 < kbps < inf):
         raise ModelError(
@@ -66,10 +72,10 @@ def allocate(
         )
     if codebooks is not None:
         return (spec.check_codebooks(codebooks),) * stream_count(spec, channels)
-    steps = ladder(spec, channels, pair=is_stereo_pair(spec, channels) if pair is None else pair)
+    steps = ladder(spec, channels, pair=is_stereo_pair(spec, channels) if pair is None else pair, alone=alone)
     lowest = total_kbps(spec, steps[0])
     if kbps is None:
-        kbps = max(DEFAULT_KBPS, lowest)
+        kbps = max(default_kbps(channels), lowest)
     # A hair of tolerance: 6 kbit/s asked for is 6.0 reached, whatever the rounding of the sum.
     fitting = [step for step in steps if total_kbps(spec, step) <= kbps * (1 + 1e-9)]
     if not fitting:
@@ -82,5 +88,7 @@ def at_most(header: Header, *, kbps: float | None, codebooks: int | None) -> tup
     """Of the codebook counts that a file has, those that a bitrate allows; all where none is given."""
     if kbps is None and codebooks is None:
         return header.stream_codebooks
-    wanted = allocate(header.spec, header.channels, kbps=kbps, codebooks=codebooks, pair=header.stereo_pair)
+    pair = header.stereo_pair
+    alone = pair and header.stream_codebooks[0] > 1 and header.stream_codebooks[1] == 0
+    wanted = allocate(header.spec, header.channels, kbps=kbps, codebooks=codebooks, pair=pair, alone=alone)
     return tuple(map(min, wanted, header.stream_codebooks))

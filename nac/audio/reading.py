@@ -38,6 +38,8 @@ class Source:
     ``live``: it comes through a pipe, so that what is there should be used before the next arrives.
     ``tags``: title, artist and so on, and the layout of channels (:mod:`nac.audio.layout`).
     ``notes``: what there is to tell of the recording besides.
+    ``angle``: of two channels with the sound of one, where that could be found beforehand: see
+    :func:`nac.audio.stereo.common_angle`.
     """
 
     sample_rate: int
@@ -49,6 +51,7 @@ class Source:
     live: bool = False
     tags: Tags = ()
     notes: tuple[str, ...] = ()
+    angle: int | None = None
 
 
 class Blocks(Protocol):
@@ -100,6 +103,11 @@ def open_source(file: Path | BinaryIO) -> Iterator[Source]:
             file = stack.enter_context(_spooled(pipe))
         blocks = _open(file)
         stack.callback(lambda: blocks.close())
+        angle = None
+        if blocks.channels == 2:
+            angle = common_angle(_each(blocks))
+            blocks.close()
+            blocks = _open(file)
         if blocks.samples is not None and blocks.sample_format not in _LOUD:
             source = _source(blocks)
         else:
@@ -111,7 +119,7 @@ def open_source(file: Path | BinaryIO) -> Iterator[Source]:
             source = replace(_source(blocks, levels.peak), samples=levels.samples, notes=notes)
         tags = read_tags(file) or source.tags
         mask = blocks.mask or layout.of_tags(tags, blocks.channels)
-        yield replace(source, tags=layout.tagged(tags, mask, blocks.channels))
+        yield replace(source, angle=angle, tags=layout.tagged(tags, mask, blocks.channels))
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -7,13 +7,14 @@ degrees and leave it silent too. Angles are counted in 1/256 of a full turn.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import atan2, pi
 
 import numpy as np
 
 from nac.audio.resample import Samples
 
-MID_SIDE = 32
+LEFT, MID_SIDE, RIGHT, OPPOSITE = 0, 32, 64, 96
 _EIGHTHS = np.array([1, 0.5**0.5, 0, -(0.5**0.5), -1, -(0.5**0.5), 0, 0.5**0.5])  # cosines
 SILENCE = 1e-5
 """Peak below which a signal counts as silent (-100 dB of full scale)."""
@@ -32,6 +33,26 @@ def principal_angle(pair: Samples, previous: int) -> int:
     angle = round(axis * 128 / pi) % 128
     opposite = angle + 128
     return angle if abs(turn(previous, angle)) <= abs(turn(previous, opposite)) else opposite
+
+
+def common_angle(blocks: Iterable[Samples]) -> int | None:
+    """The angle at which the first stream has all the sound of blocks [n, 2], and the second none.
+
+    Of sound that is equal in both channels, opposite, or in one of them only; None for any other, and for silence.
+    The blocks are taken only as far as is needed to tell.
+    """
+    left = right = equal = opposite = True
+    sounds = False
+    for block in blocks:
+        a, b = block[:, 0], block[:, 1]
+        left, right = left and not b.any(), right and not a.any()
+        equal, opposite = equal and np.array_equal(a, b), opposite and np.array_equal(a, -b)
+        sounds = sounds or bool(np.abs(block).max(initial=0) >= SILENCE)
+        if not (left or right or equal or opposite):
+            return None
+    if not sounds:
+        return None
+    return LEFT if left else RIGHT if right else MID_SIDE if equal else OPPOSITE
 
 
 def turn(start: int, end: int) -> int:

@@ -197,10 +197,11 @@ def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[Piece]:
     """
     size, ramp = chunk_frames(spec), spec.sample_rate // 50
     several = len(header.stream_codebooks) > 1
-    angle, previous, number, continues = stereo.MID_SIDE, None, 0, False
+    angle, previous, number, continues = source.angle or stereo.MID_SIDE, None, 0, False
     for block, ends in _cut(_resampled(source, spec, header), spec.start(size), whole=several or not source.live):
         if header.stereo_pair:
-            angle = stereo.principal_angle(block, angle)
+            if source.angle is None:
+                angle = stereo.principal_angle(block, angle)
             block = stereo.rotate(block, stereo.angles(previous, angle, len(block), ramp))
             previous = angle
         streams = split_streams(block, spec.channels)

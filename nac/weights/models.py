@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nac.bitrate import DEFAULT_KBPS, allocate
+from nac.bitrate import allocate, default_kbps
 from nac.codecs import registry
 from nac.codecs.base import Codec
 from nac.codecs.families import BEST_FIRST
@@ -155,7 +155,7 @@ def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = 
     here = present()
     if not here:
         raise ModelError("the weights of no model are on this machine", remedy="download")
-    rate = (DEFAULT_KBPS if kbps is None else kbps) / channels
+    rate = (default_kbps(channels) if kbps is None else kbps) / channels
     best = next((names for least, names in BEST_FIRST if rate >= least), ())
     failure = None
     for name in sorted(here, key=lambda name: best.index(name) if name in best else len(best)):
