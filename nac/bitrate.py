@@ -10,7 +10,7 @@ from nac.spec import CodecSpec
 
 
 def default_kbps(channels: int) -> float:
-    """What is aimed at where no bitrate is asked for, in kbit/s of the whole file: 8, and 4 for each channel of many."""
+    """The bitrate where none is asked for, in kbit/s of the whole file: 8, or 4 for each channel of many."""
     return max(8.0, 4.0 * channels)
 
 
@@ -32,8 +32,8 @@ def total_kbps(spec: CodecSpec, counts: tuple[int, ...]) -> float:
 def ladder(spec: CodecSpec, channels: int, *, pair: bool, alone: bool = False) -> list[tuple[int, ...]]:
     """The codebook counts that a bitrate can choose from, each a prefix of the next.
 
-    The second stream of a stereo ``pair`` gets about half as many codebooks as the first, or none where it is silent
-    throughout and the first is ``alone``.
+    The second stream of a stereo ``pair`` gets about half as many codebooks as the first, or none where the first
+    is ``alone``, and the second silent throughout.
     """
     most = len(spec.codebooks)
     if pair and alone:
@@ -63,8 +63,8 @@ def allocate(
     """Codebook count of each stream: the most whose bitrate together is at most ``kbps`` (kbit/s).
 
     ``codebooks`` sets the count of every stream instead. With neither, :func:`default_kbps` or, where that is too
-    little, the lowest. ``pair``: whether the streams are a stereo pair; by default wherever they can be. ``alone``:
-    its first stream has all the sound. Raises ModelError where the bitrate is too low, naming the lowest.
+    little, the lowest. ``pair``: whether the streams are a stereo pair; by default wherever they can be.
+    ``alone``: its first stream has all the sound. Raises ModelError where the bitrate is too low, naming the lowest.
     """
     if kbps is not None and (codebooks is not None or not 0 < kbps < inf):
         raise ModelError(

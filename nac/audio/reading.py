@@ -21,6 +21,7 @@ from nac.audio.kinds import HEAD, kind_of
 from nac.audio.levels import measure, tamed
 from nac.audio.plain import Pipe, PlainInput
 from nac.audio.resample import Samples
+from nac.audio.stereo import common_angle
 from nac.audio.tags import Tags, read_tags
 from nac.audio.whole import bytes_of_sound, several
 from nac.container.header import SIGNATURE, SampleFormat

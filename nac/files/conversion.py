@@ -54,8 +54,8 @@ def compress(
     model : str
         A name, or "auto" for the best model that already is on this machine.
     kbps : float, optional
-        The most that the file may have, in kbit/s, all channels together. By default 8, or the next possible
-        above.
+        The most that the file may have, in kbit/s, all channels together. By default 8, or 4 for each channel
+        of more than two, or the next possible above.
     codebooks : int, optional
         How many codebooks each stream gets, instead of ``kbps``.
     mono : bool

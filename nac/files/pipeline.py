@@ -197,7 +197,7 @@ def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[Piece]:
     """
     size, ramp = chunk_frames(spec), spec.sample_rate // 50
     several = len(header.stream_codebooks) > 1
-    angle, previous, number, continues = source.angle or stereo.MID_SIDE, None, 0, False
+    angle, previous, number, continues = stereo.MID_SIDE if source.angle is None else source.angle, None, 0, False
     for block, ends in _cut(_resampled(source, spec, header), spec.start(size), whole=several or not source.live):
         if header.stereo_pair:
             if source.angle is None:
