@@ -64,7 +64,8 @@ def allocate(
 
     ``codebooks`` sets the count of every stream instead. With neither, :func:`default_kbps` or, where that is too
     little, the lowest. ``pair``: whether the streams are a stereo pair; by default wherever they can be.
-    ``alone``: its first stream has all the sound. Raises ModelError where the bitrate is too low, naming the lowest.
+    ``alone``: its first stream has all the sound. Raises ModelError where the bitrate is too low, naming the
+    lowest.
     """
     if kbps is not None and (codebooks is not None or not 0 < kbps < inf):
         raise ModelError(

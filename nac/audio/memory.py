@@ -12,6 +12,7 @@ import numpy.typing as npt
 from nac.audio.levels import measure, tamed
 from nac.audio.reading import BLOCK, Source
 from nac.audio.resample import Samples
+from nac.audio.stereo import common_angle
 from nac.audio.tags import kept
 from nac.container.header import MAX_CHANNELS, SampleFormat
 from nac.errors import ArgumentError, ArgumentTypeError
@@ -43,7 +44,9 @@ def in_memory(samples: Any, sample_rate: int, tags: Mapping[str, str] | None = N
         blocks, notes = (tamed(block, levels.peak) for block in blocks), levels.notes
         peak = max(1.0, levels.peak)
     form, own = format_of(array), kept((tags or {}).items())
-    return Source(check_rate(sample_rate), array.shape[1], len(array), form, blocks, peak, tags=own, notes=notes)
+    angle = common_angle(as_blocks(array)) if array.shape[1] == 2 else None
+    rate, channels = check_rate(sample_rate), array.shape[1]
+    return Source(rate, channels, len(array), form, blocks, peak, tags=own, notes=notes, angle=angle)
 
 
 def as_array(samples: Any) -> Array:

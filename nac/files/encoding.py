@@ -34,16 +34,17 @@ class Encoding:
 def prepare(source: Source, how: Encoding, load: Load, codec: Codec | None = None) -> tuple[Codec, Header]:
     """The codec for a recording, or the one at hand, and the header of the file that it makes. Raises NacError."""
     channels = 1 if how.mono else source.channels
+    alone = not how.mono and source.angle is not None
     if codec is not None:
         if how.model not in ("auto", codec.spec.name):
             raise ArgumentError(f"the model {how.model!r} with a codec that is {codec.spec.name}")
-        counts = allocate(codec.spec, channels, kbps=how.kbps, codebooks=how.codebooks)
+        counts = allocate(codec.spec, channels, kbps=how.kbps, codebooks=how.codebooks, alone=alone)
         return codec, make_header(source, codec.spec, counts, mono=how.mono)
     model = how.model
     if model == "auto":
         model = models.choose(channels, kbps=how.kbps, codebooks=how.codebooks)
     # A bitrate that cannot be is told before anything is downloaded.
-    counts = allocate(find(model).spec, channels, kbps=how.kbps, codebooks=how.codebooks)
+    counts = allocate(find(model).spec, channels, kbps=how.kbps, codebooks=how.codebooks, alone=alone)
     codec = load(model)  # which may import PyTorch: only now, when what is no audio has been refused
     return codec, make_header(source, codec.spec, counts, mono=how.mono)
 
