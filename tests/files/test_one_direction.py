@@ -13,7 +13,7 @@ import nac
 from nac.audio import stereo
 from nac.bitrate import allocate, default_kbps, ladder
 from nac.codecs.registry import MODELS
-from nac.files.nacfile import opened
+from nac.files.opening import opened
 
 SPEC = MODELS["nac_24khz"].spec
 RATE = 24000
@@ -121,3 +121,9 @@ def test_the_ladder_of_a_lone_stream_is_that_of_one_channel() -> None:
     steps = ladder(SPEC, 2, pair=True, alone=True)
     assert [step[0] for step in steps] == [step[0] for step in ladder(SPEC, 1, pair=False)]
     assert {step[1] for step in steps} == {0}
+
+
+def test_an_array_gives_the_bytes_of_the_file(tmp_path: Path) -> None:
+    channels = np.repeat(voice()[:, None], 2, axis=1)
+    file = compressed(tmp_path, channels, kbps=6)
+    assert nac.encode(channels, RATE, model="nac_24khz", kbps=6) == file
