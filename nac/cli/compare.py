@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,8 @@ import click
 from nac.cli import report
 from nac.cli.hints import told
 from nac.cli.loading import Loading
-from nac.cli.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, path, several
-from nac.cli.running import Stop, expand, or_exit, tell_others
+from nac.cli.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, gathered, path, several
+from nac.cli.running import Stop, expand, tell_others
 from nac.errors import NacError
 
 if TYPE_CHECKING:
@@ -25,6 +27,49 @@ if TYPE_CHECKING:
     from nac.evaluate.page import Exhibit
 
 PAGE = Path("compare.html")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What is taken of each recording, in seconds: the options of that name."""
+
+    start: float | None
+    duration: float
+
+    def check(self) -> None:
+        """Raise UsageError where nothing would be taken."""
+        if not self.duration > 0:
+            raise click.UsageError("--duration has to be more than 0")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What comes of it: the options of that name."""
+
+    out: Path | None
+    as_json: bool
+    as_csv: bool
+    force: bool
+    quiet: bool
+
+    def check(self) -> None:
+        """Raise UsageError for options that exclude each other."""
+        if self.as_json and self.as_csv:
+            raise click.UsageError("--json and --csv exclude each other")
+
+    @property
+    def page(self) -> Path | None:
+        """Where the page is written, if it is."""
+        return self.out or (None if self.as_json or self.as_csv else PAGE)
+
+    def tell(self, gathered: Gathered) -> None:
+        """Print the numbers."""
+        from nac.evaluate.comparison import averages
+
+        if self.as_json or self.as_csv:
+            _print(gathered.scores, self.as_csv)
+        elif not self.quiet:
+            report.out(report.averages_text(averages(gathered.scores), gathered.metrics))
 
 
 @click.command()
@@ -64,21 +109,18 @@ PAGE = Path("compare.html")
 @click.option("--csv", "as_csv", is_flag=True, help="The numbers as CSV, to standard output.")
 @FORCE
 @QUIET
+@gathered("printed", Printed)
+@gathered("stretch", Stretch)
 def compare(
+    printed: Printed,
+    stretch: Stretch,
     inputs: tuple[Path, ...],
-    out: Path | None,
     models: tuple[str, ...],
     kbps: tuple[float, ...],
-    start: float | None,
-    duration: float,
     metrics: tuple[str, ...],
     players: int,
     recursive: bool,
     device: str,
-    as_json: bool,
-    as_csv: bool,
-    force: bool,
-    quiet: bool,
 ) -> None:
     """Hear and see what models make of your recordings: a page for the browser.
 
@@ -86,46 +128,43 @@ def compare(
     to those. The page holds it all, to be listened to in turn or blindly, with spectrograms, sizes, speeds and
     metrics of quality, and needs no network.
     """
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
-    if not duration > 0:
-        raise click.UsageError("--duration has to be more than 0")
+    printed.check()
+    stretch.check()
     paths = _recordings(inputs, recursive)
     if not paths:
         raise click.UsageError("there are no recordings in there")
-    if out is None and not (as_json or as_csv):
-        out = PAGE
+    out = printed.page
     if out is not None and out.resolve() in {one.resolve() for one in paths}:
         raise click.UsageError(f"{out} would be written over by the page")
-    from nac.codecs.registry import find
     from nac.evaluate.metrics import chosen
-    from nac.storage.output import refuse_existing
-    from nac.weights import models as table
+    from nac.storage.output import check_output
 
     try:
         if out is not None:
-            refuse_existing(out, force=force)
-        judges = chosen(metrics or None)
-        names = models or tuple(table.present())
+            check_output(None, out, force=printed.force)
+        gathered = Gathered(_models(models), chosen(metrics or None), players if out is not None else 0)
     except NacError as error:
         raise Stop.of(error) from None
-    for name in names:
-        or_exit(find, name)
-    load = Loading(device).loader(progress=not quiet, download=True)
-    gathered = Gathered(names, judges, players if out is not None else 0)
-    failed = _run(paths, gathered, load, kbps, start, duration, quiet)
+    load = Loading(device).loader(progress=not printed.quiet, download=True)
+    failed = _run(paths, gathered, load, kbps, stretch, printed.quiet)
     if not gathered.scores:
         raise SystemExit(1)
-    if as_json or as_csv:
-        _print(gathered.scores, as_csv)
-    elif not quiet:
-        from nac.evaluate.comparison import averages
-
-        report.out(report.averages_text(averages(gathered.scores), judges))
+    printed.tell(gathered)
     if out is not None:
-        _write(out, gathered, duration, force, quiet)
+        _write(out, gathered, stretch.duration, printed)
     if failed:
         raise SystemExit(1)
+
+
+def _models(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The models named, or all that are on this machine. Raises ModelError."""
+    from nac.codecs.registry import find
+    from nac.weights import models as table
+
+    names = names or tuple(table.present())
+    for name in names:
+        find(name)
+    return names
 
 
 def _recordings(inputs: tuple[Path, ...], recursive: bool) -> list[Path]:
@@ -173,8 +212,7 @@ def _run(
     gathered: Gathered,
     load: Callable[[str], Any],
     kbps: tuple[float, ...],
-    start: float | None,
-    duration: float,
+    stretch: Stretch,
     quiet: bool,
 ) -> bool:
     """Compare every recording; whether any failed."""
@@ -185,26 +223,35 @@ def _run(
     from nac.evaluate.excerpt import read_excerpt
 
     failed, names = False, _names(paths)
-    lacking: set[tuple[str, int]] = set()
+    said: set[str] = set()
     coders: list[Coder] = [*(Model(name, load) for name in gathered.models), Opus(), Mp3()]
     # None: shown on a terminal only.
     with tqdm(total=len(paths), leave=False, unit="recording", disable=quiet or None) as bar:
+
+        def say(path: object, problem: Exception | str) -> None:
+            with bar.external_write_mode():
+                report.error(path, problem)
+
         for number, one in enumerate(paths, 1):
             try:
-                excerpt = read_excerpt(one, names[one], start, duration)
-                compared = compare_one(excerpt, coders, kbps, gathered.metrics, bar.update)
+                excerpt = read_excerpt(one, names[one], stretch.start, stretch.duration)
+                # What is left of many parts is not quite nothing.
+                done = partial(_advance, bar, number)
+                compared = compare_one(excerpt, coders, kbps, gathered.metrics, done)
                 gathered.add(compared)
-                for name in compared.lacking:
-                    if (name, excerpt.channels) not in lacking:
-                        lacking.add((name, excerpt.channels))
-                        with bar.external_write_mode():
-                            report.error("", f"{name} is left out: {_too_low(name, excerpt.channels, kbps)}")
+                for line in _left_out(compared.lacking, excerpt.channels, kbps):
+                    if line not in said:
+                        said.add(line)
+                        say("", line)
             except (NacError, OSError) as error:
                 failed = True
-                with bar.external_write_mode():
-                    report.error(one, error)
+                say(one, error)
             bar.update(number - bar.n)
     return failed
+
+
+def _advance(bar: Any, most: int, share: float) -> None:
+    bar.update(min(share, most - bar.n))
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
@@ -215,16 +262,16 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
     return {one: os.path.relpath(one, root) for one in paths}
 
 
-def _too_low(name: str, channels: int, kbps: Sequence[float]) -> str:
-    """Why a model can do none of the bitrates."""
+def _left_out(names: Sequence[str], channels: int, kbps: Sequence[float]) -> Iterator[str]:
+    """Why models can do none of the bitrates."""
     from nac.bitrate import allocate
     from nac.codecs.registry import find
 
-    try:
-        allocate(find(name).spec, channels, kbps=max(kbps))
-    except NacError as error:
-        return told(error)
-    return "it cannot go so low"
+    for name in names:
+        try:
+            allocate(find(name).spec, channels, kbps=max(kbps))
+        except NacError as error:
+            yield f"{name} is left out: {told(error)}"
 
 
 def _print(scores: Sequence[Score], as_csv: bool) -> None:
@@ -240,17 +287,17 @@ def _print(scores: Sequence[Score], as_csv: bool) -> None:
     report.out(text.getvalue().rstrip("\n"))
 
 
-def _write(out: Path, gathered: Gathered, duration: float, force: bool, quiet: bool) -> None:
+def _write(out: Path, gathered: Gathered, duration: float, printed: Printed) -> None:
     from nac.codecs.registry import find
     from nac.evaluate.comparison import averages
     from nac.evaluate.page import write_page
     from nac.storage.output import whole_file
 
     try:
-        with whole_file(out, force=force) as file:
+        with whole_file(out, force=printed.force) as file:
             known = [find(name) for name in gathered.models]
             write_page(file, gathered.exhibits, averages(gathered.scores), gathered.metrics, known, duration)
     except NacError as error:
         raise Stop.of(error) from None
-    if not quiet:
+    if not printed.quiet:
         report.note(f"{report.printable(out)}: {report.size(out.stat().st_size)}, to be opened in a browser")

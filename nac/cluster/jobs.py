@@ -93,7 +93,8 @@ def _in_folder(action: Action, source: Place, folder: str, files: list[str]) -> 
                 continue
             if len(rivals) > 1:
                 error = f"{' and '.join(rivals)} would both write {output}"
-                yield Outcome("failed", Row(path, output, error=error), remedy="keep_ending")
+                remedy: Remedy = "keep_ending" if action.name == "compress" else ""
+                yield Outcome("failed", Row(path, output, error=error), remedy=remedy)
                 continue
         yield Job(path, output)
 

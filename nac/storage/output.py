@@ -22,6 +22,8 @@ SUFFIX = ".nac-part"
 """Ending of the temporary file, which lies beside the output."""
 _PART = re.compile(rf"\..*\.[0-9a-f]{{8}}{re.escape(SUFFIX)}", re.DOTALL)
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self|(\d+)(?:/task/\d+)?))/fd/(\d+)")
+STANDARD = Path("standard output")
+"""What a file object is called that is written to."""
 _LINKS = 40  # as many as the system follows
 
 
@@ -294,8 +296,7 @@ def created(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> Iterator
     if src is not None:
         refuse_same(src, dst)
     if not isinstance(dst, (str, os.PathLike)):
-        name = Path("standard output")
-        with _reported(name), _outgoing(dst, name, force) as outgoing:
+        with _reported(STANDARD), _outgoing(dst, STANDARD, force) as outgoing:
             yield outgoing
         return
     like = Path(src) if isinstance(src, (str, os.PathLike)) else None
@@ -306,18 +307,24 @@ def created(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> Iterator
 @contextmanager
 def _outgoing(file: BinaryIO, name: Path, force: bool) -> Iterator[BinaryIO]:
     """A file object to write to; to a terminal with ``force`` only."""
-    if not force and getattr(file, "isatty", bool)():
-        raise NacError(f"{name} is a terminal, which shows nothing of use", remedy="terminal")
+    _refuse_terminal(file, force, name)
     outgoing = Outgoing(file)
     yield cast(BinaryIO, outgoing)
     outgoing.flush()
+
+
+def _refuse_terminal(file: BinaryIO, force: bool, name: Path = STANDARD) -> None:
+    if not force and getattr(file, "isatty", bool)():
+        raise NacError(f"{name} is a terminal, which shows nothing of use", remedy="terminal")
 
 
 def check_output(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> None:
     """Raise NacError where :func:`created` would refuse, before any work is done."""
     if src is not None:
         refuse_same(src, dst)
-    if isinstance(dst, (str, os.PathLike)) and not is_stream(Path(dst)):
+    if not isinstance(dst, (str, os.PathLike)):
+        _refuse_terminal(dst, force)
+    elif not is_stream(Path(dst)):
         refuse_existing(Path(dst), force=force)
 
 

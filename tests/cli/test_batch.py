@@ -154,6 +154,18 @@ def test_what_is_wrong_for_every_file_is_said_once(monkeypatch: pytest.MonkeyPat
     assert loads == ["toy"]
 
 
+def test_what_is_not_installed_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    wav("a.wav"), wav("b.wav")
+
+    def load(name: str, **_: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(models, "load", load)
+    line = "needs torch, which is not installed: pip install torch"
+    assert nac("compress", "a.wav", "b.wav", "-m", "toy", "-q", code=1).stderr == f"nac: {line}\n"
+    assert nac("compress", "a.wav", code=1).stderr == f"nac: a.wav: {line}\n"
+
+
 def test_an_error_nobody_thought_of_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     compress, errors = (
         files.compress,
