@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nac.codecs.base import Codec, Codes
 from nac.codecs.parallel import in_turn
+from nac.codecs.windows import Plan
 
 
 @dataclass
@@ -54,13 +55,13 @@ class Stage(NamedTuple):
 class CausalCodec(Codec):
     """A codec whose encoder and decoder are causal networks.
 
-    ``block``: frames that are computed at a time. ``memory``: frames after which nothing depends on what was
-    before, or None. A network that forgets has its blocks on a grid of absolute frame numbers, so that it can
-    start to decode anywhere and give the same numbers; others have theirs counted from the first frame.
+    ``block``: frames that are computed at a time, counted from the first of the signal. A network that forgets has
+    a ``decode_plan`` with windows as long and its blocks on the grid of these, so that it can start to decode
+    anywhere and give the same numbers.
     """
 
     block: int
-    memory: int | None = None
+    decode_plan: Plan | None = None
 
     @abstractmethod
     def encode_stages(self, codebooks: int) -> Sequence[Stage]:
@@ -77,9 +78,7 @@ class CausalCodec(Codec):
         return CausalDecoder(self, origin, origin if start is None else start)
 
     def preroll(self, frame: int, origin: int = 0) -> int:
-        if self.memory is None:
-            return origin
-        return max((frame - self.memory) // self.block * self.block, origin)
+        return self.decode_plan.preroll(frame, origin) if self.decode_plan else origin
 
 
 class _Blocks:
@@ -87,7 +86,7 @@ class _Blocks:
 
     def __init__(self, codec: CausalCodec, stages: Sequence[Stage], origin: int) -> None:
         self.codec, self._stages = codec, stages
-        self._left = codec.block if codec.memory is None else codec.block - origin % codec.block
+        self._left = codec.block - (origin % codec.block if codec.decode_plan else 0)
         self._streams: list[list[Stream]] = []
 
     def split(self, held: Tensor, unit: int) -> tuple[list[Tensor], Tensor]:
