@@ -20,8 +20,9 @@ A = TypeVar("A", "np.ndarray[Any, Any]", "Tensor")
 def flatten(codes: A | Sequence[A]) -> A:
     """All codes in one row, in the order of time; of those that begin together, the coarser first.
 
-    With one code in each frame of each codebook, that is frame by frame; with SNAC's 1, 2 and 4, each frame is a
-    tree taken depth first, as in Orpheus: 0, 1a, 2a, 2b, 1b, 2c, 2d.
+    With one code in each frame of each codebook, that is frame by frame, as CSM has Mimi's: the result reshaped to
+    [T, K] has its frames as rows. With SNAC's 1, 2 and 4, each frame is a tree taken depth first, as in Orpheus:
+    0, 1a, 2a, 2b, 1b, 2c, 2d.
 
     Parameters
     ----------
@@ -87,10 +88,8 @@ def unflatten(tokens: A, codes_per_frame: Sequence[int]) -> list[A]:
     return [joined[:, end - unit : end].reshape(-1) for end, unit in zip(ends, codes_per_frame, strict=True)]
 
 
-def delay(codes: A, fill: int) -> A:
-    """Move codebook *k* by *k* steps, so that one step predicts one code of each codebook.
-
-    The pattern of MusicGen (Copet et al. 2023, arXiv:2306.05284, section 2.2).
+def delay(codes: A, fill: int, delays: Sequence[int] | None = None) -> A:
+    """Move each codebook by some steps, so that one step predicts one code of each.
 
     Parameters
     ----------
@@ -98,11 +97,20 @@ def delay(codes: A, fill: int) -> A:
         Codes of each codebook, coarse to fine; a numpy array or a tensor of integers.
     fill : int
         What stands where a codebook has no code.
+    delays : sequence of K int, optional
+        Steps for each codebook. By default *k* for codebook *k*, the pattern of MusicGen (Copet et al. 2023,
+        arXiv:2306.05284, section 2.2). Moshi's acoustic delay (Défossez et al. 2024, arXiv:2410.00037, section
+        3.4) is ``[0] + 7 * [1]`` for eight codebooks of Mimi, of which the first is semantic.
 
     Returns
     -------
-    array [K, T + K - 1]
+    array [K, T + max(delays)]
         Of the same kind and dtype.
+
+    Raises
+    ------
+    ValueError
+        If there are not K delays, or one is negative.
 
     Examples
     --------
@@ -111,17 +119,20 @@ def delay(codes: A, fill: int) -> A:
     array([[ 1,  2,  3, -1],
            [-1,  4,  5,  6]])
     """
-    last = len(codes) - 1
-    return cast(A, _stack([_pad(row, k, last - k, fill) for k, row in enumerate(codes)]))
+    steps = _delays(len(codes), delays)
+    last = max(steps, default=0)
+    return cast(A, _stack([_pad(row, k, last - k, fill) for row, k in zip(codes, steps, strict=True)]))
 
 
-def undelay(codes: A) -> A:
+def undelay(codes: A, delays: Sequence[int] | None = None) -> A:
     """The inverse of :func:`delay`.
 
     Parameters
     ----------
-    codes : array [K, T + K - 1]
+    codes : array [K, T + max(delays)]
         What :func:`delay` gave, or a language model with that pattern; a numpy array or a tensor.
+    delays : sequence of K int, optional
+        As for :func:`delay`.
 
     Returns
     -------
@@ -131,7 +142,7 @@ def undelay(codes: A) -> A:
     Raises
     ------
     ValueError
-        If there are fewer than K steps.
+        If there are too few steps, not K delays, or one is negative.
 
     Examples
     --------
@@ -140,10 +151,21 @@ def undelay(codes: A) -> A:
     array([[1, 2, 3],
            [4, 5, 6]])
     """
-    steps = codes.shape[1] - len(codes) + 1
+    places = _delays(len(codes), delays)
+    steps = codes.shape[1] - max(places, default=0)
     if steps < 0:
-        raise ValueError(f"{codes.shape[1]} steps are too few for {len(codes)} codebooks")
-    return cast(A, _stack([row[k : k + steps] for k, row in enumerate(codes)]))
+        raise ValueError(f"{codes.shape[1]} steps are too few for delays of up to {max(places)}")
+    return cast(A, _stack([row[k : k + steps] for row, k in zip(codes, places, strict=True)]))
+
+
+def _delays(codebooks: int, delays: Sequence[int] | None) -> Sequence[int]:
+    if delays is None:
+        return range(codebooks)
+    if len(delays) != codebooks:
+        raise ValueError(f"{len(delays)} delays for {codebooks} codebooks")
+    if min(delays, default=0) < 0:
+        raise ValueError(f"a delay of {min(delays)} steps cannot be")
+    return delays
 
 
 def _order(units: Sequence[int]) -> list[int]:

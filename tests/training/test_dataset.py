@@ -155,6 +155,21 @@ def test_delay_by_hand(kind) -> None:
         nac.undelay(codes[:, :1])
 
 
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_patterns_of_mimis_codes_by_hand(kind) -> None:
+    codes = kind([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
+    moshis = nac.delay(codes, 2048, [0, 1, 1])
+    assert moshis.tolist() == [[1, 2, 3, 4, 2048], [2048, 5, 6, 7, 8], [2048, 9, 10, 11, 12]]
+    assert nac.undelay(moshis, [0, 1, 1]).tolist() == codes.tolist()
+    assert nac.delay(codes, 0, [2, 2, 0]).tolist()[0] == [0, 0, 1, 2, 3, 4]
+    assert nac.flatten(codes).reshape(4, 3).tolist() == [[1, 5, 9], [2, 6, 10], [3, 7, 11], [4, 8, 12]]  # CSM's
+    for delays, match in (([0, 1], "2 delays for 3 codebooks"), ([0, -1, 1], "-1 steps")):
+        with pytest.raises(ValueError, match=match):
+            nac.delay(codes, 0, delays)
+        with pytest.raises(ValueError, match=match):
+            nac.undelay(codes, delays)
+
+
 def test_an_announced_week_is_no_memory(tmp_path: Path) -> None:
     chunk = Chunk.pack(HEADER, 0, 1, [[np.zeros(1, int)] * 8])
     data = written(replace(HEADER, samples=320), [chunk], 320).getvalue()
