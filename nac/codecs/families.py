@@ -212,7 +212,31 @@ SNAC = Family(
     package="snac",
 )
 
-FAMILIES = (MDCT, SOUNDSTREAM, ENCODEC, DAC, SNAC)
+MIMI = Family(
+    "mimi",
+    (
+        Model(
+            CodecSpec("mimi", "mimi", 24000, 1, 1920, (Codebook(11),) * 32),
+            "speech at about 1 kbit/s; the codes of today's speech models (Kyutai)",
+            "CC-BY-4.0",
+            (
+                Hub("kyutai/mimi", (File("model.safetensors", 384_649_828),)),
+                Hub(
+                    "kyutai/moshiko-pytorch-bf16",
+                    (File("tokenizer-e351c8d8-checkpoint125.safetensors", 384_644_900),),
+                ),
+            ),
+            # Eight layers that look back over 10 s each: exact, but far.
+            Plan(left=1056, right=0, window=32),
+        ),
+    ),
+    load="nac.codecs.mimi:load",
+    random="nac.codecs.mimi:random",
+    reference="nac.codecs.mimi:MimiReference",
+    package="transformers",
+)
+
+FAMILIES = (MDCT, SOUNDSTREAM, ENCODEC, DAC, SNAC, MIMI)
 
 BEST_FIRST = (
     (9.0, ("dac_44khz_16kbps", "dac_44khz", "encodec_48khz", "dac_24khz", "encodec_24khz")),

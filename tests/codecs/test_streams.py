@@ -1,4 +1,4 @@
-"""EnCodec, DAC and SNAC in parts: the same numbers, to the bit, however a signal is cut, wherever decoding starts.
+"""Networks in parts: the same numbers, to the bit, however a signal is cut, wherever decoding starts.
 
 The networks have their layers but few channels, so that many cases can be tried.
 """
@@ -43,7 +43,7 @@ def sound(channels: int, samples: int, batch: int = 1) -> Tensor:
 
 def samples_of(name: str, length: float = 1.0) -> int:
     """Up to some windows, blocks or groups of each."""
-    frames = {"encodec": 80, "dac": 40, "snac": 22}[MODELS[name].spec.family]
+    frames = {"encodec": 80, "dac": 40, "snac": 22, "mimi": 200}[MODELS[name].spec.family]
     return 1 + int(length * (3.2 * 48000 if name == "encodec_48khz" else frames * MODELS[name].spec.frame_samples))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -330,7 +331,100 @@ class Snac(Directional):
         return folder
 
 
-FAMILIES: dict[str, Callable[[str], Oracle]] = {"encodec": Encodec, "dac": Dac, "snac": Snac}
+class Mimi(Oracle):
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        pytest.importorskip("transformers", reason="transformers, the reference of Mimi, is absent")
+        self.model = references.build(name)
+        generator = torch.Generator().manual_seed(2)
+        self.halves = [
+            self.model.quantizer.semantic_residual_vector_quantizer,
+            self.model.quantizer.acoustic_residual_vector_quantizer,
+        ]
+        self.books = [layer.codebook for half in self.halves for layer in half.layers]
+        for number, book in enumerate(self.books):
+            book.cluster_usage.copy_(torch.rand(2048, generator=generator) * 50)  # some are hardly used
+            entries = torch.randn(2048, 256, generator=generator) * 0.9 ** max(number - 1, 0)
+            book.embed_sum.copy_(entries * book.cluster_usage[:, None])
+        for module in self.model.modules():
+            if hasattr(module, "scale"):
+                module.scale.data.copy_(0.3 + 0.1 * torch.randn(512, generator=generator))
+        sound = synthetic(self.spec.sample_rate, self.spec.sample_rate)
+        enliven(self.model, self.model.decoder.decoder_seanet.layers[-1].conv, lambda: self.model(sound))
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Codes:
+        return Codes(tuple(self.model.encode(audio).audio_codes.unbind(1)))
+
+    @torch.inference_mode()
+    def decode(self, codes: Codes) -> Tensor:
+        return self.model.decode(torch.stack(codes.arrays, 1)).audio_values
+
+    @torch.inference_mode()
+    def latents(self, audio: Tensor) -> Tensor:
+        """In the few dimensions of the semantic codebook, then in those of the acoustic ones."""
+        latents = self.model.encoder(audio).latents
+        return torch.cat([half.input_proj(latents) for half in self.halves], 1)
+
+    @torch.inference_mode()
+    def distances(self, book: int, rest: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        own = slice(256, None) if book else slice(256)
+
+        def decode(codes: Tensor) -> Tensor:
+            taken = torch.zeros_like(rest)
+            taken[:, own] = self.books[book].decode(codes).mT
+            return taken
+
+        return torch.cdist(rest[0, own].T.double(), self.books[book].embed.double()), decode
+
+    def save(self, folder: Path) -> Path:
+        self.model.save_pretrained(folder)
+        return folder
+
+    def save_original(self, folder: Path) -> Path:
+        """Under the authors' names, rotary pairs side by side, queries, keys and values in one matrix."""
+        self.model.save_pretrained(folder)
+        hub = load_file(folder / "model.safetensors")
+        tensors = {
+            mimi_original(name): tensor for name, tensor in hub.items() if not re.search("[qkv]_proj", name)
+        }
+        for name in [name for name in hub if name.endswith("q_proj.weight")]:
+            three = [hub[name.replace("q_proj", f"{part}_proj")] for part in "qkv"]
+            pairs = [part.view(8, 2, 32, 512).transpose(1, 2).reshape(512, 512) for part in three[:2]]
+            tensors[mimi_original(name).replace("q_proj.weight", "in_proj_weight")] = torch.cat([*pairs, three[2]])
+        file = folder / "tokenizer-e351c8d8-checkpoint125.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+        return file
+
+
+def mimi_original(name: str) -> str:
+    """The authors' name of one of transformers' tensors."""
+    side, _, rest = name.partition(".")
+    if side in ("encoder", "decoder"):
+        up = side == "decoder" and re.match(r"layers\.(2|5|8|11)\.", rest)
+        inner = "convtr.convtr." if up else "conv.conv."
+        return f"{side}.{rest.replace('layers', 'model', 1).replace('conv.', inner)}"
+    if side in ("downsample", "upsample"):
+        return f"{side}.{'.'.join(['conv' if side == 'downsample' else 'convtr'] * 3)}.weight"
+    if side == "quantizer":
+        half, _, rest = rest.partition("_residual_vector_quantizer.")
+        rest = re.sub(r"layers\.(\d+)\.codebook\.", r"vq.layers.\1._codebook.", rest)
+        rest = rest.replace("initialized", "_initialized").replace("embed_sum", "embedding_sum")
+        return f"quantizer.rvq_{'first' if half == 'semantic' else 'rest'}.{rest}"
+    theirs = {
+        "self_attn.o_proj.weight": "self_attn.out_proj.weight",
+        "input_layernorm": "norm1",
+        "post_attention_layernorm": "norm2",
+        "mlp.fc": "linear",
+        "self_attn_layer_scale": "layer_scale_1",
+        "mlp_layer_scale": "layer_scale_2",
+    }
+    for ours, name in theirs.items():
+        rest = rest.replace(ours, name)
+    return f"{side}.transformer.{rest}"
+
+
+FAMILIES: dict[str, Callable[[str], Oracle]] = {"encodec": Encodec, "dac": Dac, "snac": Snac, "mimi": Mimi}
 
 
 def oracle(name: str) -> Oracle:

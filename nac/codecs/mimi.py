@@ -1,0 +1,332 @@
+"""Mimi (Défossez et al. 2024, arXiv:2410.00037, section 3.3).
+
+SEANet convolutions with a transformer on either side of a split quantiser, all causal. Attention looks back over
+250 steps, so that after 80 s nothing is left of what was before: a decoder that starts there gives the samples of
+the whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nac.codecs import checkpoints, rvq, seanet
+from nac.codecs.base import Codec
+from nac.codecs.causal import CausalCodec, Layer, Stage, Stream, run
+from nac.codecs.fingerprint import RANDOM
+from nac.codecs.layers import Product, Weights, product
+from nac.codecs.random_weights import RandomWeights
+from nac.codecs.reference import Reference
+from nac.codecs.seanet import Padded, Shape
+from nac.codecs.windows import Plan
+from nac.spec import CodecSpec
+
+SHAPE = Shape((4, 5, 6, 8), 64, 512, last=3, edges=seanet.zeros, shortcut=False, lstm=False)
+LAYERS, HEADS, INNER = 8, 8, 2048  # of a transformer
+WINDOW = 250  # steps that attention sees, the present one included
+STEPS = 2  # of the transformers in a frame
+CODEBOOK = 256  # numbers in an entry
+# As measured: frames that are computed at a time, and by the convolutions at high rates, whose signals are large;
+# those at low rates have large weights, and had better read them once for many frames.
+BLOCK, TILE = 32, 4
+
+
+class Tiles:
+    """Layers that take a block in parts of ``size`` steps, so that what they pass on stays in a core's cache."""
+
+    def __init__(self, layers: Sequence[Layer], size: int) -> None:
+        self._layers, self._size = layers, size
+
+    def __call__(self, x: Tensor, stream: Stream) -> Tensor:
+        if not x.is_cpu:
+            return run(self._layers, x, stream)
+        first, last, results = stream.first, stream.last, []
+        parts = torch.split(x, self._size, 1)
+        for number, part in enumerate(parts, 1):
+            stream.last = last and number == len(parts)
+            results.append(run(self._layers, part, stream))
+            stream.first = False
+        stream.first = first
+        return torch.cat(results, 1)
+
+
+class Positions:
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864), and which steps see which.
+
+    Positions are counted from the first step in sight, since their differences are all that matters: so rounding
+    does not grow with the length of a signal.
+    """
+
+    def __init__(self, width: int, device: torch.device) -> None:
+        """``width``: of a head."""
+        most = STEPS * BLOCK
+        frequencies = 10000.0 ** -(torch.arange(0, width, 2) / width)
+        angles = torch.arange(WINDOW - 1 + most)[:, None] * frequencies
+        self._cos, self._sin = angles.cos().to(device), angles.sin().to(device)
+        distance = torch.arange(most)[:, None] - torch.arange(1 - WINDOW, most)
+        hidden = torch.zeros(distance.shape).masked_fill((distance < 0) | (distance >= WINDOW), -torch.inf)
+        self._hidden = hidden.to(device)
+
+    def rotate(self, x: Tensor, first: int) -> Tensor:
+        """[..., T, width], of which the first step is at that position."""
+        cos, sin = (table[first : first + x.shape[-2]] for table in (self._cos, self._sin))
+        a, b = x.chunk(2, -1)
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+    def hidden(self, steps: int, before: int) -> Tensor:
+        """[steps, before + steps]: minus infinity where a step does not see another, else 0."""
+        return self._hidden[:steps, WINDOW - 1 - before : WINDOW - 1 + steps]
+
+
+class Attention:
+    """Self-attention over the last steps, whose keys and values are remembered."""
+
+    def __init__(self, weights: Weights, name: str, width: int, scale: Tensor, positions: Positions) -> None:
+        """``scale``: of each channel of the result."""
+        into = torch.cat([weights.take(f"{name}.{part}_proj.weight", width, width) for part in "qkv"])
+        out = weights.take(f"{name}.o_proj.weight", width, width)
+        self._into, self._out = _matrix(into), _matrix(out * scale[:, None])
+        self._positions = positions
+
+    def __call__(self, x: Tensor, stream: Stream, onto: Tensor) -> Tensor:
+        batch, steps, width = x.shape
+        heads = self._into(x).view(batch, steps, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
+        seen = heads[1:] if stream.first else torch.cat([stream.memory[self], heads[1:]], 3)
+        stream.memory[self] = seen[:, :, :, max(seen.shape[3] - WINDOW + 1, 0) :].clone()
+        before = seen.shape[3] - steps
+        query = self._positions.rotate(heads[0], before) * (width // HEADS) ** -0.5
+        key, value = self._positions.rotate(seen[0], 0), seen[1]
+        weight = (query @ key.mT).add_(self._positions.hidden(steps, before)).softmax(-1)
+        return self._out((weight @ value).transpose(1, 2).reshape(batch, steps, width), onto)
+
+
+class Norm:
+    """Each step brought to mean 0 and variance 1 over its channels, then scaled and shifted."""
+
+    def __init__(self, weights: Weights, name: str, width: int) -> None:
+        self._scale, self._shift = (weights.take(f"{name}.{part}", width) for part in ("weight", "bias"))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.layer_norm(x, x.shape[2:], self._scale, self._shift)
+
+
+class TransformerLayer:
+    """Attention and two fully connected layers, each after a normalisation and added to what came in."""
+
+    def __init__(self, weights: Weights, name: str, positions: Positions) -> None:
+        width = SHAPE.latent
+        self._first = Norm(weights, f"{name}.input_layernorm", width)
+        self._second = Norm(weights, f"{name}.post_attention_layernorm", width)
+        scales = [weights.take(f"{name}.{part}_layer_scale.scale", width) for part in ("self_attn", "mlp")]
+        self._attention = Attention(weights, f"{name}.self_attn", width, scales[0], positions)
+        self._wide = _matrix(weights.take(f"{name}.mlp.fc1.weight", INNER, width))
+        self._narrow = _matrix(weights.take(f"{name}.mlp.fc2.weight", width, INNER) * scales[1][:, None])
+
+    def __call__(self, x: Tensor, stream: Stream) -> Tensor:
+        x = self._attention(self._first(x), stream, x)
+        return self._narrow(functional.gelu(self._wide(self._second(x))), x)
+
+
+class Double:
+    """Two steps of each, by a transposed convolution of each channel by itself, of kernel 4."""
+
+    def __init__(self, weights: Weights, name: str) -> None:
+        width = SHAPE.latent
+        self._now, self._before = weights.take(f"{name}.conv.weight", width, 1, 4)[:, 0].t().reshape(2, 2, width)
+
+    def __call__(self, x: Tensor, stream: Stream) -> Tensor:
+        last = torch.zeros_like(x[:, :1]) if stream.first else stream.memory[self]
+        stream.memory[self] = x[:, -1:].clone()
+        before = torch.cat([last, x[:, :-1]], 1)
+        return torch.addcmul(x[:, :, None] * self._now, before[:, :, None], self._before).flatten(1, 2)
+
+
+class Half:
+    """Some of the codebooks, in few dimensions: the semantic one or the acoustic ones."""
+
+    def __init__(self, weights: Weights, name: str, sizes: Sequence[int]) -> None:
+        width, name = SHAPE.latent, f"quantizer.{name}_residual_vector_quantizer"
+        self._into = _matrix(weights.take(f"{name}.input_proj.weight", CODEBOOK, width, 1)[..., 0])
+        self._out = _matrix(weights.take(f"{name}.output_proj.weight", width, CODEBOOK, 1)[..., 0])
+        self._quantisers = []
+        for number, size in enumerate(sizes):
+            book = f"{name}.layers.{number}.codebook"
+            total = weights.take(f"{book}.embed_sum", size, CODEBOOK)
+            usage = weights.take(f"{book}.cluster_usage", size)
+            self._quantisers.append(rvq.Euclidean(total / usage.clamp_min(1e-5)[:, None]))
+
+    def encode(self, x: Tensor, codebooks: int) -> tuple[Tensor, ...]:
+        return rvq.encode(self._quantisers[:codebooks], self._into(x))
+
+    def decode(self, codes: Sequence[Tensor]) -> Tensor:
+        return self._out(rvq.decode(self._quantisers, codes))
+
+
+class Mimi(CausalCodec):
+    """Mimi at 24 kHz, one channel: a semantic codebook and acoustic ones, both of the same latent vectors.
+
+    ``weights`` are named as in transformers, without what only training needs; ModelError if they are not Mimi's.
+    """
+
+    def __init__(self, spec: CodecSpec, weights: Weights) -> None:
+        self.spec, self.device, self.block = spec, weights.device, BLOCK
+        # So many frames before it a sample depends on, to which convolutions add less than 6. One block more, and
+        # the attention has its full window in every block that matters: the shapes are those of the whole.
+        reach = LAYERS * (WINDOW - 1) // STEPS + 6
+        self.decode_plan = Plan(-(-reach // BLOCK) * BLOCK + BLOCK, 0, BLOCK)
+        sizes = [2**book.bits for book in spec.codebooks]
+        self._semantic = Half(weights, "semantic", sizes[:1])
+        self._acoustic = Half(weights, "acoustic", sizes[1:])
+        positions = Positions(SHAPE.latent // HEADS, weights.device)
+        self._encoder = _encoder(weights, spec, positions)
+        self._decoder = _decoder(weights, spec, positions)
+        weights.finish()
+
+    def encode_stages(self, codebooks: int) -> Sequence[Stage]:
+        def quantise(x: Tensor, stream: Stream) -> Tensor:
+            acoustic = self._acoustic.encode(x, codebooks - 1) if codebooks > 1 else ()
+            return torch.stack([*self._semantic.encode(x, 1), *acoustic], 1)
+
+        high, low = self._encoder
+        return Stage(high), Stage([*low, quantise])
+
+    def decode_stages(self) -> Sequence[Stage]:
+        def look_up(codes: Tensor, stream: Stream) -> Tensor:
+            semantic, *acoustic = codes.unbind(1)
+            x = self._semantic.decode([semantic])
+            return x + self._acoustic.decode(acoustic) if acoustic else x
+
+        low, high = self._decoder
+        return Stage([look_up, *low]), Stage(high)
+
+
+def _encoder(weights: Weights, spec: CodecSpec, positions: Positions) -> tuple[list[Layer], list[Layer]]:
+    """The layers at high rates and those at low ones, down to what is quantised."""
+    width, convolutions = SHAPE.latent, seanet.encoder(weights, spec.channels, SHAPE)
+    high, low = convolutions.front[:5], convolutions.front[5:]  # the first convolution and two strides
+    shape = replace(SHAPE, edges=seanet.repeat)
+    last = Padded(weights, "downsample", width, width, 2 * STEPS, shape=shape, stride=STEPS, bias=False)
+    transformer = _transformer(weights, "encoder_transformer", positions)
+    return [Tiles(high, TILE * spec.frame_samples)], [*low, *convolutions.back, *transformer, last]
+
+
+def _decoder(weights: Weights, spec: CodecSpec, positions: Positions) -> tuple[list[Layer], list[Layer]]:
+    """The layers at low rates and those at high ones."""
+    first, transformer = Double(weights, "upsample"), _transformer(weights, "decoder_transformer", positions)
+    convolutions = seanet.decoder(weights, spec.channels, SHAPE)
+    low, high = convolutions.back[:4], convolutions.back[4:]  # two strides; two and the last convolution
+    steps = spec.frame_samples // prod(SHAPE.strides[:2])  # of a frame after the former
+    return [first, *transformer, *convolutions.front, *low], [Tiles(high, TILE * steps)]
+
+
+def _transformer(weights: Weights, name: str, positions: Positions) -> list[Layer]:
+    return [TransformerLayer(weights, f"{name}.layers.{i}", positions) for i in range(LAYERS)]
+
+
+def _matrix(matrix: Tensor) -> Product:
+    """What multiplies rows with a matrix [out, in]."""
+    return product(matrix[..., None], None, steps=STEPS * BLOCK)
+
+
+def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
+    """The codec of a checkpoint, a file or a folder. Raises ModelError where it holds another's weights."""
+    return checkpoints.load(spec, path, device, Mimi, canonical)
+
+
+def canonical(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors under transformers' names, without what only training needs."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        name = _name(name)
+        if name.endswith(".in_proj.weight") and len(tensor) == 3 * SHAPE.latent:
+            query, key, value = tensor.chunk(3)
+            layer = name.removesuffix("in_proj.weight")
+            found |= {f"{layer}q_proj.weight": _halves(query), f"{layer}k_proj.weight": _halves(key)}
+            found[f"{layer}v_proj.weight"] = value
+        elif not name.endswith(".initialized"):
+            found[name] = tensor
+    return found
+
+
+_NAMES = (
+    (r"^(encoder|decoder)\.model\.", r"\1.layers."),
+    (r"\.(?:conv\.|convtr\.)+(?=weight|bias)", ".conv."),
+    (r"_transformer\.transformer\.", "_transformer."),
+    (r"\.(in|out)_(?:projs\.0\.|proj_|proj\.)(?=weight)", r".\1_proj."),
+    (r"\.out_proj\.", ".o_proj."),
+    (r"\.norm1\.", ".input_layernorm."),
+    (r"\.norm2\.", ".post_attention_layernorm."),
+    (r"\.linear(?=[12]\.)", ".mlp.fc"),
+    (r"\.layer_scale_1\.", ".self_attn_layer_scale."),
+    (r"\.layer_scale_2\.", ".mlp_layer_scale."),
+    (r"\.rvq_first\.", ".semantic_residual_vector_quantizer."),
+    (r"\.rvq_rest\.", ".acoustic_residual_vector_quantizer."),
+    (r"\.vq\.layers\.(\d+)\._codebook\._?", r".layers.\1.codebook."),
+    (r"\.embedding_sum$", ".embed_sum"),
+)
+"""From the authors' names to those of transformers."""
+
+
+def _name(name: str) -> str:
+    for pattern, ours in _NAMES:
+        name = re.sub(pattern, ours, name)
+    return name
+
+
+def _halves(matrix: Tensor) -> Tensor:
+    """Outputs in pairs that a rotary position turns: the authors' neighbours as two halves of a head."""
+    return matrix.view(HEADS, -1, 2, matrix.shape[1]).transpose(1, 2).reshape(matrix.shape)
+
+
+class _Random(RandomWeights):
+    """Lets the transformers have their say, and codebooks shrink."""
+
+    def _random(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        drawn = super()._random(name, shape)
+        if name.endswith("cluster_usage"):
+            return torch.rand(shape, generator=self._generator) + 0.5
+        if name.endswith("layer_scale.scale"):
+            return drawn + 0.3
+        if match := re.search(r"acoustic.*layers\.(\d+)\.codebook", name):
+            return drawn * 0.9 ** int(match[1])
+        return drawn
+
+
+def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
+    """The codec with random weights, and these by their names."""
+    weights = _Random(device, seed)
+    return Mimi(spec.with_fingerprint(RANDOM), weights), weights.tensors
+
+
+class MimiReference(Reference):
+    """transformers' MimiModel."""
+
+    @staticmethod
+    def network(spec: CodecSpec) -> nn.Module:
+        from transformers import MimiConfig, MimiModel
+
+        return MimiModel(MimiConfig())
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Any:
+        return self.model.encode(audio).audio_codes
+
+    @torch.inference_mode()
+    def decode(self, codes: Any) -> Any:
+        return self.model.decode(codes).audio_values
+
+    def layers(self, codes: Any) -> Sequence[Tensor]:
+        layers: Sequence[Tensor] = codes.unbind(1)
+        return layers
+
+    @staticmethod
+    def layer(path: str) -> str:
+        return re.sub(r"^(?:en|de)coder\.(?:(\w+)_seanet|(\w+_transformer|(?:down|up)sample))\b", r"\1\2", path)
