@@ -8,6 +8,7 @@ from typing import Literal
 
 Remedy = Literal[
     "",
+    "column",
     "compress",
     "decompress",
     "download",

@@ -66,6 +66,13 @@ _PICTURES = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")
 """What HEIF pictures say after the first of these."""
 _PACKET = 188  # bytes, of an MPEG transport stream
 
+ENDINGS = frozenset({
+    "wav", "wave", "w64", "rf64", "bwf", "aif", "aiff", "aifc", "au", "snd", "caf", "sph", "nist", "flac", "ogg",
+    "oga", "opus", "spx", "mp1", "mp2", "mp3", "m4a", "m4b", "aac", "adts", "ac3", "eac3", "dts", "mka", "webm",
+    "wma", "amr", "wv", "ape", "tta", "tak", "mpc", "dsf", "dff", "8svx", "voc", "avr", "shn", "oma", "ra",
+})  # fmt: skip
+"""Of names of audio files, in small letters: where the bytes are broken, they say what was meant."""
+
 
 def kind_of(head: bytes) -> Kind | None:
     """What a file that begins with these ``HEAD`` bytes is, or may be; None if it is no audio that nac reads."""

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from nac.errors import NacError
-from nac.storage.output import SUFFIX, descriptor
+from nac.storage.output import SUFFIX, descriptor, is_stream
 
 STANDARD = Path("-")
 """Standard input or output."""
@@ -22,11 +22,15 @@ class UsageError(NacError):
 
 @dataclass(frozen=True)
 class Job:
-    """One input and the output to be made of it; ``error`` says why that is already known to fail."""
+    """One input and the output to be made of it; ``error`` says why that is already known to fail.
+
+    ``shard``: it holds many recordings, and its output has its name.
+    """
 
     input: Path
     output: Path
     error: str = ""
+    shard: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,19 +87,21 @@ class Paths:
         *,
         wrong: Callable[[Path], str] = lambda path: "",
         apart: str = "",
+        is_shard: Callable[[Path], bool] = lambda path: False,
     ) -> Plan:
         """The jobs.
 
         ``rename``: the default name of an output after that of its input; ``wanted``: whether to take a file in a
         folder; ``wrong``: why a file given cannot be meant; ``apart``: how inputs that differ only in their
-        ending get outputs of their own. Raises UsageError where the paths make no sense.
+        ending get outputs of their own; ``is_shard``: whether a file's output has its name. Raises UsageError
+        where the paths make no sense.
         """
         inputs, out = [Path(name) for name in self.inputs], None if self.out is None else Path(self.out)
         if out is not None and descriptor(out) == 1:  # /dev/stdout
             out = STANDARD
         if out == STANDARD and (len(inputs) > 1 or is_folder(inputs[0])):
             raise UsageError("standard output takes one file only")
-        into_folder = out is not None and out != STANDARD and self._into_folder(inputs, out)
+        into_folder = out is not None and out != STANDARD and self._into_folder(inputs, out, is_shard)
         if STANDARD in inputs and (out is None or into_folder):
             raise UsageError("standard input needs -o FILE or -o -")
         items, others = expand(inputs, wanted, recursive=self.recursive, skip=out)
@@ -106,15 +112,21 @@ class Paths:
                 place = out / item.path.relative_to(item.folder).parent
             named = out is not None and not into_folder
             error = item.error or (wrong(item.path) if item.folder is None and is_plain(item.path) else "")
-            jobs.append(Job(item.path, place if named else place / rename(item.path.name), error))
+            shard = is_shard(item.path)
+            name = item.path.name if shard else rename(item.path.name)
+            jobs.append(Job(item.path, place if named else place / name, error, shard))
         jobs = _distinct(list(dict.fromkeys(jobs)), apart)
         outputs = {job.output for job in jobs}  # of an earlier run, perhaps
         return Plan(jobs, [path for path in others if path not in outputs])
 
-    def _into_folder(self, inputs: list[Path], out: Path) -> bool:
-        """Whether outputs go into a folder. Raises UsageError where there cannot be one."""
+    def _into_folder(self, inputs: list[Path], out: Path, is_shard: Callable[[Path], bool]) -> bool:
+        """Whether outputs go into a folder. Raises UsageError where there cannot be one.
+
+        That of a shard does unless a file is named with the shard's ending.
+        """
         slash = str(self.out).endswith(("/", os.sep))
-        if not (slash or len(inputs) > 1 or is_folder(inputs[0]) or is_folder(out)):
+        shard = out.suffix != inputs[0].suffix and not is_stream(out) and is_shard(inputs[0])
+        if not (slash or shard or len(inputs) > 1 or is_folder(inputs[0]) or is_folder(out)):
             return False
         if os.path.lexists(out) and not is_folder(out):
             raise UsageError(f"{out} is no folder")
@@ -176,7 +188,8 @@ def _distinct(jobs: list[Job], apart: str) -> list[Job]:
         key = _real(job.output)
         if key in writers and not error:
             if key in sources:
-                whose = "its own output" if sources[key] == job.input else f"the output of {job.input}"
+                own = sources[key] == job.input
+                whose = "its own output (-o names another)" if own else f"the output of {job.input}"
                 error = f"{sources[key]} would be written over by {whose}"
             elif len(writers[key]) > 1:
                 error = _rivals(job, [other.input for other in writers[key] if other is not job], apart)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -33,8 +33,14 @@ from nac.cli.options import (
     one_of,
 )
 from nac.cli.running import Settings, Told, plan, run
+from nac.cli.shards import Shards, items_at_once, shard_options
 from nac.cli.standard import source, target
 from nac.errors import ModelError
+from nac.storage.output import Result
+from nac.storage.shards import is_shard
+
+if TYPE_CHECKING:
+    from nac.files.shards import Recoded
 
 
 @click.command()
@@ -63,6 +69,7 @@ from nac.errors import ModelError
 @JOBS
 @WEIGHTS
 @REVISION
+@shard_options
 @engine_options
 @JSON
 @QUIET
@@ -74,6 +81,7 @@ def compress(
     settings: Settings,
     engine: Engine,
     loading: Loading,
+    shards: Shards,
     model: str,
     kbps: float | None,
     codebooks: int | None,
@@ -86,9 +94,13 @@ def compress(
 
     INPUTS are audio files, folders (with -r), or - for standard input. The output lies beside the input unless -o
     says otherwise. Without a bitrate, 8 kbit/s are aimed at.
+
+    Tar files as WebDataset has them and Parquet files are shards: their audio becomes .nac, all else in them stays
+    as it is, and -o names the folder for the new ones.
     """
     from nac.audio.kinds import is_audio
     from nac.files.names import nac_name
+    from nac.files.shards import is_recording
 
     one_of(kbps=kbps, codebooks=codebooks)
     _check_model(model, kbps, codebooks, loading)
@@ -121,15 +133,36 @@ def compress(
     engine.check_local(paths)
     refuse_output_as_input(paths, "compress", ["nac"])
 
-    def work(job: Job, progress: Told) -> Any:
+    def convert(src: Any, dst: Any, *, force: bool = False, progress: Told | None = None) -> Result:
         from nac.files import conversion
 
-        return conversion.compress(
-            source(job.input), target(job.output), force=settings.force, load=load, progress=progress, **options
-        )
+        return conversion.compress(src, dst, force=force, load=load, progress=progress, **options)
+
+    def work(job: Job, progress: Told) -> Result | Recoded:
+        if job.shard:
+            return shards.recode(
+                job,
+                lambda src, out, name: convert(src, out),
+                rename,
+                is_recording,
+                settings,
+                progress,
+                workers=at_a_time,
+                verify=options["verify"],
+            )
+        return convert(source(job.input), target(job.output), force=settings.force, progress=progress)
 
     load = loading.loader(progress=not settings.quiet, download=True, only=named is not None)
-    run(plan(paths, rename, is_audio, wrong=_is_packed, apart=HINTS["keep_ending"]), work, settings)
+    jobs = plan(
+        paths,
+        rename,
+        shards.takes(is_recording, is_audio),
+        wrong=shards.wrong(is_recording, "audio", _is_packed),
+        apart=HINTS["keep_ending"],
+        is_shard=is_shard,
+    )
+    at_a_time = items_at_once(jobs, settings)
+    run(jobs, work, settings)
 
 
 def _is_packed(path: Path) -> str:

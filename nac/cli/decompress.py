@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -34,8 +34,14 @@ from nac.cli.options import (
     one_of,
 )
 from nac.cli.running import Settings, Told, plan, run
+from nac.cli.shards import Shards, items_at_once, shard_options
 from nac.cli.standard import source, target
 from nac.errors import NacError
+from nac.storage.output import Result
+from nac.storage.shards import is_shard
+
+if TYPE_CHECKING:
+    from nac.files.shards import Recoded
 
 
 @click.command()
@@ -55,6 +61,7 @@ from nac.errors import NacError
 @WEIGHTS
 @REVISION
 @click.option("--force-model", is_flag=True, help="Decode with weights other than those a file was made with.")
+@shard_options
 @engine_options
 @JSON
 @QUIET
@@ -66,6 +73,7 @@ def decompress(
     settings: Settings,
     engine: Engine,
     loading: Loading,
+    shards: Shards,
     form: str | None,
     start: float,
     duration: float | None,
@@ -77,10 +85,14 @@ def decompress(
 
     INPUTS are .nac files, folders (with -r), or - for standard input. The output is 16-bit WAV beside the input
     unless -o or --format says otherwise. With -k or --codebooks, no more than that is decoded.
+
+    In tar files and Parquet files, the .nac files become audio, all else stays as it is, and -o names the folder
+    for the new ones.
     """
     from nac.audio.writing import OUTPUT_FORMATS
     from nac.files.nacfile import is_nac
     from nac.files.names import audio_name
+    from nac.files.shards import is_packed
 
     one_of(kbps=kbps, codebooks=codebooks)
     if settings.remove_source and (start or any(value is not None for value in (duration, kbps, codebooks))):
@@ -110,25 +122,40 @@ def decompress(
     engine.check_local(paths)
     refuse_output_as_input(paths, "decompress", OUTPUT_FORMATS)
 
-    def work(job: Job, progress: Told) -> Any:
+    def convert(src: Any, dst: Any, **more: Any) -> Result:
         from nac.files import conversion
 
-        try:
-            return conversion.decompress(
-                source(job.input),
-                target(job.output),
-                force=settings.force,
-                load=load,
-                progress=progress,
-                **options,
+        return conversion.decompress(src, dst, load=load, **{**options, **more})
+
+    def work(job: Job, progress: Told) -> Result | Recoded:
+        if job.shard:
+            return shards.recode(
+                job,
+                lambda src, out, name: convert(src, out, format=PurePath(name).suffix[1:]),
+                rename,
+                is_packed,
+                settings,
+                progress,
+                workers=at_a_time,
+                verify=options["verify"],
             )
+        try:
+            return convert(source(job.input), target(job.output), force=settings.force, progress=progress)
         except NacError as error:
             if error.remedy == "force" and paths.out is None:
                 raise NacError(_may_be_the_original(job)) from None
             raise
 
     load = loading.loader(progress=not settings.quiet, download=False)
-    run(plan(paths, rename, is_nac, wrong=_is_audio), work, settings)
+    jobs = plan(
+        paths,
+        rename,
+        shards.takes(is_packed, is_nac),
+        wrong=shards.wrong(is_packed, ".nac files", _is_audio),
+        is_shard=is_shard,
+    )
+    at_a_time = items_at_once(jobs, settings)
+    run(jobs, work, settings)
 
 
 def _is_audio(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nac.errors import NacError, Remedy, reason
 
 HINTS: dict[Remedy, str] = {
+    "column": "--column names one",
     "compress": "`nac compress` makes one of audio",
     "cut": "`nac cut` makes parts of it",
     "decompress": "`nac decompress` brings back its sound; -o names an output",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nac.evaluate.comparison import Average
     from nac.evaluate.metrics import Metric
     from nac.files.nacfile import Info
+    from nac.files.shards import Recoded
     from nac.files.verify import Checked
     from nac.interop.convert import Converted
     from nac.storage.output import Result
@@ -107,6 +108,22 @@ def result_text(result: Result) -> str:
     names = f"{printable(result.input)} -> {printable(result.output)}"
     rate = f"{result.model} {number(result.kbps)} kbit/s"
     return f"{names}: {clock(result.seconds)}, {sizes}, {rate}, {number(speed)}x real time"
+
+
+def recoded_text(recoded: Recoded) -> str:
+    """What was done with a shard, on one line."""
+    done = [outcome.result for outcome in recoded.outcomes if outcome.result]
+    seconds = sum(result.seconds for result in done)
+    counts = many(len(done), "item") + (f" and {recoded.failed} failed" if recoded.failed else "")
+    sizes = (
+        size(recoded.bytes_out)
+        if recoded.bytes_in is None
+        else f"{size(recoded.bytes_in)} -> {size(recoded.bytes_out)}"
+    )
+    speed = f"{number(seconds / max(recoded.wall_seconds, 1e-9))}x real time"
+    return (
+        f"{printable(recoded.input)} -> {printable(recoded.output)}: {counts}, {clock(seconds)}, {sizes}, {speed}"
+    )
 
 
 def notes_text(result: Converted) -> str:

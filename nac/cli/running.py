@@ -19,7 +19,7 @@ import click
 
 from nac.cli import batch, report
 from nac.cli.batch import STANDARD, Item, Job, Plan
-from nac.cli.hints import told
+from nac.cli.hints import told, with_hint
 from nac.cli.notes import NOTES
 from nac.cli.standard import make_folder
 from nac.codecs.parallel import cores
@@ -27,6 +27,7 @@ from nac.errors import NacError
 from nac.storage.output import Result, Spent, is_stream, sweep
 
 if TYPE_CHECKING:
+    from nac.files.shards import Outcome, Recoded
     from nac.storage.places import Place
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ MOST_JOBS = 8
 """Files at a time where nothing else was asked for: more would gain little, and take memory for each."""
 Told = Callable[[float, float | None], None]
 """Is told how many more seconds of audio are done, of how many if that is known."""
-Work = Callable[[Job, Told], Result]
+Work = Callable[[Job, Told], "Result | Recoded"]
 Say = Callable[[], None]
 
 
@@ -173,10 +174,11 @@ def plan(
     *,
     wrong: Callable[[Path], str] = lambda path: "",
     apart: str = "",
+    is_shard: Callable[[Path], bool] = lambda path: False,
 ) -> Plan:
     """As :meth:`nac.cli.batch.Paths.plan`."""
     try:
-        return paths.plan(rename, wanted, wrong=wrong, apart=apart)
+        return paths.plan(rename, wanted, wrong=wrong, apart=apart, is_shard=is_shard)
     except batch.UsageError as error:
         raise click.UsageError(str(error)) from None
 
@@ -238,6 +240,7 @@ class Run:
         """Do one job, or not, and have it told."""
         say: list[Say] = []
         row: dict[str, Any] = {**dict.fromkeys(ROW), "input": str(job.input), "output": str(job.output)}
+        rows = [row]
         skipped = self._settings.skip_existing and not job.error and _is_there(job.output)
         try:
             if not skipped:
@@ -246,10 +249,15 @@ class Run:
                         result = self._done(job)
                     finally:
                         say += [partial(report.warning, job.input, line) for line in dict.fromkeys(notes)]
-                row |= asdict(result)
+                if isinstance(result, Result):
+                    row |= asdict(result)
+                    text = report.result_text(result)
+                else:
+                    rows, text = item_rows(row, result), report.recoded_text(result)
+                    say += item_words(result)
                 if not (self._settings.quiet or self._settings.as_json):
-                    say.append(partial(report.note, report.result_text(result)))
-            outcome = "skipped" if skipped else "done"
+                    say.append(partial(report.note, text))
+            outcome = "skipped" if skipped else "failed" if any(row["error"] for row in rows) else "done"
         except (BrokenPipeError, Stop):
             raise
         except Exception as error:  # a night's work does not end at one file, whatever is the matter with it
@@ -258,18 +266,39 @@ class Run:
         self._outcomes.append(outcome)
         self._progress.file_done(job, skipped=skipped)
         if self._settings.as_json:
-            say.append(partial(report.out, json.dumps({**row, "skipped": skipped})))
+            say += [partial(report.out, json.dumps({**row, "skipped": skipped})) for row in rows]
         self._telling.done(job, say)
 
-    def _done(self, job: Job) -> Result:
+    def _done(self, job: Job) -> Result | Recoded:
         """The result of one job; its input is deleted after it, if so wished."""
         if job.error:
             raise NacError(job.error)
         spent = Spent(job.input) if self._settings.remove_source else None
         result = self._work(job, self._progress.of(job))
-        if spent:
+        if spent and (isinstance(result, Result) or not result.failed):
             spent.remove(job.output)
         return result
+
+
+def item_rows(row: dict[str, Any], recoded: Recoded) -> list[dict[str, Any]]:
+    """The lines of ``--json`` for the items of a shard: as for files, with what each is called there as "key"."""
+    return [item_row(row, outcome) for outcome in recoded.outcomes]
+
+
+def item_row(row: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    done = asdict(outcome.result) if outcome.result else {}
+    error = with_hint(outcome.error, outcome.remedy) if outcome.error else None
+    return {**row, **done, "input": row["input"], "output": row["output"], "error": error, "key": outcome.key}
+
+
+def item_words(recoded: Recoded) -> Iterator[Say]:
+    """What there is to say of the items of a shard."""
+    for outcome in recoded.outcomes:
+        name = f"{recoded.input}: {outcome.key}"
+        for line in outcome.notes:
+            yield partial(report.warning, name, line)
+        if outcome.error:
+            yield partial(report.error, name, with_hint(outcome.error, outcome.remedy))
 
 
 def _is_there(output: Path) -> bool:

@@ -7,10 +7,11 @@ import re
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -84,6 +85,23 @@ def in_turn(stages: Sequence[Callable[[T], T]], items: Sequence[T]) -> list[T]:
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(through, range(len(items))))
+
+
+def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """What a function makes of each item, in order, by so many threads; few items are taken before their time."""
+    if workers == 1:
+        yield from map(function, items)
+        return
+    left = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        running: deque[Future[R]] = deque(pool.submit(function, item) for item in islice(left, 2 * workers))
+        try:
+            while running:
+                yield running.popleft().result()
+                running.extend(pool.submit(function, item) for item in islice(left, 1))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 class Together(Generic[T, R]):

@@ -17,12 +17,13 @@ class Notes(logging.Handler):
 
     @contextmanager
     def gathered(self) -> Iterator[list[str]]:
-        """The lines that this thread logs within the context."""
+        """The lines that this thread logs within the context, and not within one in it."""
+        outer = getattr(self._of_thread, "lines", None)
         self._of_thread.lines = []
         try:
             yield self._of_thread.lines
         finally:
-            del self._of_thread.lines
+            self._of_thread.lines = outer
 
     def emit(self, record: logging.LogRecord) -> None:
         lines = getattr(self._of_thread, "lines", None)

@@ -136,6 +136,8 @@ def _plain(file: PathOrFile | None) -> os.stat_result | None:
 def sync(file: BinaryIO) -> None:
     """Bring what was written to the disk, and have it read from there next, where the system lets one."""
     file.flush()
+    if isinstance(file, io.BytesIO):
+        return
     os.fsync(file.fileno())
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -291,10 +293,14 @@ class Outgoing(io.RawIOBase):
 def created(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> Iterator[BinaryIO]:
     """Where to write what is made of ``src``: a path as :func:`whole_file`, a file object as it comes.
 
-    Without a ``src``, one to take time and permission bits from, these are the usual ones.
+    Without a ``src``, one to take time and permission bits from, these are the usual ones. What is still empty in
+    memory is as good as a new file: what is written may be changed and read again.
     """
     if src is not None:
         refuse_same(src, dst)
+    if isinstance(dst, io.BytesIO) and not dst.getbuffer().nbytes:
+        yield dst
+        return
     if not isinstance(dst, (str, os.PathLike)):
         with _reported(STANDARD), _outgoing(dst, STANDARD, force) as outgoing:
             yield outgoing

@@ -6,15 +6,13 @@ import io
 import os
 import re
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
+from nac.codecs.parallel import ahead
 from nac.container import verify
 from nac.container.header import SIGNATURE
 from nac.errors import NacError, reason
@@ -22,8 +20,6 @@ from nac.storage.output import Result, whole_file
 from nac.storage.places import Local, Place, as_text, place, walk
 from nac.training import shards
 
-T = TypeVar("T")
-R = TypeVar("R")
 _SHARD = re.compile(r"shards-(\d{6,})\.(tar|parquet)")
 _MOST = (1 << 31) - 1
 """Bytes of a file that Parquet can hold."""
@@ -124,7 +120,7 @@ def pack(
         return item if isinstance(item, LeftOut) else _look(*item, known)
 
     with writer:
-        for item in _ahead(look, _listed(sources, target), jobs):
+        for item in ahead(look, _listed(sources, target), jobs):
             if isinstance(item, _File):
                 writer.add(item)
             elif tell:
@@ -256,16 +252,3 @@ class _Writer:
         self._tell(Packed(f"{self._target.name}/{self._name}", tuple(self._files), size))
         self._files, self._bytes = [], 0
         self.shard += 1
-
-
-def _ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """What a function makes of each item, in order, by so many threads."""
-    if workers == 1:
-        yield from map(function, items)
-        return
-    left = iter(items)
-    with ThreadPoolExecutor(workers) as pool:
-        running: deque[Future[R]] = deque(pool.submit(function, item) for item in islice(left, 2 * workers))
-        while running:
-            yield running.popleft().result()
-            running.extend(pool.submit(function, item) for item in islice(left, 1))

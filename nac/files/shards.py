@@ -1,0 +1,235 @@
+"""Shards of recordings to shards of .nac files and back: what `nac compress` and `nac decompress` do with one.
+
+Items go through :mod:`nac.files.conversion` one by one, and become what files with their bytes would become. The
+readers and writers of Ray Data and `datasets` are not used: they would write text, numbers and tables anew in
+place of what was there, give shards other names, and fail as a whole over one broken item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mimetypes
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, BinaryIO, cast
+
+from nac.audio.kinds import ENDINGS, may_be_audio
+from nac.codecs.parallel import ahead
+from nac.container.header import SIGNATURE
+from nac.errors import NacError, Remedy, reason
+from nac.files.names import ENDING
+from nac.files.opening import stream_of
+from nac.storage.output import PathOrFile, Result, check_output, created, name_of, size_of, sync
+from nac.storage.records import Item, Record, Wanted
+from nac.storage.shards import open_shard
+from nac.streams import write_all
+
+Progress = Callable[[float, float | None], None]
+"""As of :mod:`nac.files.conversion`."""
+Convert = Callable[[BinaryIO, BinaryIO, str], Result]
+"""A function of :mod:`nac.files.conversion`, with its options; is given the name of the output too."""
+Gathered = Callable[[], AbstractContextManager[list[str]]]
+"""Within it, the lines that the thread logs are gathered."""
+_TYPES = mimetypes.MimeTypes()
+_OTHERS = ("text/", "image/", "application/json")
+
+
+def is_recording(name: str, head: bytes) -> bool | None:
+    """Whether what is in a shard is audio, by what it begins with, or was to be, by its ending.
+
+    Text and pictures are told by their endings, for a text can begin with anything.
+    """
+    if _packed(name, head):
+        return False
+    if _ending(name) in ENDINGS:
+        return True
+    kind = str(_TYPES.guess_type(name)[0])
+    return True if not kind.startswith(_OTHERS) and may_be_audio(head) else None
+
+
+def is_packed(name: str, head: bytes) -> bool | None:
+    """Whether what is in a shard is a .nac file, by what it begins with, or was to be, by its ending."""
+    if _packed(name, head):
+        return True
+    return False if is_recording(name, head) else None
+
+
+def _packed(name: str, head: bytes) -> bool:
+    return head.startswith(SIGNATURE) or name.lower().endswith(ENDING)
+
+
+def _ending(name: str) -> str:
+    return name.rpartition(".")[2].lower()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an item. ``key``: what it is called in the shard; ``result``: None where it failed.
+
+    ``error`` and ``remedy``: why it failed; ``notes``: what there is to say besides.
+    """
+
+    key: str
+    result: Result | None = None
+    error: str = ""
+    remedy: Remedy = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recoding:
+    """How a shard is made of another.
+
+    ``convert``: what to do with an item; ``rename``: the name of what is made of it; ``wanted``: what is an item;
+    ``column``: of Parquet, where the items are, if it cannot be told; ``keep_failed``: an item that fails stays as
+    it is, where otherwise all its record is left out; ``verify``: read the shard back and compare; ``workers``:
+    items at a time; ``fatal``: errors that are not about one item.
+    """
+
+    convert: Convert
+    rename: Callable[[str], str]
+    wanted: Wanted
+    column: str | None = None
+    keep_failed: bool = False
+    verify: bool = False
+    workers: int = 1
+    fatal: tuple[type[Exception], ...] = ()
+
+    def run(self, src: BinaryIO, out: BinaryIO, tell: Callable[[Outcome], None], gathered: Gathered) -> None:
+        """Write a shard, and tell of each of its items, in order. Raises NacError where there is none to write.
+
+        What was told holds once all is done: the output is not whole before.
+        """
+        shard = open_shard(src, self.wanted, self.column)
+        writer = shard.writer(cast(BinaryIO, summed := _Summed(out)))
+        count = 0
+        for record, items, outcomes in ahead(partial(self._done, gathered), shard.records(), self.workers):
+            count += len(outcomes)
+            for outcome in outcomes:
+                tell(outcome)
+            if self.keep_failed or not any(outcome.error for outcome in outcomes):
+                writer.add(record, items)
+        if not count:
+            raise NacError("has no such recordings")
+        writer.close()
+        if self.verify:
+            summed.read_back()
+
+    def _done(self, gathered: Gathered, record: Record) -> tuple[Record, Mapping[int, Item], list[Outcome]]:
+        """What becomes of a record's items."""
+        names = [self._renamed(item.key) for item in record.items]
+        count = Counter(names)
+        items, outcomes = dict[int, Item](), list[Outcome]()
+        for number, (item, name) in enumerate(zip(record.items, names, strict=True)):
+            with gathered() as notes:
+                try:
+                    if item.problem:
+                        raise NacError(item.problem)
+                    if count[name] > 1 or record.taken(name):
+                        rival = f"would become {name}, as would another file beside it"
+                        raise NacError(rival, remedy="keep_ending")
+                    data, result = self._converted(item, name)
+                    items[number] = Item(name, data)
+                    outcome = Outcome(item.key, result)
+                except self.fatal:
+                    raise
+                except Exception as error:  # whatever is the matter with an item, the others go on
+                    remedy = error.remedy if isinstance(error, NacError) else ""
+                    outcome = Outcome(item.key, None, reason(error), remedy)
+            outcomes.append(replace(outcome, notes=tuple(dict.fromkeys(notes))))
+        return record, items, outcomes
+
+    def _converted(self, item: Item, name: str) -> tuple[bytes, Result]:
+        out = io.BytesIO()
+        result = self.convert(io.BytesIO(item.data), out, name)
+        return out.getvalue(), replace(result, input=item.key, output=name, bytes_in=len(item.data))
+
+    def _renamed(self, key: str) -> str:
+        folder, slash, name = key.rpartition("/")
+        return folder + slash + self.rename(name)
+
+
+class _Summed(io.RawIOBase):
+    """A file that is written from front to back, with a checksum of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._sum, self._bytes = file, hashlib.blake2b(), 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        write_all(self._file, data)
+        self._sum.update(data)
+        self._bytes += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._bytes
+
+    def read_back(self) -> None:
+        """Read it, from the disk where that can be told. Raises NacError unless it is what was written."""
+        sync(self._file)
+        self._file.seek(0)
+        found = hashlib.blake2b()
+        while piece := self._file.read(1 << 20):
+            found.update(piece)
+        self._file.seek(0, os.SEEK_END)
+        if found.digest() != self._sum.digest():
+            raise NacError("the output did not come back as it was written")
+
+
+@dataclass(frozen=True)
+class Recoded:
+    """A shard that was made of another, and what became of its items, in order."""
+
+    input: str
+    output: str
+    outcomes: tuple[Outcome, ...]
+    bytes_in: int | None
+    bytes_out: int
+    wall_seconds: float
+
+    @property
+    def failed(self) -> int:
+        """Number of items that failed."""
+        return sum(bool(outcome.error) for outcome in self.outcomes)
+
+
+def recode(
+    src: PathOrFile,
+    dst: PathOrFile,
+    how: Recoding,
+    *,
+    force: bool = False,
+    gathered: Gathered = lambda: nullcontext([]),
+    progress: Progress | None = None,
+) -> Recoded:
+    """Make a shard of another; it appears whole or not at all. Items that fail are told of in the outcomes.
+
+    ``gathered``: where the lines are wanted that are logged about an item; ``progress``: as of
+    :func:`nac.compress`. Raises NacError where the shard as a whole cannot be read or written.
+    """
+    began = time.perf_counter()
+    check_output(src, dst, force=force)
+    outcomes = list[Outcome]()
+    with stream_of(src) as file:
+        size = file.seek(0, os.SEEK_END)
+
+        def tell(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            if progress and outcome.result and outcome.result.bytes_in:
+                seconds = outcome.result.seconds
+                progress(seconds, seconds * size / outcome.result.bytes_in)
+
+        with created(src, dst, force=force) as out:
+            how.run(file, out, tell, gathered)
+            written = out.tell()
+    wall = time.perf_counter() - began
+    return Recoded(name_of(src), name_of(dst), tuple(outcomes), size_of(src), written, wall)

@@ -1,0 +1,363 @@
+"""nac compress and nac decompress of shards: items as files would become, all else as it was."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import tarfile
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from audio_shards import BROKEN, members, parquet, recordings, tar
+from toy_command import install_toy, nac, run, wav
+
+from nac.errors import NacError
+from nac.files.shards import Outcome, Recoding, is_packed, is_recording, recode
+from nac.storage.output import Result
+from nac.storage.shards import is_shard, open_shard
+from nac.storage.tar import stem_of
+
+GOOD = [number for number in range(6) if number != BROKEN]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    install_toy(monkeypatch)
+    return tmp_path
+
+
+@pytest.fixture(params=["tar", "parquet"])
+def form(request: pytest.FixtureRequest) -> str:
+    if request.param == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    return str(request.param)
+
+
+def made(form: str, path: str, sounds: list[bytes]) -> None:
+    (tar if form == "tar" else parquet)(path, sounds)
+
+
+def items(path: str | Path, wanted: Any = is_packed) -> dict[str, bytes]:
+    with Path(path).open("rb") as file:
+        return {i.key: bytes(i.data) for record in open_shard(file, wanted).records() for i in record.items}
+
+
+def plain(folder: str, *words: str, command: str = "compress", code: int = 0) -> dict[str, bytes]:
+    """What the command makes of the files in a folder, by name."""
+    nac(command, "-r", folder, "-o", f"{folder}-plain", *words, code=code)
+    return {path.name: path.read_bytes() for path in sorted(Path(f"{folder}-plain").iterdir())}
+
+
+def test_a_tar_file(folder: Path) -> None:
+    others = tar("in/a.tar", recordings("src"))
+    told = nac("compress", "in/a.tar", "-o", "out", "--json", code=1)
+    kept = {name: data for name, data in others.items() if f"{BROKEN:04}" not in name}
+    found = members("out/a.tar")
+    assert {name: data for name, data in found.items() if not name.endswith(".nac")} == kept
+    sounds = {name.split("/")[1]: data for name, data in found.items() if name.endswith(".nac")}
+    assert sounds == plain("src", code=1)
+    order = [name.replace(".wav", ".nac") for name in members("in/a.tar") if f"{BROKEN:04}" not in name]
+    assert list(found) == order
+
+    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [row["key"] for row in rows] == [f"part one/{number:04}.wav" for number in range(6)]
+    assert {row["input"] for row in rows} == {"in/a.tar"}
+    assert {row["output"] for row in rows} == {"out/a.tar"}
+    assert [row["key"] for row in rows if row["error"]] == [f"part one/{BROKEN:04}.wav"]
+    assert all(row["bytes_out"] == len(sounds[f"{number:04}.nac"]) for number in GOOD for row in [rows[number]])
+    assert f"in/a.tar: part one/{BROKEN:04}.wav: cut off" in told.stderr
+
+
+def test_headers_of_tar_files_stay(folder: Path) -> None:
+    """Those of what stays byte for byte, of what is replaced all but name and size."""
+    long = "é" * 90 + "/" + "x" * 120
+    sound = wav("a.wav", 4000).read_bytes()
+    with tarfile.open("a.tar", "w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "for all"}) as file:
+        for name in (f"{long}.json", f"{long}.wav", "d", "d/l.json", "d/b.c.flac"):
+            member = tarfile.TarInfo(name)
+            member.mtime, member.uid, member.gname = 1_600_000_000.25, 1234, "ü"
+            member.pax_headers = {"COLOUR": "red"}
+            member.type = {"d": tarfile.DIRTYPE, "d/l.json": tarfile.SYMTYPE}.get(name, tarfile.REGTYPE)
+            data = sound if name.endswith(("wav", "flac")) else b"{}" * member.isreg()
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+    nac("compress", "a.tar", "-o", "b.tar")
+    with tarfile.open("a.tar") as before, tarfile.open("b.tar") as after:
+        assert before.pax_headers == after.pax_headers
+        for old, new in zip(before.getmembers(), after.getmembers(), strict=True):
+            recorded = old.name.endswith((".wav", ".flac"))
+            assert new.name == (old.name.rpartition(".")[0] + ".nac" if recorded else old.name)
+            for key in ("mtime", "uid", "gname", "mode", "type", "linkname"):
+                assert getattr(new, key) == getattr(old, key)
+            assert new.pax_headers["COLOUR"] == "red"
+            start, end = old.offset, old.offset_data + old.size
+            if not recorded:
+                assert Path("a.tar").read_bytes()[start:end] in Path("b.tar").read_bytes()
+    assert members("b.tar")["d/b.c.nac"] == members("b.tar")[f"{long}.nac"]
+
+
+@pytest.mark.parametrize("struct", [True, False])
+def test_a_parquet_file(folder: Path, struct: bool) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    from pyarrow.parquet import ParquetFile, read_table
+
+    table = parquet("in/a.parquet", recordings("src"), struct=struct)
+    told = nac("compress", "in/a.parquet", "-o", "out", "--json", code=1)
+    found = read_table("out/a.parquet")
+    assert found.schema.equals(table.schema, check_metadata=True)
+    assert found.drop(["audio"]).equals(table.take(GOOD).drop(["audio"]))
+    audio = found["audio"].to_pylist()
+    assert [value["bytes"] if struct else value for value in audio] == list(plain("src", code=1).values())
+    if struct:
+        assert [value["path"] for value in audio] == [f"{number:04}.nac" for number in GOOD]
+    about, before = (ParquetFile(f"{name}/a.parquet").metadata for name in ("out", "in"))
+    assert [about.row_group(number).num_rows for number in range(about.num_row_groups)] == [3, 2]
+    for number in range(about.num_columns):
+        old, new = before.row_group(0).column(number), about.row_group(0).column(number)
+        assert (old.path_in_schema, old.compression) == (new.path_in_schema, new.compression)
+
+    keys = [row["key"] for row in map(json.loads, told.stdout.splitlines())]
+    assert keys == [f"{n:04}.wav" if struct else f"row {n + 1}" for n in range(6)]
+    assert "cut off" in told.stderr
+
+
+def test_there_and_back(folder: Path, form: str) -> None:
+    made(form, f"in/a.{form}", recordings("src"))
+    nac("compress", f"in/a.{form}", "-o", "out", "--keep-failed", code=1)
+    nac("compress", "-r", "src", "-o", "packed", code=1)
+    nac("decompress", f"out/a.{form}", "-o", "back", "--format", "flac")
+    whole = plain("packed", "--format", "flac", command="decompress")
+    found = {name.split("/")[-1]: data for name, data in items(f"back/a.{form}", is_recording).items()}
+    assert found.pop(f"{BROKEN:04}.wav") == Path(f"src/{BROKEN:04}.wav").read_bytes()
+    assert found == whole
+    # Without a format each becomes WAV, tags and all.
+    nac("decompress", f"out/a.{form}", "-o", "wav")
+    whole = plain("packed", "-f", command="decompress")
+    found = {name.split("/")[-1]: data for name, data in items(f"wav/a.{form}", is_recording).items()}
+    assert {name: found[name] for name in whole if name.endswith(".wav")} == {
+        name: data for name, data in whole.items() if name.endswith(".wav")
+    }
+
+
+def test_tags_are_as_in_files(folder: Path) -> None:
+    import mutagen.wave
+
+    wav("src/a.wav", 4000)
+    tagged = mutagen.wave.WAVE("src/a.wav")
+    tagged.add_tags()
+    tagged.tags.add(mutagen.id3.TIT2(text=["A title"]))  # type: ignore[union-attr]
+    tagged.save()
+    tar("a.tar", [Path("src/a.wav").read_bytes()])
+    nac("compress", "a.tar", "src/a.wav", "-o", "packed")
+    nac("decompress", "packed/a.tar", "packed/a.nac", "-o", "back")
+    assert members("back/a.tar")["part one/0000.wav"] == Path("back/a.wav").read_bytes()
+    assert mutagen.wave.WAVE("back/a.wav").tags["TIT2"].text == ["A title"]  # type: ignore[index]
+
+
+def test_beside_files_and_folders_and_told_by_content(folder: Path, form: str) -> None:
+    made(form, "in/shard.data", recordings("src", 2))
+    wav("in/d/one.wav", 4000)
+    Path("in/notes.tar").write_bytes(b"no shard")
+    with tarfile.open("in/texts.tar", "w") as file:
+        file.add("in/notes.tar")
+    told = nac("compress", "-r", "in", "src/0001.wav", "-o", "out")
+    assert "3 done, 0 skipped, 0 failed" in told.stderr
+    assert "passed over 2 other files" in told.stderr
+    found = sorted(path.relative_to("out").as_posix() for path in Path("out").rglob("*") if path.is_file())
+    assert found == ["0001.nac", "d/one.nac", "shard.data"]
+    assert is_shard(Path("out/shard.data"))
+    assert (
+        "0 done, 3 skipped" in nac("compress", "-r", "in", "src/0001.wav", "-o", "out", "--skip-existing").stderr
+    )
+    assert "a shard without audio" in nac("compress", "in/texts.tar", "-o", "out", code=1).stderr
+    assert "a shard without audio" in nac("compress", "out/shard.data", "-o", "more", code=1).stderr
+    assert "would be written over by its own output" in nac("compress", "in/shard.data", code=2).stderr
+
+
+def test_what_shares_a_stem(folder: Path) -> None:
+    """Two endings that would become one fail together; with --keep-ending each has its own."""
+    sound = wav("a.wav", 4000).read_bytes()
+    with tarfile.open("a.tar", "w") as file:
+        for name in ("0.left.wav", "0.right.wav", "1.wav", "1.flac", "1.json", "2.wav"):
+            member = tarfile.TarInfo(name)
+            member.size = len(sound)
+            file.addfile(member, io.BytesIO(sound))
+    told = nac("compress", "a.tar", "-o", "b.tar", code=1).stderr
+    assert told.count("would become 1.nac, as would another file beside it (--keep-ending") == 2
+    assert list(members("b.tar")) == ["0.left.nac", "0.right.nac", "2.nac"]
+    nac("compress", "a.tar", "-o", "c.tar", "--keep-ending")
+    assert list(members("c.tar"))[2:5] == ["1.wav.nac", "1.flac.nac", "1.json"]
+    assert [stem_of(name) for name in ("a/b.c/0.x.y", "./0.x", "0", "d/.x")] == ["a/b.c/0", "./0", "0", "d/.x"]
+
+
+def test_several_columns(folder: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    import pyarrow as pa
+    from pyarrow.parquet import read_table, write_table
+
+    sounds = recordings("src", 2)
+    table = pa.table({"far": sounds, "near": sounds[::-1], "picture": [b"\x89PNG", None], "id": ["x", "y"]})
+    write_table(table, "a.parquet")
+    told = nac("compress", "a.parquet", "-o", "out", code=1).stderr
+    assert "has several columns of recordings: far, near (--column names one)" in told
+    rows = nac("compress", "a.parquet", "-o", "out", "--column", "near", "--json").stdout.splitlines()
+    assert [json.loads(row)["key"] for row in rows] == ["x", "y"]
+    found = read_table("out/a.parquet")
+    assert found.drop(["near"]).equals(table.drop(["near"]))
+    assert found["near"].to_pylist() == list(reversed(plain("src").values()))
+    for column, why in ("none", "has no column 'none'"), ("id", "holds string, not bytes"):
+        assert why in nac("compress", "a.parquet", "-o", "x", "--column", column, code=1).stderr
+
+
+@pytest.mark.parametrize("damage", ["end", "middle", "header"])
+def test_a_shard_that_is_not_whole_becomes_nothing(folder: Path, form: str, damage: str) -> None:
+    made(form, f"a.{form}", recordings("src", 40))
+    data = bytearray(Path(f"a.{form}").read_bytes())
+    if damage == "end":
+        del data[-12_000:]
+    elif damage == "middle":
+        del data[len(data) // 2 :]
+    elif form == "tar":
+        with tarfile.open("a.tar") as file:
+            data[file.getmembers()[50].offset + 150] ^= 1
+    else:
+        data[-6] ^= 0xFF
+    Path(f"a.{form}").write_bytes(data)
+    told = nac("compress", f"a.{form}", "-o", f"out/a.{form}", code=1).stderr
+    assert "not a whole" in told
+    assert list(Path("out").iterdir()) == []
+
+
+def test_a_run_that_was_killed_is_gone_on_with(folder: Path, form: str) -> None:
+    sounds = recordings("src", 3)
+    for number in range(4):
+        made(form, f"in/{number}.{form}", sounds if number != 2 else sounds * 400)
+    process = run("compress", "-r", "in", "-o", "out", "-j", "1")
+    for _ in range(600):
+        if Path(f"out/1.{form}").exists() and list(Path("out").glob(f".2.{form}*")):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    there = {path.name: path.read_bytes() for path in Path("out").glob(f"*.{form}")}
+    assert sorted(there) == [f"0.{form}", f"1.{form}"]
+    assert "2 done, 2 skipped" in nac("compress", "-r", "in", "-o", "out", "--skip-existing").stderr
+    assert sorted(path.name for path in Path("out").iterdir()) == [f"{number}.{form}" for number in range(4)]
+    nac("compress", "-r", "in", "-o", "again", "-j", "3")
+    for path in Path("out").iterdir():
+        assert path.read_bytes() == (Path("again") / path.name).read_bytes()
+    assert there.items() <= {path.name: path.read_bytes() for path in Path("out").iterdir()}.items()
+
+
+def halved(src: Any, out: Any, name: str) -> Result:
+    """In place of a codec."""
+    out.write(src.read()[::2])
+    return Result("-", "-", "none", 1.0, 1.0, None, out.tell(), 0.0)
+
+
+def peak(action: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_shard(folder: Path, form: str) -> None:
+    sounds = [number.to_bytes(2, "big") * 100_000 for number in range(20)]
+    how = Recoding(halved, lambda name: name, lambda name, head: True, workers=2)
+    peaks = []
+    for count in (1, 8):
+        made(form, f"{count}.{form}", sounds * count)
+        peaks.append(peak(lambda: recode(f"{count}.{form}", f"out{count}", how)))  # noqa: B023
+        assert len(items(f"out{count}", lambda name, head: True)) > 0
+    assert peaks[1] < peaks[0] + 2_000_000  # the shard has 28 MB more
+
+
+def test_an_output_is_read_back_before_its_source_is_deleted(
+    folder: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(form, f"in/a.{form}", recordings("src"))
+    made(form, f"in/b.{form}", recordings("src", 2))
+    nac("compress", "-r", "in", "-o", "out", "--remove-source", code=1)
+    assert [path.name for path in Path("in").iterdir()] == [f"a.{form}"]  # of which one item failed
+    made(form, f"in/b.{form}", recordings("src", 2))
+    Path(f"out/b.{form}").unlink()
+    from nac.files import shards
+
+    monkeypatch.setattr(shards, "sync", lambda file: (file.seek(700), file.write(b"x")))
+    told = nac("compress", f"in/b.{form}", "-o", "out", "--remove-source", code=1).stderr
+    assert "did not come back" in told
+    assert Path(f"in/b.{form}").exists()
+    assert not Path(f"out/b.{form}").exists()
+
+
+def test_what_is_logged_of_an_item_is_told_with_its_key(folder: Path) -> None:
+    sounds = recordings("src", 1)
+    tar("a.tar", sounds)
+
+    def convert(src: Any, out: Any, name: str) -> Result:
+        import logging
+
+        logging.getLogger("nac").warning("to be noted")
+        return halved(src, out, name)
+
+    from nac.files.notes import Notes
+
+    notes = Notes()
+    import logging
+
+    logging.getLogger("nac").addHandler(notes)
+    try:
+        with notes.gathered() as outer:
+            done = recode("a.tar", "b.tar", Recoding(convert, str, is_recording), gathered=notes.gathered)
+    finally:
+        logging.getLogger("nac").removeHandler(notes)
+    assert outer == []
+    assert done.outcomes[0].notes == ("to be noted",)
+    assert isinstance(done.outcomes[0], Outcome)
+
+
+def test_links_and_empty_values_are_told_and_left(folder: Path) -> None:
+    with tarfile.open("a.tar", "w") as file:
+        sound = wav("a.wav", 4000).read_bytes()
+        for name, kind in ("0.wav", tarfile.REGTYPE), ("1.wav", tarfile.LNKTYPE), ("2.wav", tarfile.REGTYPE):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "0.wav" if kind == tarfile.LNKTYPE else ""
+            member.size = len(sound) if name == "0.wav" else 0
+            file.addfile(member, io.BytesIO(sound))
+    told = nac("compress", "a.tar", "-o", "b.tar", code=1).stderr
+    assert "1.wav: is a link" in told
+    assert "a.tar: 2.wav: " in told
+    assert list(members("b.tar")) == ["0.nac"]
+
+
+def test_rows_without_sound(folder: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    import pyarrow as pa
+    from pyarrow.parquet import read_table, write_table
+
+    (sound,) = recordings("src", 1)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pairs = (sound, None), (None, "far.wav"), (None, None)
+    rows = [None, *({"bytes": data, "path": path} for data, path in pairs)]
+    write_table(pa.table({"audio": pa.array(rows, kind), "n": range(4)}), "a.parquet")
+    told = nac("compress", "a.parquet", "-o", "b.parquet", code=1).stderr
+    assert "far.wav: holds no bytes, only a path" in told
+    found = read_table("b.parquet").to_pylist()
+    assert [row["n"] for row in found] == [0, 1, 3]
+    assert found[0]["audio"] is None
+    assert found[1]["audio"]["path"] is None
+    assert found[2]["audio"] == {"bytes": None, "path": None}
+
+
+def test_no_shard(folder: Path) -> None:
+    with pytest.raises(NacError, match="not a tar file, nor Parquet"):
+        open_shard(io.BytesIO(b"RIFF"), is_recording)
