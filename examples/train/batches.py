@@ -35,19 +35,26 @@ def pitch(random: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
     return 700 * (10 ** (random.uniform(56, 3640, size) / 2595) - 1)
 
 
+def sines(random: np.random.Generator, samples: int) -> npt.NDArray[np.float64]:
+    """One to four steady or gliding sines, faded in and out."""
+    sound = np.zeros(samples)
+    for _ in range(random.choice([1, 1, 1, 2, 3, 4])):
+        low, high = pitch(random, 2)
+        if random.random() < 0.3:  # the same in every frame, which a tone at random hardly is
+            low = max(round(low / FRAMES), 1) * FRAMES
+        glide = np.linspace(low, high if random.random() < 0.4 else low, samples)
+        phase = 2 * np.pi * (np.cumsum(glide) / data.RATE + random.random())
+        sound += random.random() * np.sin(phase)
+    ends = np.minimum(np.arange(samples), np.arange(samples)[::-1])
+    return sound * np.minimum(ends / (0.005 * data.RATE), 1)
+
+
 def made_up(random: np.random.Generator, samples: int) -> data.Samples:
-    """Steady or gliding sines, a harmonic tone, clicks, or noise of a random colour; peak 1."""
-    time = np.arange(samples) / data.RATE
+    """Sines, a harmonic tone, clicks, or noise of a random colour; peak 1."""
     match random.choice(4, p=[0.6, 0.16, 0.12, 0.12]):
-        case 0:
-            sound = np.zeros(samples)
-            for _ in range(random.choice([1, 1, 1, 2, 3, 4])):
-                low, high = pitch(random, 2)
-                if random.random() < 0.3:  # the same in every frame, which a tone at random hardly is
-                    low = max(round(low / FRAMES), 1) * FRAMES
-                glide = np.linspace(low, high if random.random() < 0.4 else low, samples)
-                phase = 2 * np.pi * (np.cumsum(glide) / data.RATE + random.random())
-                sound += random.random() * np.sin(phase)
+        case 0:  # many in a row: codebooks have to learn them all
+            ends = np.linspace(0, samples, 1 + int(random.choice([1, 4, 8, 12]))).astype(int)
+            sound = np.concatenate([sines(random, length) for length in np.diff(ends)])
         case 1:
             lowest, fall = np.exp(random.uniform(np.log(50), np.log(1500))), random.uniform(0, 1.5)
             orders = np.arange(1, int(20000 / lowest) + 1)
@@ -68,7 +75,7 @@ def made_up(random: np.random.Generator, samples: int) -> data.Samples:
             sound = np.fft.irfft(spectrum * tilt, samples)
     sound /= np.abs(sound).max() + 1e-9
     if random.random() < 0.5:  # in recordings, the rest is never quite silent
-        sound += 10 ** random.uniform(-5, -2.5) * random.standard_normal(len(time))
+        sound += 10 ** random.uniform(-5, -2.5) * random.standard_normal(samples)
     return sound.astype(np.float32)
 
 

@@ -10,11 +10,12 @@ import math
 import torch
 from torch import Tensor
 
-from nac.codecs.fullband import BINS, LINES
+from nac.codecs.fullband import BANDS, BINS, LINES
 from nac.codecs.fullband_torch import FullbandNet, with_neighbours
 from nac.codecs.mdct_torch import nearest
 
-GAIN_PARTS = 28
+#: all of them: a lone tone high up is a gain that principal components of recordings hardly know
+GAIN_PARTS = len(BANDS)
 #: weight of gains against shape; with it the first two codebooks are spent on gains
 GAIN_WEIGHT = 4.0
 
