@@ -12,6 +12,8 @@ from nac.audio.whole import REMEDY, several
 from nac.errors import AudioError
 from nac.streams import read_exactly
 
+_MOVIE = 64 << 20  # bytes of a film's description that are looked at
+_REFERENCES = (b"url ", b"urn ", b"alis", b"rsrc")
 _SEGMENT = bytes.fromhex("18538067")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
@@ -58,6 +60,8 @@ def _boxes_end(file: BinaryIO, end: int) -> int:
         head = file.read(16)
         size, name = int.from_bytes(head[:4], "big"), head[4:8]
         films += name == b"moov"
+        if name == b"moov" and _is_elsewhere(at + min(size, _MOVIE) - file.tell(), file):
+            raise AudioError("its sound is in another file, which it names; no file but this one is read")
         if films > 1:
             raise several()
         if size == 1:
@@ -66,6 +70,20 @@ def _boxes_end(file: BinaryIO, end: int) -> int:
             return end
         at += size
     return at
+
+
+def _is_elsewhere(size: int, file: BinaryIO) -> bool:
+    """Whether a data reference of a film leads out of it (ISO/IEC 14496-12, section 8.7.2)."""
+    movie = read_exactly(file, max(0, size))
+    at = movie.find(b"dref")
+    while at >= 0:
+        entry = at + 12
+        while movie[entry + 4 : entry + 8] in _REFERENCES:
+            if not movie[entry + 11 : entry + 12] or not movie[entry + 11] & 1:
+                return True
+            entry += max(12, int.from_bytes(movie[entry : entry + 4], "big"))
+        at = movie.find(b"dref", at + 4)
+    return False
 
 
 def _segment_end(file: BinaryIO, end: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,11 @@ import numpy.typing as npt
 from nac.audio.resample import Samples
 from nac.errors import AudioError
 
-_PCM = 1
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_GUID = bytes.fromhex("000000001000800000aa00389b71")  # what makes a format's number one of WAVE_FORMAT_EXTENSIBLE
+Bits = Literal["16", "24", "float"]
+"""How the samples of an output are written."""
+BYTES: dict[Bits, int] = {"16": 2, "24": 3, "float": 4}
 
 
 def to_int16(block: Samples) -> npt.NDArray[np.int16]:
@@ -19,41 +23,74 @@ def to_int16(block: Samples) -> npt.NDArray[np.int16]:
     return np.clip(np.rint(block * 32768), -32768, 32767).astype("<i2")
 
 
-class WavOutput:
-    """16-bit WAV to any stream. A length not known beforehand is filled in at the end if the stream can seek."""
+def to_int32(block: Samples) -> npt.NDArray[np.int32]:
+    """Samples rounded to 24 bits, in the upper three bytes of four, those beyond full scale set to it."""
+    numbers: npt.NDArray[np.int32] = np.clip(np.rint(block * 2.0**23), -(2**23), 2**23 - 1).astype("<i4")
+    return numbers << 8
 
-    def __init__(self, file: BinaryIO, sample_rate: int, channels: int, samples: int | None) -> None:
-        self._file, self._rate, self._channels = file, sample_rate, channels
-        self._announced, self._written = samples, 0
-        if channels * 2 > 0xFFFF or sample_rate * channels * 2 > 0xFFFFFFFF:
+
+def _to_bytes(block: Samples, bits: Bits) -> bytes:
+    if bits == "16":
+        return to_int16(block).tobytes()
+    if bits == "24":
+        return np.ascontiguousarray(to_int32(block)).view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+    return block.astype("<f4").tobytes()
+
+
+class WavOutput:
+    """WAV to any stream. A length not known beforehand is filled in at the end if the stream can seek.
+
+    ``mask``: the layout of the channels, if there is one to be told (:mod:`nac.audio.layout`).
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        sample_rate: int,
+        channels: int,
+        samples: int | None,
+        *,
+        bits: Bits = "16",
+        mask: int = 0,
+    ) -> None:
+        self._file, self._rate, self._channels, self._bits, self._mask = file, sample_rate, channels, bits, mask
+        self._announced, self._written, self._width = samples, 0, channels * BYTES[bits]
+        if self._width > 0xFFFF or sample_rate * self._width > 0xFFFFFFFF:
             raise AudioError(f"cannot write wav with {channels} channels at {sample_rate} Hz")
-        self._long = samples is not None and samples * channels * 2 + 44 > 0xFFFFFFFF
+        self._long = samples is not None and samples * self._width + 68 > 0xFFFFFFFF
         self._file.write(self._header(samples))
 
     def write(self, block: Samples) -> None:
-        self._file.write(to_int16(block).tobytes())
+        """Append samples [n, channels]."""
+        self._file.write(_to_bytes(block, self._bits))
         self._written += len(block)
 
     def close(self) -> None:
+        """Fill in the length, where it was not known and can be."""
         if self._written != self._announced and self._file.seekable():
             end = self._file.tell()
-            self._file.seek(end - self._written * self._channels * 2 - len(self._header(None)))
+            self._file.seek(end - self._written * self._width - len(self._header(None)))
             self._file.write(self._header(self._written))
             self._file.seek(end)
 
     def _header(self, samples: int | None) -> bytes:
-        width = self._channels * 2
-        size = None if samples is None else samples * width
-        form = struct.pack("<HHIIHH", _PCM, self._channels, self._rate, self._rate * width, width, 16)
+        size = None if samples is None else samples * self._width
+        form = self._form()
         if self._long:
             assert size is not None
             assert samples is not None
-            long_sizes = b"ds64" + struct.pack("<IQQQI", 28, size + 72, size, samples, 0)
+            long_sizes = b"ds64" + struct.pack("<IQQQI", 28, size + len(form) + 48, size, samples, 0)
             start = struct.pack("<4sI4s", b"RF64", 0xFFFFFFFF, b"WAVE") + long_sizes
-            return start + b"fmt " + struct.pack("<I", 16) + form + struct.pack("<4sI", b"data", 0xFFFFFFFF)
-        riff, data = (0xFFFFFFFF,) * 2 if size is None or size + 36 > 0xFFFFFFFF else (size + 36, size)
-        return (
-            struct.pack("<4sI4s4sI", b"RIFF", riff, b"WAVE", b"fmt ", 16)
-            + form
-            + struct.pack("<4sI", b"data", data)
-        )
+            return start + form + struct.pack("<4sI", b"data", 0xFFFFFFFF)
+        more = len(form) + 12
+        riff, data = (0xFFFFFFFF,) * 2 if size is None or size + more > 0xFFFFFFFF else (size + more, size)
+        return struct.pack("<4sI4s", b"RIFF", riff, b"WAVE") + form + struct.pack("<4sI", b"data", data)
+
+    def _form(self) -> bytes:
+        """The chunk that says what the samples are."""
+        tag, bits = (_FLOAT if self._bits == "float" else _PCM), 8 * BYTES[self._bits]
+        numbers = self._channels, self._rate, self._rate * self._width, self._width, bits
+        if not self._mask:
+            return struct.pack("<4sIHHIIHH", b"fmt ", 16, tag, *numbers)
+        extended = struct.pack("<HHIH", 22, bits, self._mask, tag) + _GUID
+        return struct.pack("<4sIHHIIHH", b"fmt ", 40, _EXTENSIBLE, *numbers) + extended

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
+from nac.audio import layout
 from nac.audio.reading import seekable
 from nac.audio.resample import Samples
 from nac.audio.tags import Tags, write_tags
 from nac.audio.view import reason
-from nac.audio.wav import WavOutput, to_int16
+from nac.audio.wav import Bits, WavOutput, to_int16, to_int32
 from nac.errors import AudioError
 
 T = TypeVar("T")
+log = logging.getLogger("nac")
 
 
 @dataclass(frozen=True)
 class OutputFormat:
     """An audio format to write: libsndfile's names, and the sample rates (Hz) it takes, all up to ``highest``.
 
-    ``may_be_empty``: libsndfile writes a file without samples that can be read back.
+    ``may_be_empty``: libsndfile writes a file without samples that can be read back. ``bits``: how samples are
+    written, where one can choose, which is among ``choices``.
     """
 
     name: str
@@ -35,6 +39,18 @@ class OutputFormat:
     rates: tuple[int, ...] = ()
     highest: int = 655350
     may_be_empty: bool = False
+    bits: Bits = "16"
+    choices: tuple[Bits, ...] = ()
+
+    def with_bits(self, bits: Bits | None) -> OutputFormat:
+        """The same with samples written so; None leaves it as it is. Raises AudioError where that cannot be."""
+        if bits is None:
+            return self
+        if not self.choices:
+            raise AudioError(f"{self.name} is lossy, and has no bits to a sample")
+        if bits not in self.choices:
+            raise AudioError(f"{self.name} has samples of {' or '.join(self.choices)} bits, not {bits}")
+        return replace(self, bits=bits, subtype={"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}[bits])
 
     def sample_rate(self, rate: int) -> int:
         """The rate to write audio of ``rate`` Hz at: the same, or the lowest that holds it, or the highest."""
@@ -46,8 +62,8 @@ class OutputFormat:
 OUTPUT_FORMATS = {
     output.name: output
     for output in (
-        OutputFormat("wav", "WAV", "PCM_16"),
-        OutputFormat("flac", "FLAC", "PCM_16"),
+        OutputFormat("wav", "WAV", "PCM_16", choices=("16", "24", "float")),
+        OutputFormat("flac", "FLAC", "PCM_16", choices=("16", "24")),
         OutputFormat("ogg", "OGG", "VORBIS", highest=192000, may_be_empty=True),
         OutputFormat("opus", "OGG", "OPUS", (8000, 12000, 16000, 24000, 48000)),
         OutputFormat(
@@ -70,10 +86,19 @@ class Sink(Protocol):
 class SoundFileOutput:
     """A file that libsndfile writes. Needs a file that can seek."""
 
-    def __init__(self, file: BinaryIO, output: OutputFormat, sample_rate: int, channels: int) -> None:
+    def __init__(
+        self, file: BinaryIO, output: OutputFormat, sample_rate: int, channels: int, mask: int = 0
+    ) -> None:
         import soundfile
 
-        self._integer = output.subtype.startswith("PCM")
+        numbers: dict[str, Callable[[Samples], Any]] = {"PCM_16": to_int16, "PCM_24": to_int32}
+        self._numbers: Callable[[Samples], Any] = numbers.get(output.subtype, lambda block: np.clip(block, -1, 1))
+        self._order: list[int] | None = None
+        if output.format == "OGG" and channels > 2:
+            self._order = layout.coded_order(mask, channels)
+            if self._order is None:
+                log.warning("%s has no place for the layout %s: read as another", output.name, layout.name(mask))
+                self._order = layout.coded_order(0, channels)
         self._name, self._guard, self._empty = output.name, Guard(file), not output.may_be_empty
         try:
             self._file = soundfile.SoundFile(
@@ -85,7 +110,8 @@ class SoundFileOutput:
             ) from None
 
     def write(self, block: Samples) -> None:
-        self._file.write(to_int16(block) if self._integer else np.clip(block, -1, 1))
+        ordered = block if self._order is None else np.ascontiguousarray(block[:, self._order])
+        self._file.write(self._numbers(ordered))
         self._empty = self._empty and not len(block)
         self._guard.check()
 
@@ -136,10 +162,13 @@ def open_sink(
 ) -> Iterator[Sink]:
     """Write audio to a file, a pipe or a file-like object; ``samples`` per channel, if known beforehand.
 
-    ``tags`` are left out where WAV goes to a pipe, since there they come last and need its beginning changed.
+    ``tags`` are left out where WAV goes to a pipe, since there they come last and need its beginning changed. The
+    layout among them is written as the format has it, which every one has but MP3.
     """
+    mask = layout.of_tags(tags, channels)
+    tags = layout.tagged(tags, mask if output.name == "flac" else 0, channels)
     if output.format == "WAV":
-        wav = WavOutput(file, sample_rate, channels, samples)
+        wav = WavOutput(file, sample_rate, channels, samples, bits=output.bits, mask=mask)
         yield wav
         wav.close()
         if tags and file.readable() and seekable(file):
@@ -148,7 +177,7 @@ def open_sink(
         return
     with ExitStack() as stack:
         target = file if seekable(file) else stack.enter_context(tempfile.TemporaryFile(prefix="nac-"))
-        sink = SoundFileOutput(target, output, sample_rate, channels)
+        sink = SoundFileOutput(target, output, sample_rate, channels, mask)
         try:
             yield sink
         finally:

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 @INPUTS
 @OUT
 @click.option("--format", "form", type=click.Choice(["wav", "flac", "ogg", "opus", "mp3"]), help="Of the output.")
+@click.option(
+    "--bits", type=click.Choice(["16", "24", "float"]), help="Of a sample in WAV and FLAC; by default 16."
+)
 @START
 @DURATION
 @RATE
@@ -75,6 +78,7 @@ def decompress(
     loading: Loading,
     shards: Shards,
     form: str | None,
+    bits: str | None,
     start: float,
     duration: float | None,
     kbps: float | None,
@@ -103,6 +107,7 @@ def decompress(
         "start": start,
         "duration": duration,
         "format": form,
+        "bits": bits,
         "kbps": kbps,
         "codebooks": codebooks,
         "force_model": force_model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,9 +11,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from nac.audio.levels import decibels
 from nac.audio.memory import Array, DType, as_dtype
 from nac.audio.reading import Source, open_source
 from nac.audio.resample import Samples
+from nac.audio.wav import Bits
 from nac.audio.writing import OUTPUT_FORMATS, OutputFormat, open_sink
 from nac.bitrate import at_most
 from nac.codecs.base import Codec
@@ -25,6 +28,9 @@ from nac.files.results import Stopwatch
 from nac.files.verify import check_stretch_bytes, read_back, tell_gaps
 from nac.storage.output import PathOrFile, Result, check_output, created, sync
 
+log = logging.getLogger("nac")
+_AUDIBLE = 1.0
+"""dB by which an output has to be quieter for it to be told."""
 Progress = Callable[[float, float | None], None]
 """Told how many more seconds of audio are done, and how many there are in all, if that is known."""
 
@@ -102,7 +108,19 @@ def compress(
             samples, size = write_nac(out, _watched(source, progress), codec, header, coding)
             if verify:
                 read_back(out, header, samples)
+        _tell(source)
     return watch.result(src, dst, header, seconds=samples / source.sample_rate, size=size)
+
+
+def _tell(source: Source) -> None:
+    """Log what there is to say of a recording that was compressed."""
+    for note in source.notes:
+        log.warning("%s", note)
+    if decibels(source.peak) >= _AUDIBLE:
+        log.warning(
+            "its peak is %.1f dB above full scale: what holds no more will be so much quieter, floats will not",
+            decibels(source.peak),
+        )
 
 
 def _check_readable(out: BinaryIO, verify: bool) -> None:
@@ -110,12 +128,15 @@ def _check_readable(out: BinaryIO, verify: bool) -> None:
         raise NacError("this output cannot be read back, and so not verified")
 
 
-def _count_again(out: BinaryIO, samples: int) -> None:
-    """Read audio that was just written, from the disk if possible. Raises NacError if any is missing."""
+def _count_again(out: BinaryIO, samples: int, rate: int) -> None:
+    """Read audio that was just written, from the disk if possible. Raises NacError if any is missing.
+
+    ``samples`` at ``rate``; Opus comes back at another.
+    """
     sync(out)
     try:
         with open_source(out) as source:
-            found = sum(map(len, source.blocks))
+            found = sum(map(len, source.blocks)) * rate // source.sample_rate
     except AudioError as error:
         raise NacError(f"the output did not come back as it was written: {error}") from None
     if found != samples:
@@ -130,6 +151,7 @@ def decompress(
     start: float = 0.0,
     duration: float | None = None,
     format: str | None = None,
+    bits: Bits | None = None,
     kbps: float | None = None,
     codebooks: int | None = None,
     device: str = "auto",
@@ -152,6 +174,9 @@ def decompress(
         How much to decode, in seconds; by default up to the end.
     format : str, optional
         "wav", "flac", "ogg", "opus" or "mp3"; by default what the ending of ``dst`` says, else "wav".
+    bits : {"16", "24", "float"}, optional
+        Of a sample, in WAV and FLAC (which has no floats); by default 16. Only floats hold what lies above full
+        scale: with others, a recording that does comes back quieter as a whole, which is logged.
     kbps : float, optional
         Decode no more than that, in kbit/s: the finest codebooks are left out.
     codebooks : int, optional
@@ -189,7 +214,7 @@ def decompress(
     """
     watch = Stopwatch()
     check_output(src, dst, force=force)
-    output = output_format(format, dst)
+    output = output_format(format, dst).with_bits(bits)
     load = load or loader(None, weights, device)
     with opened(src) as reader:
         header = reader.header
@@ -206,14 +231,21 @@ def decompress(
             _check_readable(out, verify)
             with open_sink(out, output, rate, header.channels, known, header.tags) as sink:
                 for block in blocks:
-                    # A gain below 1 was there so that nothing clips, and stays.
-                    sink.write(block / np.float32(header.gain) if header.gain > 1 else block)
+                    # A gain below 1 was there so that nothing clips, and stays where it would.
+                    own_level = header.gain > 1 or output.bits == "float"
+                    sink.write(block / np.float32(header.gain) if own_level else block)
                     samples += len(block)
                     if progress:
                         progress(len(block) / rate, total)
             size = out.tell()
             if verify:
-                _count_again(out, samples)
+                _count_again(out, samples, rate)
+        if output.bits != "float" and decibels(1 / header.gain) >= _AUDIBLE:
+            log.warning(
+                "the recording's peak is %.1f dB above full scale, and this output that much quieter than it: "
+                "a WAV of floats would keep its level",
+                decibels(1 / header.gain),
+            )
         tell_gaps(gaps if gaps is not None else reader.gaps)
     return watch.result(src, dst, header, seconds=samples / rate, size=size, codebooks=counts)
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nac.audio import stereo
+from nac.audio.layout import tagged
 from nac.audio.reading import Source
 from nac.audio.resample import Resampler, Samples
 from nac.bitrate import is_stereo_pair
@@ -62,7 +63,7 @@ def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mon
         gain=float(np.nextafter(np.float32(1 / source.peak), np.float32(0))) if source.peak > 1 else 1.0,
         segment=spec.segment,
         has_scale=spec.has_scale,
-        tags=source.tags,
+        tags=tagged(source.tags, 0, channels) if mono else source.tags,
     )
 
 

@@ -1,0 +1,385 @@
+"""Whole or refused: all the sound that a file holds, or an error."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sound_files import RATE, Stream, chunk, every_way, noise, read_source, riff, wav_form
+
+from nac.audio import whole
+from nac.audio.kinds import HEAD, kind_of, may_be_audio
+from nac.audio.reading import open_source
+from nac.errors import AudioError
+
+SOUND = (noise() * 32767).astype("<i2")
+PCM = SOUND.tobytes()
+W64 = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+
+
+def w64(size: int, whole_size: int = 0) -> bytes:
+    form = struct.pack("<HHIIHH", 1, 1, RATE, 2 * RATE, 2, 16)
+    body = b"wave" + W64 + b"fmt " + W64 + struct.pack("<Q", 24 + len(form)) + form
+    start = bytes.fromhex("726966662e91cf11a5d628db04c10000") + struct.pack("<Q", whole_size)
+    return start + body + b"data" + W64 + struct.pack("<Q", size) + PCM
+
+
+def aiff(size: int, frames: int) -> bytes:
+    common = struct.pack(">HIH", 1, frames, 16) + bytes.fromhex("400cfa00000000000000")
+    body = b"AIFFCOMM" + struct.pack(">I", 18) + common + b"SSND" + struct.pack(">I", size) + bytes(8)
+    return b"FORM" + bytes(4) + body + SOUND.astype(">i2").tobytes()
+
+
+def au(size: int) -> bytes:
+    return b".snd" + struct.pack(">5I", 24, size, 3, RATE, 1) + SOUND.astype(">i2").tobytes()
+
+
+def caf(size: int) -> bytes:
+    form = struct.pack(">d4s5I", RATE, b"lpcm", 2, 2, 1, 1, 16)
+    head = b"caff\0\1\0\0desc" + struct.pack(">q", 32) + form
+    return head + b"data" + struct.pack(">q", size) + bytes(4) + PCM
+
+
+def rf64(name: bytes, size: int, small: int = 0xFFFFFFFF) -> bytes:
+    sizes = chunk(b"ds64", struct.pack("<QQQI", 0, size, 0, 0))
+    return riff(sizes, wav_form(), chunk(b"data", PCM, small), size=0xFFFFFFFF, name=name)
+
+
+def sphere(count: str) -> bytes:
+    lines = f"NIST_1A\n   1024\n{count}sample_n_bytes -i 2\nchannel_count -i 1\nsample_byte_format -s2 01\n"
+    return (lines + f"sample_rate -i {RATE}\nsample_coding -s3 pcm\nend_head\n").encode().ljust(1024) + PCM
+
+
+def plain_wav(size: int, outer: int | None = None) -> bytes:
+    return riff(wav_form(), chunk(b"data", PCM, size), size=outer)
+
+
+UNKNOWN = {
+    "killed recorder": plain_wav(0, 36),
+    "killed recorder, no size at all": plain_wav(0, 0),
+    "gstreamer": plain_wav(0, 0xFFFFFFFF),
+    "ffmpeg": plain_wav(0xFFFFFFFF, 0xFFFFFFFF),
+    "sox": plain_wav(0x7FFFF000, 0x7FFFF024),
+    "sox, three bytes a sample": plain_wav(0x7FFFF000 - 2, 0x7FFFF022),
+    "arecord": plain_wav(0x7FFFFF00, 0x7FFFFF24),
+    "2^31": plain_wav(0x80000000, 0x80000024),
+    "4 GB less a header": plain_wav(0xFFFFFFFF - 44, 0xFFFFFFFF - 8),
+    "counts the header": plain_wav(len(PCM) + 44, len(PCM) + 44),
+    "counts the header, less eight": plain_wav(len(PCM) + 36, len(PCM) + 36),
+    "too large, in a file that is whole": plain_wav(len(PCM) + 5000),
+    "RF64 of size 0": rf64(b"RF64", 0),
+    "RF64 of unknown size": rf64(b"RF64", (1 << 64) - 1),
+    "BW64": rf64(b"BW64", len(PCM)),
+    "RF64 that was written as RIFF": rf64(b"RF64", len(PCM), 0),
+    "W64 of sox": w64(23),
+    "W64 of ffmpeg": w64((1 << 63) - 1, (1 << 64) - 1),
+    "AIFF of ffmpeg": aiff(0, 0),
+    "AIFF of sox": aiff(0x7F000008, 0x3F800000),
+    "AU of ffmpeg": au(0xFFFFFFFF),
+    "AU of size 0": au(0),
+    "AU that counts the header": au(len(PCM) + 24),
+    "CAF of unknown size": caf(-1),
+    "CAF of size 0": caf(0),
+    "SPHERE": sphere(f"sample_count -i {len(SOUND)}\n"),
+    "SPHERE of unknown length": sphere(""),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_size_that_is_none_stands_for_all(tmp_path: Path, name: str) -> None:
+    for file in every_way(tmp_path / "x", UNKNOWN[name]):
+        if "header" in name and "WAV" not in name and isinstance(file, Stream) and name.startswith("counts"):
+            continue  # whether it is wrong cannot be seen before the end of a pipe
+        if name.startswith("too large") and isinstance(file, Stream):
+            continue
+        samples, _ = read_source(file)
+        assert np.array_equal(samples[:, 0] * 32768, SOUND[:, 0]), file
+
+
+@pytest.mark.parametrize("name", ["counts the header", "too large, in a file that is whole"])
+def test_where_a_pipe_is_too_short_it_is_refused(name: str) -> None:
+    with pytest.raises(AudioError, match="cut off"):
+        read_source(Stream(UNKNOWN[name]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        plain_wav(len(PCM))[:-1000],
+        plain_wav(len(PCM))[:-8],
+        plain_wav(len(PCM))[:-36],
+        plain_wav(len(PCM))[:-44],
+        rf64(b"BW64", len(PCM))[:-1000],
+        w64(24 + len(PCM))[:-1000],
+        aiff(len(PCM) + 8, len(SOUND))[:-1000],
+        au(len(PCM))[:-1000],
+        caf(len(PCM) + 4)[:-1000],
+        sphere(f"sample_count -i {len(SOUND)}\n")[:-1000],
+    ],
+)
+def test_what_is_announced_and_not_there_is_missing(tmp_path: Path, data: bytes) -> None:
+    for file in every_way(tmp_path / "x", data):
+        with pytest.raises(AudioError, match=r"cut off: \d+ bytes are missing"):
+            read_source(file)
+
+
+def test_what_follows_the_samples_is_accounted_for(tmp_path: Path) -> None:
+    good = plain_wav(len(PCM))
+    tags = chunk(b"LIST", b"INFO" + chunk(b"INAM", b"a title"))
+    odd = riff(wav_form(bits=8), chunk(b"data", PCM[:-1]), tags)
+    for rest in (tags, chunk(b"junk", bytes(99999)), b"TAG" + b"x" * 125, b"ID3" + b"y" * 500, bytes(4096), b"\0"):
+        for file in every_way(tmp_path / "x", good + rest):
+            assert len(read_source(file)[0]) == len(SOUND)
+    for data in odd, odd.replace(PCM[:-1] + b"\0", PCM[:-1]):  # some programs leave the padding out
+        assert len(read_source(io.BytesIO(data))[0]) == len(PCM) - 1
+    stale = plain_wav(len(PCM) // 2)
+    for data, told in {
+        stale: "bytes follow the samples that are neither chunks nor tags",
+        au(len(PCM) // 2): "bytes follow the samples",
+        w64(24 + len(PCM) // 2): "bytes follow the samples",
+        good + bytes(100) + PCM: "bytes follow the samples",
+        good + good: "several recordings",
+        good + chunk(b"data", PCM): "several recordings",
+    }.items():
+        for file in every_way(tmp_path / "x", data):
+            with pytest.raises(AudioError, match=told):
+                read_source(file)
+
+
+class Long:
+    """A WAV on a pipe that is gigabytes long, of which few bytes are held."""
+
+    def __init__(self, size: int, rest: bytes) -> None:
+        self._parts = [plain_wav(size, size + 36)[:44], rest]
+        self._left, self._piece = size, bytes(1 << 20)
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        if self._parts[0]:
+            data, self._parts[0] = self._parts[0][:size], self._parts[0][size:]
+        elif self._left:
+            data = self._piece[: min(size, self._left)]
+            self._left -= len(data)
+        else:
+            data, self._parts[1] = self._parts[1][:size], self._parts[1][size:]
+        return data
+
+
+@pytest.mark.parametrize("size", [0x90000000, 0x7FFFF000])
+def test_a_long_wav_on_a_pipe_ends_where_its_samples_do(size: int) -> None:
+    with open_source(Long(size, chunk(b"LIST", b"INFO" + b"loud noise" * 50))) as source:  # type: ignore[arg-type]
+        assert source.samples == (size // 2 if size == 0x90000000 else None)
+        count = 0
+        for block in source.blocks:
+            count += len(block)
+        assert not block.any()
+    assert count == size // 2
+
+
+def test_an_empty_recording_is_none_but_where_bytes_of_sound_are_it_is_an_error(tmp_path: Path) -> None:
+    empty = riff(wav_form(), chunk(b"data", b""))
+    for data in empty, riff(wav_form(), chunk(b"data", b""), chunk(b"LIST", b"INFO" + bytes(99))):
+        for file in every_way(tmp_path / "x", data):
+            assert len(read_source(file)[0]) == 0
+    with pytest.raises(AudioError, match="no samples come of its 100 bytes"):
+        whole.check_count(0, None, 100)
+
+
+def flac(samples: np.ndarray, known: bool = True) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, format="FLAC", subtype="PCM_16")
+    data = bytearray(file.getvalue())
+    if not known:
+        data[18:26] = (int.from_bytes(data[18:26], "big") >> 36 << 36).to_bytes(8, "big")
+    return bytes(data)
+
+
+def test_a_flac_of_unknown_length_is_read_to_its_end_and_damage_is_told(tmp_path: Path) -> None:
+    sound = noise(50_000)
+    want = soundfile.read(io.BytesIO(flac(sound)), dtype="float32", always_2d=True)[0]
+    for known in True, False:
+        data = flac(sound, known)
+        for file in every_way(tmp_path / "x", data):
+            assert np.array_equal(read_source(file)[0], want)
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 16]) + data[middle + 1 :]
+        for bad in (flipped, data[:middle] + data[middle + 9000 :], data[:middle]):
+            with pytest.raises(AudioError, match=r"damaged|broken"):
+                read_source(io.BytesIO(bad))
+    for two in (flac(sound) + flac(sound), flac(sound)[:18] + flac(sound[:9000])[18:26] + flac(sound)[26:]):
+        with pytest.raises(AudioError, match="announces"):
+            read_source(io.BytesIO(two))
+
+
+def mp3(samples: np.ndarray, xing: bool = True) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.3)
+    data = file.getvalue()
+    return data if xing else data.replace(b"Xing", bytes(4)).replace(b"Info", bytes(4))
+
+
+def test_mp3_is_read_to_the_last_byte_whatever_its_first_frame_says(tmp_path: Path) -> None:
+    sound = np.concatenate([noise(32000), np.zeros((48000, 1), np.float32), noise(16000)])
+    data = mp3(sound)
+    for file in every_way(tmp_path / "x", data):
+        assert len(read_source(file)[0]) == len(sound)
+    for file in every_way(tmp_path / "x", mp3(sound, xing=False)):
+        assert len(sound) <= len(read_source(file)[0]) < len(sound) + 4000
+    for file in every_way(tmp_path / "x", data + mp3(noise(8000))):
+        assert len(read_source(file)[0]) >= len(sound) + 8000
+    frame = data.index(data[:2], len(data) // 2)
+    for bad in (data[:frame] + data[frame + 3000 :] + bytes(3000), mp3(sound, xing=False)[:-50]):
+        with pytest.raises(AudioError, match=r"broken|cut off"):
+            read_source(io.BytesIO(bad))
+
+
+def test_mp3_in_a_wav(tmp_path: Path) -> None:
+    data = mp3(noise(32000), xing=False)
+    form = chunk(b"fmt ", struct.pack("<HHIIHHHHIHHH", 0x55, 1, RATE, 4000, 1, 0, 12, 1, 2, 288, 1, 1393))
+    for file in every_way(tmp_path / "x", riff(form, chunk(b"data", data))):
+        assert len(read_source(file)[0]) >= 32000
+    for file in every_way(tmp_path / "x", riff(form, chunk(b"data", data))[:-500]):
+        with pytest.raises(AudioError, match="cut off"):
+            read_source(file)
+
+
+def ogg(samples: np.ndarray, subtype: str = "VORBIS", rate: int = 24000) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="OGG", subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("samples", [100, 1000, 30001])
+def test_a_chain_of_ogg_has_the_samples_of_all(tmp_path: Path, subtype: str, samples: int) -> None:
+    one, two = ogg(noise(samples, 2), subtype), ogg(noise(5000, 2, 1), subtype)
+    times = 2 if subtype == "OPUS" else 1
+    for file in every_way(tmp_path / "x", one + two):
+        found, _ = read_source(file)
+        assert len(found) == times * (samples + 5000)
+    assert np.array_equal(found[: times * samples], read_source(io.BytesIO(one))[0])
+    assert np.array_equal(found[times * samples :], read_source(io.BytesIO(two))[0])
+    with pytest.raises(AudioError, match="several recordings"):
+        read_source(io.BytesIO(one + ogg(noise(5000, 1), subtype)))
+    with pytest.raises(AudioError, match="several recordings"):
+        read_source(io.BytesIO(one + plain_wav(len(PCM))))
+    with pytest.raises(AudioError, match=r"3000 bytes from .* belong to no page"):
+        read_source(io.BytesIO(one + bytes([7]) * 3000 + two))
+
+
+def test_opus_is_at_48_khz_whatever_its_input_was() -> None:
+    time = np.arange(48000)[:, None] / 48000
+    tone = 0.3 * np.sin(2 * np.pi * 9000 * time)
+    data = bytearray(ogg(tone, "OPUS", 48000))
+    from nac.audio.ogg import _checksum
+
+    at = data.index(b"OpusHead")
+    for claimed in 0, 8000, 44100:
+        data[at + 12 : at + 16] = claimed.to_bytes(4, "little")
+        page = bytes(data[: at + 19])
+        data[22:26] = _checksum(page[:27], page[27:])
+        samples, source = read_source(io.BytesIO(bytes(data)))
+        assert (source.sample_rate, len(samples)) == (48000, 48000)
+        assert np.sqrt(np.mean(samples**2)) == pytest.approx(0.3 / 2**0.5, rel=0.05)
+
+
+def muxed(form: str, codec: str, samples: np.ndarray, streams: int = 1, **options: str) -> bytes:
+    import av
+
+    rate = RATE if codec not in ("ac3", "wmav2") else 44100
+    with tempfile.NamedTemporaryFile() as file, av.open(file.name, "w", format=form, options=options) as container:
+        made = [container.add_stream(codec, rate=rate, layout="mono") for _ in range(streams)]
+        for stream in made:
+            stream.bit_rate = 64000
+            kind = "flt" if codec.startswith("pcm_f") else "fltp"
+            for start in range(0, len(samples), 1024):
+                block = np.ascontiguousarray(samples[start : start + 1024].T)
+                frame = av.AudioFrame.from_ndarray(block, format=kind, layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        container.close()
+        return Path(file.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("form", "codec", "options"),
+    [
+        ("mp4", "aac", {}),
+        ("mp4", "aac", {"movflags": "faststart"}),
+        ("matroska", "pcm_f32le", {}),
+        ("matroska", "aac", {}),
+        ("asf", "wmav2", {}),
+        ("avi", "ac3", {}),
+    ],
+)
+def test_containers_that_end_before_they_say_so(
+    tmp_path: Path, form: str, codec: str, options: dict[str, str]
+) -> None:
+    data = muxed(form, codec, noise(32000), **options)
+    for file in every_way(tmp_path / "x", data):
+        assert len(read_source(file)[0]) >= 30000  # of WMA, the encoder keeps whole frames alone
+    for file in every_way(tmp_path / "x", data[: len(data) * 3 // 4]):
+        with pytest.raises(AudioError):
+            read_source(file)
+
+
+def test_several_tracks_are_refused_rather_than_one_kept() -> None:
+    with pytest.raises(AudioError, match="2 audio tracks, of which nac would keep one"):
+        read_source(io.BytesIO(muxed("matroska", "aac", noise(8000), streams=2)))
+    data = muxed("mp4", "aac", noise(8000))
+    with pytest.raises(AudioError, match="several recordings"):
+        read_source(io.BytesIO(data + data))
+
+
+@pytest.mark.parametrize(
+    ("form", "codec"),
+    [
+        ("adts", "aac"),
+        ("ac3", "ac3"),
+        ("mpegts", "aac"),
+        ("flv", "aac"),
+        ("asf", "wmav2"),
+        ("wv", "wavpack"),
+        ("tta", "tta"),
+    ],
+)
+def test_what_is_read_when_named_is_known_in_a_folder(tmp_path: Path, form: str, codec: str) -> None:
+    if codec in ("wavpack", "tta"):
+        import av
+
+        file = io.BytesIO()
+        with av.open(file, "w", format=form) as container:
+            stream = container.add_stream(codec, rate=RATE, layout="mono")
+            stream.codec_context.format = stream.codec.audio_formats[0]
+            block = (noise(4096).T * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(block, format="s16p", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+            frames = av.AudioResampler(stream.codec_context.format, "mono", RATE).resample(frame)
+            container.mux([packet for part in frames for packet in stream.encode(part)])
+            container.mux(stream.encode(None))
+        data = file.getvalue()
+    else:
+        data = muxed(form, codec, noise(8000))
+    assert may_be_audio(data[:HEAD])
+    for file in every_way(tmp_path / "x", data):
+        assert len(read_source(file)[0]) >= 4096
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"RIFF\0\0\0\0WEBPVP8 ", b"\xff\xd8\xff\xe0", b"\xff\xfeh\0i\0", b"PK\3\4", b"G" * 3]
+)
+def test_what_is_no_audio_is_none(head: bytes) -> None:
+    assert kind_of(head) is None
+
+
+def test_an_mp3_behind_zeros_is_one() -> None:
+    assert kind_of(bytes(100) + b"\xff\xfb\x90\x64") == "mp3"
