@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import click
 from nac.cli.batch import Job, Paths
 from nac.cli.cluster import Engine, engine_options, hand_over
 from nac.cli.guesses import refuse_output_as_input
-from nac.cli.hints import with_hint
+from nac.cli.hints import HINTS, with_hint
 from nac.cli.loading import Loading
 from nac.cli.options import (
     COUNT,
@@ -175,7 +176,8 @@ def _is_audio(path: Path) -> str:
 def _may_be_the_original(job: Job) -> str:
     """What to do where the default output is there, as it is where the recording was compressed in its place."""
     other = job.output.with_stem(f"{job.output.stem}-decompressed")
+    line = shlex.join(["nac", "decompress", str(job.input), "-o", str(other)])
     return (
-        f"{job.output} exists, and may be the original recording; "
-        f"-o gives the output another name: nac decompress {job.input} -o {other} (-f replaces it)"
+        f"{job.output} exists, and may be the original recording; -o gives the output another name: {line} "
+        f"({HINTS['force']})"
     )

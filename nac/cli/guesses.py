@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -55,14 +56,14 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def _instead(self, name: str, rest: Sequence[str]) -> str:
-        typed = " ".join(rest)
+        typed = shlex.join(rest)
         if name == "play":
             return f"; to hear a file: nac decompress {typed or 'FILE.nac'} -o - | aplay"
         if name in OTHER_NAMES:
             return f"; it is: nac {OTHER_NAMES[name]} {typed}".rstrip()
         if Path(name).exists():
             command = "decompress" if name.lower().endswith(".nac") else "compress"
-            return f"; for that file it is: nac {command} {name}"
+            return f"; for that file it is: nac {command} {shlex.quote(name)}"
         near = difflib.get_close_matches(name, self.commands, n=2)
         return f"; did you mean {' or '.join(near)}?" if near else "; `nac --help` lists them"
 
@@ -73,6 +74,5 @@ def refuse_output_as_input(paths: Paths, command: str, endings: Collection[str])
         return
     first, second = paths.inputs
     if Path(second).suffix.lower().lstrip(".") in endings and not os.path.lexists(second):
-        raise click.UsageError(
-            f"{second} is not there; if it is to be the output: nac {command} {first} -o {second}"
-        )
+        line = shlex.join(["nac", command, first, "-o", second])
+        raise click.UsageError(f"{second} is not there; if it is to be the output: {line}")
