@@ -78,6 +78,8 @@ INFO = {
     b"ICOP": "copyright",
 }
 """What the chunks of a WAV file's INFO list mean."""
+_APE = {"year": "date", "track": "tracknumber", "disc": "discnumber", "album artist": "albumartist"}
+_WITH_APE = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"tBaK", b"TTA1")
 _OF_THE_FILE = {
     *("encoder", "software", "tsse", "tlen", "tflt", "coverart", "coverartmime", "metadata_block_picture"),
     *(
@@ -168,8 +170,14 @@ def _read(file: _Measured) -> Iterator[tuple[object, object]]:
     elif head.startswith(b"ID3") or head[:1] == b"\xff":
         from mutagen.id3 import ID3NoHeaderError
 
+        found: list[tuple[object, object]] = []
         with suppress(ID3NoHeaderError):
-            yield from _of_id3(_open("ID3", file, known_frames=_text_frames()))
+            found += _of_id3(_open("ID3", file, known_frames=_text_frames()))
+        yield from found
+        known = {str(key).lower() for key, _ in found}
+        yield from (pair for pair in _of_ape(file) if pair[0] not in known)
+    elif head.startswith(_WITH_APE):
+        yield from _of_ape(file)
 
 
 _MODULES = {"MP3": "mp3", "FLAC": "flac", "MP4": "mp4", "WAVE": "wave", "AIFF": "aiff", "ID3": "id3"}
@@ -203,13 +211,26 @@ def _text_frames() -> dict[str, Any]:
 
 
 def _of_id3(tags: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    comments = sum(frame.FrameID == "COMM" for frame in tags.values())
     for frame in tags.values():
         name = frame.FrameID
+        if name == "COMM" and frame.desc == "ID3v1 Comment" and comments > 1:
+            continue  # the beginning of another, from the older tag at the end
         key = frame.desc if name == "TXXX" else _FROM_ID3.get(name, name)
         if name == "USLT":
             yield key, frame.text
         elif name != "COMM" or not frame.desc.startswith("iTun"):
             yield from ((key, text) for text in (frame.genres if name == "TCON" else frame.text))
+
+
+def _of_ape(file: _Measured) -> Iterator[tuple[str, object]]:
+    """The tags of an APEv2 tag, which stands behind the sound."""
+    from mutagen.apev2 import APENoHeaderError, APETextValue
+
+    with suppress(APENoHeaderError):
+        for name, value in _open("APEv2", file).items():
+            if isinstance(value, APETextValue):
+                yield from ((_APE.get(name.lower(), name.lower()), text) for text in value)
 
 
 def _of_mp4(tags: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

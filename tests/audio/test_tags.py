@@ -311,3 +311,47 @@ def test_a_wav_of_too_many_chunks_is_not_searched_for_tags(caplog: pytest.LogCap
     assert read_tags(io.BytesIO(b"RIFF" + len(chunks).to_bytes(4, "little") + chunks)) == ()
     assert "too many parts" in caplog.text
     assert time.process_time() - began < 2
+
+
+def ape(**items: str) -> bytes:
+    """An APEv2 tag with a header and a footer."""
+    body = b"".join(
+        len(value.encode()).to_bytes(4, "little")
+        + bytes(4)
+        + key.replace("_", " ").encode()
+        + b"\0"
+        + value.encode()
+        for key, value in items.items()
+    )
+
+    def mark(flags: int) -> bytes:
+        return b"APETAGEX" + struct.pack("<IIII", 2000, len(body) + 32, len(items), flags) + bytes(8)
+
+    return mark(0xA0000000) + body + mark(0x80000000)
+
+
+def test_ape_tags_are_read_where_id3_does_not_say_the_same() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(9000), 16000, format="MP3")
+    sound = file.getvalue()
+    tag = ape(Title="Ape", Year="1999", Track="3/9", Album_Artist="All\0Others", Mine="x")
+    want = {"title": "Ape", "date": "1999", "tracknumber": "3/9", "mine": "x"}
+    found = read_tags(io.BytesIO(sound + tag))
+    assert dict(found) == want | {"albumartist": "Others"}
+    assert [value for key, value in found if key == "albumartist"] == ["All", "Others"]
+    v1 = b"TAG" + b"One".ljust(90, b"\0") + b"1999" + b"a comment that is cut off afte" + b"\x0c"
+    assert dict(read_tags(io.BytesIO(sound + tag + v1)))["title"] == "One"
+    assert dict(read_tags(io.BytesIO(b"wvpk" + bytes(500) + tag)))["title"] == "Ape"
+
+
+def test_the_older_tag_does_not_double_a_comment(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.mp3", np.zeros(9000), 16000)
+    sound = (tmp_path / "x.mp3").read_bytes()
+    older = b"TAG" + bytes(94) + b"a comment that is longer than " + b"\x0c"
+    assert dict(read_tags(io.BytesIO(sound + older)))["comment"] == "a comment that is longer than "
+    tags = id3.ID3()
+    tags.add(COMM(encoding=3, lang="eng", desc="", text="a comment that is longer than thirty bytes"))
+    tags.save(tmp_path / "x.mp3")
+    both = (tmp_path / "x.mp3").read_bytes() + older
+    comments = [value for key, value in read_tags(io.BytesIO(both)) if key == "comment"]
+    assert comments == ["a comment that is longer than thirty bytes"]
