@@ -348,7 +348,7 @@ def test_the_older_tag_does_not_double_a_comment(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.mp3", np.zeros(9000), 16000)
     sound = (tmp_path / "x.mp3").read_bytes()
     older = b"TAG" + bytes(94) + b"a comment that is longer than " + b"\x0c"
-    assert dict(read_tags(io.BytesIO(sound + older)))["comment"] == "a comment that is longer than "
+    assert dict(read_tags(io.BytesIO(sound + older)))["comment"] == "a comment that is longer than"
     tags = id3.ID3()
     tags.add(COMM(encoding=3, lang="eng", desc="", text="a comment that is longer than thirty bytes"))
     tags.save(tmp_path / "x.mp3")
