@@ -5,7 +5,7 @@ from nac.container.header import Header, SampleFormat
 from nac.container.index import Entry, Index
 from nac.container.reader import Reader
 from nac.container.recover import Recovery
-from nac.container.timeline import Lost, silent_end
+from nac.container.timeline import Lost
 from nac.container.verify import Verified, verify
 from nac.container.writer import Writer
 
@@ -20,6 +20,5 @@ __all__ = [
     "SampleFormat",
     "Verified",
     "Writer",
-    "silent_end",
     "verify",
 ]

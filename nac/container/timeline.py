@@ -93,18 +93,19 @@ class Timeline:
         return max(sample / self._header.sample_rate - self._header.start / self._header.original_sample_rate, 0)
 
 
-def silent_end(header: Header, samples: int) -> Chunk:
-    """A silent end for a recording whose last chunks are lost, so that it keeps its length.
+def silent_end(header: Header, samples: int, next_frame: int) -> Chunk:
+    """A silent end, from ``next_frame`` on, for a recording whose last chunks are lost: so it keeps its length.
 
     Raises FormatError where no chunk can be at that place.
     """
-    spec = header.spec
-    end = spec.frames(-(-(header.start + samples) * header.sample_rate // header.original_sample_rate))
-    first = end - 1
-    if header.segment is not None:
-        first = first // header.segment.frames * header.segment.frames
+    last = (header.start + samples - 1) * header.sample_rate // header.original_sample_rate
+    unit, stride = header.segment or (1, header.frame_samples)
+    segment, inner = divmod(last, stride)
+    first, frames = segment * unit, 1 + inner // header.frame_samples
+    if first < next_frame:  # that segment ends early: the next one begins where its rest would
+        first, frames = first + unit, 1
     silent: tuple[tuple[bytes, ...], ...] = ((),) * len(header.stream_codebooks)
-    chunk = Chunk(first, end - first, silent, scales=((),) * len(silent) if header.has_scale else ())
+    chunk = Chunk(first, frames, silent, scales=((),) * len(silent) if header.has_scale else ())
     try:
         chunk.to_bytes(header)
     except ValueError as error:

@@ -8,7 +8,7 @@ from nac.container.chunk import Chunk
 from nac.container.header import Header
 from nac.container.index import End, Entry, Index
 from nac.container.records import CHUNK, frame
-from nac.container.timeline import Timeline
+from nac.container.timeline import Timeline, silent_end
 from nac.errors import DamageError
 from nac.streams import write_all
 
@@ -43,6 +43,14 @@ class Writer:
             raise ValueError(str(error)) from None
         self._index.append(Entry(self.bytes_written, chunk.first_frame))
         self._write(record)
+
+    def extend(self, samples: int) -> None:
+        """Add a silent chunk where the frames hold fewer samples, as they do where the last chunks are lost.
+
+        Raises FormatError where no chunk can be at that place.
+        """
+        if self.samples < samples:
+            self.write(silent_end(self._header, samples, self._timeline.next_frame))
 
     def finish(self, samples: int) -> None:
         """End the file; it stays open. ``samples``: per channel, at the original rate.

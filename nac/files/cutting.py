@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from nac.audio.resample import Resampler
 from nac.codecs.registry import find
 from nac.codecs.windows import Plan
-from nac.container import Header, Reader, Writer, silent_end
+from nac.container import Header, Reader, Writer
 from nac.container.chunk import MAX_FRAME_NUMBER
 from nac.errors import ModelError, NacError
 from nac.files.opening import opened, sample_range
@@ -68,8 +68,7 @@ def cut(
             writer = Writer(out, header)
             _copy(reader, writer, header, needed_frames(reader.header, low, high))
             samples = _samples(reader, low, high)
-            if writer.samples < samples:  # what was there is lost
-                writer.write(silent_end(header, samples))
+            writer.extend(samples)  # what was there may be lost
             writer.finish(samples)
     seconds = samples / header.original_sample_rate
     return watch.result(src, dst, header, seconds=seconds, size=writer.bytes_written)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from nac.container import Chunk, Header, Reader, Recovery, Writer, silent_end, verify
+from nac.container import Chunk, Header, Reader, Recovery, Writer, verify
 from nac.container.timeline import Lost, Timeline
 from nac.errors import FormatError, NacError, Remedy
 from nac.files.opening import stream_of
@@ -133,10 +133,8 @@ def save(recovery: Recovery, file: BinaryIO) -> tuple[int, list[str]]:
             lost.append(str(item))
     if not chunks:
         raise NacError("nothing of it is whole but the header")
-    samples = recovery.samples
-    if recovery.header.samples is not None and samples < recovery.header.samples:
-        samples = recovery.header.samples
-        writer.write(silent_end(recovery.header, samples))
+    samples = max(recovery.samples, recovery.header.samples or 0)
+    writer.extend(samples)
     writer.finish(samples)
     return chunks, lost
 

@@ -262,6 +262,14 @@ def test_two_channels_of_a_stereo_network_are_one_stream(toy) -> None:
         assert np.array_equal(decode(data)[0], sound)
 
 
+def test_an_odd_last_channel_is_given_twice() -> None:
+    piece = np.arange(6, dtype=np.float32).reshape(2, 3)
+    first, last = pipeline.split_streams(piece, 2)
+    assert first.tolist() == [[0, 1], [3, 4]]
+    assert last.tolist() == [[2, 2], [5, 5]]
+    assert [stream.tolist() for stream in pipeline.split_streams(piece, 1)] == [[[0], [3]], [[1], [4]], [[2], [5]]]
+
+
 def test_mono_mixes_down(toy) -> None:
     toy()
     sound = noise(20_000, 4)

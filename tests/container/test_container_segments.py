@@ -1,0 +1,120 @@
+"""Segments with scales: parts of chunks, ends that are lost, overhangs; each with numbers of its own."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from container_files import written
+
+from nac.container import Chunk, Header, Lost, Reader, Recovery, Writer, verify
+from nac.container.timeline import silent_end
+from nac.errors import FormatError
+from nac.files.verify import save
+from nac.spec import Codebook, Segment
+
+HEADER = Header(
+    model="example",
+    fingerprint="0" * 16,
+    sample_rate=48000,
+    frame_samples=320,
+    codebooks=(Codebook(10),) * 2,
+    network_channels=2,
+    stereo_pair=False,
+    stream_codebooks=(2, 1),
+    original_sample_rate=48000,
+    channels=4,
+    segment=Segment(4, 800),
+    has_scale=True,
+)
+
+
+def chunk(first: int, frames: int, segments: int, absent: bool = False) -> Chunk:
+    """Codes that say their frame, scales that say their segment."""
+    numbers = np.arange(first, first + frames)
+    codes = [[numbers % 1024, numbers % 7], None if absent else [numbers % 3]]
+    scales = [first // 4 + np.arange(segments, dtype=np.float32) + stream / 2 for stream in range(2)]
+    return Chunk.pack(
+        HEADER, first, frames, codes, scales=[scales[0], None if absent else scales[1]], coding="packed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("whole", "start", "stop", "segments", "overhang"),
+    [
+        (chunk(8, 11, 3), 0, None, (2.0, 3.0, 4.0), False),
+        (chunk(8, 11, 3), 12, None, (3.0, 4.0), False),
+        (chunk(8, 11, 3), 16, None, (4.0,), False),
+        (chunk(8, 11, 3), 12, 16, (3.0,), False),
+        (chunk(8, 11, 3), 0, 12, (2.0,), False),
+        (chunk(8, 11, 3), 0, 1000, (2.0, 3.0, 4.0), False),
+        (chunk(8, 8, 3), 12, None, (3.0, 4.0), True),
+        (chunk(8, 8, 3), 0, 12, (2.0,), False),
+        (chunk(8, 8, 3), 12, 16, (3.0, 4.0), True),
+    ],
+)
+def test_a_part_has_the_scales_of_its_segments(whole, start, stop, segments, overhang):
+    part = whole.part(HEADER, start, stop)
+    first, end = max(start, 8), min(stop or 1000, whole.next_frame)
+    assert (part.first_frame, part.next_frame, part.overhang) == (first, end, overhang)
+    assert part.scales == (segments, tuple(scale + 0.5 for scale in segments))
+    assert part.codes(HEADER, 0)[0].tolist() == list(range(first, end))
+    assert part.codes(HEADER, 1)[0].tolist() == [frame % 3 for frame in range(first, end)]
+    assert Chunk.from_bytes(HEADER, part.to_bytes(HEADER)) == part
+
+
+def test_a_part_of_a_silent_stream_has_no_scales():
+    part = chunk(8, 11, 3, absent=True).part(HEADER, 16)
+    assert part.scales == ((4.0,), ())
+    assert not part.present(1)
+
+
+@pytest.mark.parametrize("segment", [None, Segment(4, 800), Segment(4, 1280), Segment(1, 320)])
+@pytest.mark.parametrize("held", [0, 3, 4, 5, 8])
+def test_a_silent_end_holds_the_last_sample_whatever_comes_before(held, segment):
+    """It begins with a segment, behind the chunks there are, and has no more frames than hold the sample."""
+    header = replace(HEADER, segment=segment, has_scale=False)
+    unit = segment.frames if segment else 1
+    before = Chunk.pack(header, 0, held, [[[0] * held] * 2, None], coding="packed") if held else None
+    for samples in [*range(1, 3500, 37), 320, 321, 800, 801, 1120, 1121, 1600, 1601, 2080, 2081]:
+        out = io.BytesIO()
+        writer = Writer(out, header)
+        if before:
+            writer.write(before)
+        long_enough = samples <= writer.samples
+        writer.extend(samples)
+        writer.finish(samples)
+        assert verify(io.BytesIO(out.getvalue())).samples == samples
+        chunks = list(Reader(io.BytesIO(out.getvalue())).chunks())
+        if long_enough:
+            assert len(chunks) == bool(before)
+            continue
+        end = chunks[-1]
+        assert end.first_frame % unit == 0
+        assert not any(map(end.present, range(2)))
+        assert header.spec.start(end.first_frame + end.frames - 1) < samples or end.frames == 1
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_last_chunk_that_is_missing_whole_is_reported_and_its_time_kept(known):
+    """The end says a length that the chunks do not have, and no byte between them is wrong."""
+    header = replace(HEADER, samples=3500 if known else None)
+    chunks = [chunk(0, 4, 1), chunk(4, 6, 2), chunk(12, 5, 2)]
+    data = written(header, chunks, 3500).getvalue()
+    index = Reader(io.BytesIO(data)).index
+    end = len(data) - data[-8]
+    cut = data[: index[2].offset] + data[end:]
+    *found, lost = Recovery(io.BytesIO(cut))
+    assert found == chunks[:2]
+    assert isinstance(lost, Lost)
+    assert (lost.first_frame, lost.end_frame) == (10, None)
+    assert (lost.start, lost.end) == (pytest.approx(2240 / 48000), pytest.approx(3500 / 48000))
+    out = io.BytesIO()
+    saved, told = save(Recovery(io.BytesIO(cut)), out)
+    assert (saved, len(told)) == (2, 1)
+    assert verify(io.BytesIO(out.getvalue())).samples == (3500 if known else 2240)
+
+
+def test_an_end_that_no_frame_reaches_is_refused():
+    with pytest.raises(FormatError, match="cannot be kept"):
+        silent_end(replace(HEADER, frame_samples=1, segment=None, has_scale=False), 1 << 41, 0)
