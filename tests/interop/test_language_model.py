@@ -1,4 +1,4 @@
-"""EnCodec's language model against the same computed anew, in numpy and double precision, as its package defines it."""
+"""EnCodec's language model against the same in numpy and double precision, as its package defines it."""
 
 import math
 
