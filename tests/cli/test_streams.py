@@ -38,16 +38,16 @@ def test_outputs_that_are_written_through() -> None:
     found = shell(
         """
         ln -s /proc/self/fd/1 out; mkfifo fifo
-        nac compress s.wav -o s.nac -q
-        nac compress s.wav -o out > a.nac; nac compress s.wav -f -o /dev/stdout -q > b.nac
-        printf before > c.nac; nac compress s.wav -q -f -o out >> c.nac; ls -l out
+        nac compress s.wav -f -o /dev/stdout -q > s.nac
+        nac peel s.nac -k 99 -o out > a.nac
+        printf before > c.nac; nac peel s.nac -k 99 -q -f -o out >> c.nac; ls -l out
         nac peel s.nac -k 3 -q -o >(cat > d.nac); nac decompress s.nac -q --format flac -o >(cat > e.flac)
         cat fifo > f.wav & nac decompress s.nac -q -o fifo; wait
         """
     )
     assert b"out -> /proc/self/fd/1" in found.stdout
     packed = Path("s.nac").read_bytes()
-    assert Path("a.nac").read_bytes() == Path("b.nac").read_bytes() == packed
+    assert Path("a.nac").read_bytes() == packed
     assert Path("c.nac").read_bytes() == b"before" + packed
     assert len(Path("d.nac").read_bytes()) < len(packed)
     assert soundfile.info("e.flac").frames == soundfile.info("f.wav").frames == 4000
@@ -168,12 +168,9 @@ def test_names_and_tags_that_the_locale_cannot_say(locale: dict[str, str]) -> No
     found = shell(
         """
         nac info t.nac; echo $?
-        nac info --json t.nac | tail -c 200; echo $?
-        nac info --plot p.svg *97*.nac 2>&1 || nac info --plot p.svg caf*.nac; echo $?
-        nac verify caf*.nac; echo $?
+        nac info --plot p.svg caf*.nac; echo $?
         nac peel caf*.nac -k 999 -o "$(ls caf*.nac).peeled.nac"; echo $?
-        nac info absent-*.nac caf*.nac > all; echo $?
-        nac verify --json caf*.nac; echo $?
+        nac verify absent-*.nac caf*.nac --json > all; echo $?
         """,
         **locale,
     )
@@ -181,9 +178,10 @@ def test_names_and_tags_that_the_locale_cannot_say(locale: dict[str, str]) -> No
     assert b"an error in nac" not in found.stderr
     title = "日本".encode() if "UTF" in locale["LC_ALL"] else rb"\u65e5\u672c"
     assert b"title=" + title in found.stdout
-    assert name + b".nac" in found.stdout + Path("all").read_bytes()
+    assert name + b".nac" in found.stdout
+    assert b"caf" in Path("all").read_bytes()
     assert b"caf" in Path("p.svg").read_bytes()
-    assert [line for line in found.stdout.split(b"\n") if len(line) == 1] == [b"0"] * 5 + [b"1", b"0"]
+    assert [line for line in found.stdout.split(b"\n") if len(line) == 1] == [b"0", b"0", b"0", b"1"]
 
 
 def test_an_input_that_is_a_pipe_by_name(song: bytes) -> None:

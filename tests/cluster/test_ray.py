@@ -27,7 +27,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install 'nac-audio
 from fragile_worker import FragileWorker
 from pyarrow.fs import FileSystem, FileType
 
-from nac.cluster import crew
+from nac.cluster import workers
 from nac.cluster.manifest import FOLDER
 from nac.cluster.worker import scratch
 from nac.storage.places import place
@@ -158,7 +158,7 @@ def test_again_does_the_rest(cluster: Any, folder: Path) -> None:
 def test_a_file_that_breaks_workers_is_tried_alone_and_left(
     cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "Worker", FragileWorker)
+    monkeypatch.setattr(workers, "Worker", FragileWorker)
     names = ("0", "1", "once", "poison", "4", "5")
     for number, name in enumerate(names):
         clip(f"src/{name}.wav", seed=number)
@@ -202,7 +202,7 @@ def test_what_a_killed_worker_held_is_deleted_by_the_next(tmp_path: Path, monkey
 def test_a_killed_node_costs_only_its_work_in_hand(
     cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "Worker", FragileWorker)
+    monkeypatch.setattr(workers, "Worker", FragileWorker)
     node = cluster.add_node(num_cpus=1, resources={"doomed": 1}, object_store_memory=80 << 20)
     for number, name in enumerate(("0", "1", "2", "slow", "slow2", "slow3")):
         clip(f"src/{name}.wav", seed=number)
