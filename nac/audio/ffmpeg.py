@@ -82,6 +82,8 @@ class FFmpegInput:
             raise
 
     def _open(self) -> None:
+        import av
+
         if not self._container.streams.audio:
             raise AudioError("holds no audio")
         if len(self._container.streams.audio) > 1:
@@ -90,6 +92,10 @@ class FFmpegInput:
                 "(`ffmpeg -i IN -map 0:a:0 OUT.wav` takes the first)"
             )
         self._stream = self._container.streams.audio[0]
+        covers = av.stream.Disposition.attached_pic
+        self.has_video = any(not one.disposition & covers for one in self._container.streams.video)
+        if self.has_video:
+            self.notes += ("its video is left out",)
         context = self._stream.codec_context
         if context is None:
             raise AudioError("audio of a kind that FFmpeg does not know")

@@ -38,7 +38,7 @@ class Source:
     ``peak``: the largest absolute sample, where it can lie above full scale and could be found beforehand.
     ``live``: it comes through a pipe, so that what is there should be used before the next arrives.
     ``tags``: title, artist and so on, and the layout of channels (:mod:`nac.audio.layout`).
-    ``notes``: what there is to tell of the recording besides.
+    ``notes``: what there is to tell of the recording besides. ``has_video``: its file holds more than sound.
     ``angle``: of two channels with the sound of one, where that could be found beforehand: see
     :func:`nac.audio.stereo.common_angle`.
     """
@@ -53,6 +53,7 @@ class Source:
     tags: Tags = ()
     notes: tuple[str, ...] = ()
     angle: int | None = None
+    has_video: bool = False
 
 
 class Blocks(Protocol):
@@ -197,6 +198,7 @@ def _source(blocks: Blocks, peak: float = 1.0, *, live: bool = False) -> Source:
         max(1.0, peak),
         live,
         layout.tagged(blocks.tags, blocks.mask, blocks.channels),
+        has_video=isinstance(blocks, FFmpegInput) and blocks.has_video,
     )
 
 

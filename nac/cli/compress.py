@@ -113,6 +113,7 @@ def compress(
         "mono": mono,
         "coding": coding,
         "verify": verify or settings.remove_source,
+        "sound_only": settings.remove_source,
     }
     named = None if model == "auto" else model
     rename = partial(nac_name, keep_ending=keep_ending)

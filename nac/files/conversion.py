@@ -48,6 +48,7 @@ def compress(
     weights: str | os.PathLike[str] | None = None,
     force: bool = False,
     verify: bool = False,
+    sound_only: bool = False,
     load: Load | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -76,6 +77,8 @@ def compress(
         Replace an existing ``dst``.
     verify : bool
         Read ``dst`` back from the disk and check it before it takes its name.
+    sound_only : bool
+        Refuse a file that holds video too, as who is going to delete it should.
     load : callable, optional
         Called with the model's name in place of :func:`nac.load`, to load a model once for many calls.
     progress : callable, optional
@@ -102,6 +105,8 @@ def compress(
     load = load or loader(None, weights, device, download=True)
     how = Encoding(model, kbps, codebooks, mono, coding)
     with open_source(Path(src) if isinstance(src, (str, os.PathLike)) else src) as source:
+        if sound_only and source.has_video:
+            raise AudioError("holds video besides sound, and is not removed: a .nac file keeps the sound alone")
         codec, header = prepare(source, how, load)
         with created(src, dst, force=force) as out:
             _check_readable(out, verify)

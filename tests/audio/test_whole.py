@@ -8,11 +8,13 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 from sound_files import RATE, Stream, chunk, every_way, noise, read_source, riff, wav_form
 
+import nac
 from nac.audio import whole
 from nac.audio.kinds import HEAD, kind_of, may_be_audio
 from nac.audio.reading import open_source
@@ -292,8 +294,6 @@ def test_opus_is_at_48_khz_whatever_its_input_was() -> None:
 
 
 def muxed(form: str, codec: str, samples: np.ndarray, streams: int = 1, **options: str) -> bytes:
-    import av
-
     rate = RATE if codec not in ("ac3", "wmav2") else 44100
     with tempfile.NamedTemporaryFile() as file, av.open(file.name, "w", format=form, options=options) as container:
         made = [container.add_stream(codec, rate=rate, layout="mono") for _ in range(streams)]
@@ -354,8 +354,6 @@ def test_several_tracks_are_refused_rather_than_one_kept() -> None:
 )
 def test_what_is_read_when_named_is_known_in_a_folder(tmp_path: Path, form: str, codec: str) -> None:
     if codec in ("wavpack", "tta"):
-        import av
-
         file = io.BytesIO()
         with av.open(file, "w", format=form) as container:
             stream = container.add_stream(codec, rate=RATE, layout="mono")
@@ -383,3 +381,22 @@ def test_what_is_no_audio_is_none(head: bytes) -> None:
 
 def test_an_mp3_behind_zeros_is_one() -> None:
     assert kind_of(bytes(100) + b"\xff\xfb\x90\x64") == "mp3"
+
+
+def test_a_film_keeps_its_sound_and_is_not_deleted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("pcm_f32le", rate=24000, layout="mono")
+        film = container.add_stream("mpeg4", rate=25)
+        film.width, film.height, film.pix_fmt = 64, 64, "yuv420p"
+        frame = av.AudioFrame.from_ndarray(noise(24000).T.copy(), "flt", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = 24000, 0, Fraction(1, 24000)
+        container.mux(sound.encode(frame))
+        for _ in range(25):
+            container.mux(film.encode(av.VideoFrame(64, 64, "yuv420p")))
+        container.mux(film.encode(None))
+    assert len(read_source(path)[0]) == 24000
+    with pytest.raises(AudioError, match="holds video besides sound"):
+        nac.compress(path, tmp_path / "x.nac", sound_only=True)
+    nac.compress(path, tmp_path / "x.nac", model="nac_24khz")
+    assert "its video is left out" in caplog.text
