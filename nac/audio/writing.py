@@ -23,6 +23,7 @@ from nac.errors import AudioError
 
 T = TypeVar("T")
 log = logging.getLogger("nac")
+_PIECE = 1 << 15  # samples given to libsndfile at a time; its Vorbis ends the process with two million
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class SoundFileOutput:
 
     def write(self, block: Samples) -> None:
         ordered = block if self._order is None else np.ascontiguousarray(block[:, self._order])
-        self._file.write(self._numbers(ordered))
+        for start in range(0, len(ordered), _PIECE):
+            self._file.write(self._numbers(ordered[start : start + _PIECE]))
         self._empty = self._empty and not len(block)
         self._guard.check()
 

@@ -408,3 +408,11 @@ def test_rates_that_a_format_does_not_have() -> None:
     opus = OUTPUT_FORMATS["opus"]
     assert OUTPUT_FORMATS["ogg"].sample_rate(384_000) == 192_000
     assert [opus.sample_rate(r) for r in (8000, 11025, 44100, 48000, 96000)] == [8000, 12000, 48000, 48000, 48000]
+
+
+def test_a_block_of_any_length_is_written() -> None:
+    """With two million samples at once, libsndfile's Vorbis overruns the stack."""
+    file = io.BytesIO()
+    with open_sink(file, OUTPUT_FORMATS["ogg"], 48000, 1, 1 << 21) as sink:
+        sink.write(np.zeros((1 << 21, 1), np.float32))
+    assert soundfile.info(io.BytesIO(file.getvalue())).frames == 1 << 21
