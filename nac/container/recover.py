@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -11,10 +12,13 @@ from nac.container.fields import Fields
 from nac.container.header import Header
 from nac.container.index import End, find_end
 from nac.container.records import CHUNK, END, MAX_BODY, Record, Source
+from nac.container.sums import Sums
 from nac.container.timeline import Lost, Timeline
 from nac.errors import DamageError, FormatError
 
 _FIRST, _BLOCK = 1 << 12, 1 << 20  # bytes that are searched at a time, more and more
+_SHORT = 1 << 16  # bytes that are summed in the time that it takes to find the sum of more
+_SUM = 1 << 12  # bytes that could be read in the time that a sum takes
 _LOOK = 16  # bytes that could be read in the time that a field takes
 # What a chunk begins with: type, length, first frame, frames, form. The lookahead finds those that overlap, too.
 _BEGINNING = re.compile(
@@ -37,6 +41,7 @@ class Recovery:
         self.header = Header.read(self._source)
         self._start = self._source.position
         self._size = self._source.size()
+        self._sums = Sums(self._source)
         self._timeline = Timeline(self.header)
         self._announced = self.header.samples
         # A file made to look like nothing but beginnings of chunks must not take for ever.
@@ -114,9 +119,9 @@ class Recovery:
                 if (at := match.start()) >= size:
                     break
                 length = self._chunk_length(block, at, at + head)
-                if length and position + at + length <= stop:
-                    self._patience -= length
-                    if record := self._whole(position + at, stop):
+                if length and position + at + length + 4 <= stop:
+                    self._patience -= min(length, _SUM)
+                    if self._may_be_whole(position + at, length) and (record := self._whole(position + at, stop)):
                         return record
                 if self._patience < 0:
                     return None
@@ -124,7 +129,7 @@ class Recovery:
         return None
 
     def _chunk_length(self, block: bytes, start: int, stop: int) -> int:
-        """Bytes of the body of the chunk that seems to begin at ``start``, 0 if it cannot be one.
+        """Bytes up to the checksum of the chunk that seems to begin at ``start``, 0 if it cannot be one.
 
         Of the block, what lies before ``stop`` decides.
         """
@@ -138,4 +143,15 @@ class Recovery:
         fits = length <= MAX_BODY and plausible(self.header, fields, length)
         # Looking takes time for each stream and for each byte that may say what is range coded.
         self._patience -= _LOOK * (len(self.header.stream_codebooks) + fields.position)
-        return length if fits else 0
+        return body + length - start if fits else 0
+
+    def _may_be_whole(self, start: int, length: int) -> bool:
+        """Whether a long record that seems to begin at ``start`` has its checksum; a short one is simply read.
+
+        Each byte is summed once, though every few bytes a record may seem to begin.
+        """
+        if length <= _SHORT:
+            return True
+        found = self._sums.stretch(start, start + length)
+        self._source.seek(start + length)
+        return self._source.read(4) == struct.pack("<I", found)

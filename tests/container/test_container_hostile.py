@@ -16,7 +16,8 @@ from nac.container import Chunk, Entry, Index, Reader, Recovery, verify
 from nac.container.fields import varint
 from nac.container.header import SIGNATURE
 from nac.container.index import End
-from nac.container.records import CHUNK, END, checksum, frame
+from nac.container.records import CHUNK, END, Source, checksum, frame
+from nac.container.sums import Sums
 from nac.errors import DamageError, FormatError
 from nac.files.verify import save
 from nac.spec import Codebook
@@ -124,6 +125,31 @@ def test_a_file_of_beginnings_of_chunks_is_searched_in_bounded_time():
     parts = list(Recovery(file))
     assert not [part for part in parts if isinstance(part, Chunk)]
     assert file.count < 100 * size
+
+
+def test_a_chunk_behind_a_thousand_false_beginnings_is_found():
+    """Each of them is true up to its checksum, and goes on for a megabyte, which is not summed again each time."""
+    _, [chunk] = speech(chunks=1)
+    false = bytearray()
+    for number in range(1000):
+        body = varint(number) + varint((1 << 20) - number) + b"\0"
+        false += b"C" + varint(len(body) + (1 << 20) - number) + body
+    record = frame(CHUNK, chunk.to_bytes(UNKNOWN))
+    file = CountingFile(UNKNOWN.to_bytes() + b"\1" + false + bytes(1 << 20) + record + bytes(1 << 17))
+    assert [part for part in Recovery(file) if isinstance(part, Chunk)] == [chunk]
+    assert file.count < 20 << 20
+
+
+@given(
+    st.binary(min_size=1, max_size=40),
+    st.lists(st.tuples(st.integers(0, 1 << 15), st.integers(0, 1 << 15)), max_size=5),
+)
+def test_the_sum_of_a_stretch_is_that_of_its_bytes(some, stretches):
+    data = (some * (1 << 15))[: 1 << 15]
+    sums = Sums(Source(io.BytesIO(data)))
+    for one, other in stretches:
+        start, stop = sorted((one, other))
+        assert struct.pack("<I", sums.stretch(start, stop)) == checksum(data[start:stop])
 
 
 WIDE = replace(UNKNOWN, channels=255, stream_codebooks=(255,) * 255, codebooks=(Codebook(12),) * 255)

@@ -117,6 +117,42 @@ def test_few_layers_are_coded_as_many():
         assert side_by_side.symbols(np.arange(60), sums).tolist() == found
 
 
+@settings(max_examples=20)
+@given(rows=st.lists(st.binary(max_size=14), min_size=60, max_size=60), top=st.booleans())
+def test_any_bytes_are_decoded_in_many_layers_as_alone(rows, top):
+    """Behind its last byte a layer goes on with zeros, not with the next layer; and none grows beyond 64 bits."""
+    rows = [b"\xff" * len(row) for row in rows] if top else rows
+    sums = np.array([3.0, 5.0, 900.0, 901.0])[None]
+    many, alone = ranges.decoder(rows), [ranges.decoder([row]) for row in rows]
+    for _ in range(150):
+        found = [one.symbols(np.array([0]), sums)[0] for one in alone]
+        assert many.symbols(np.arange(60), sums.repeat(60, axis=0)).tolist() == found
+
+
+def test_a_layer_is_range_coded_from_the_first_byte_it_saves():
+    """Its saving has to be above what it costs: 4 bytes for the tables' name, 1 for the stream, 1 for itself."""
+    header = replace(SPEECH, samples=None, stream_codebooks=(1,))
+    rng, seen = np.random.default_rng(4), set()
+    for length in range(20, 60):
+        for new in range(0, length, 2):
+            row = np.where(np.arange(length) < new, rng.integers(0, 16, length), 3)
+            [coded] = encode(row[None, None], 4, [Lane(0, 0)], None).values()
+            saved = 4 * length // 8 - max(len(coded), length // 32)
+            [[layer]] = Chunk.pack(header, 0, length, [[row]], coding="range").layers
+            assert len(layer) == (4 * length // 8 - saved if saved > 6 else -(-4 * length // 8))
+            seen.add(saved)
+    assert {6, 7} <= seen
+
+
+@pytest.mark.parametrize(("again", "tried"), [(8, False), (9, False), (10, True), (11, True)])
+def test_a_layer_is_tried_where_more_than_one_in_eight_short_runs_was_there_before(again, tried):
+    """Of 64 runs of two codes, of 8 bits each, the first one comes ``again`` times."""
+    row = np.concatenate([np.zeros(again, int), np.arange(65 - again)])
+    runs = set(zip(row[:-1].tolist(), row[1:].tolist(), strict=True))
+    assert (len(row), len(runs)) == (65, 65 - again)
+    assert coded_layers._repeats(row, 8) == tried
+
+
 @settings(max_examples=15)
 @given(header=headers(), frames=st.integers(1, 40), novelty=novelties, seed=st.integers(0, 2**32))
 def test_a_chunk_is_never_larger_than_packed(header, frames, novelty, seed):
