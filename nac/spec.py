@@ -29,7 +29,8 @@ class CodecSpec:
     ``sample_rate`` is in Hz, ``channels`` (1 or 2) is what the network takes, ``frame_samples`` is samples per
     channel in a frame. ``has_scale``: each segment carries a float32 loudness. ``frame_multiple``: a signal is
     padded to a multiple of so many frames. ``fingerprint``: 16 hexadecimal digits of the weights (see
-    :func:`nac.codecs.fingerprint.fingerprint`), empty where no weights are loaded.
+    :func:`nac.codecs.fingerprint.fingerprint`), empty where no weights are loaded. ``former``: the one that
+    earlier versions took of them, where that is another.
     """
 
     name: str
@@ -42,9 +43,10 @@ class CodecSpec:
     segment: Segment | None = None
     frame_multiple: int = 1
     fingerprint: str = ""
+    former: str = ""
 
-    def with_fingerprint(self, fingerprint: str) -> CodecSpec:
-        return replace(self, fingerprint=fingerprint)
+    def with_fingerprint(self, fingerprint: str, former: str = "") -> CodecSpec:
+        return replace(self, fingerprint=fingerprint, former=former)
 
     def frames(self, samples: int) -> int:
         """Frames that hold ``samples`` samples per channel."""

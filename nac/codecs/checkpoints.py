@@ -5,7 +5,8 @@ original packages, weight norm is folded, and what only training needs is left o
 form before a network sees them, and the fingerprint is taken of it. A file in canonical form is itself accepted.
 
 Weight norm (Salimans and Kingma 2016, arXiv:1602.07868) is folded by one rule on every machine. A checkpoint that
-was published folded was rounded by another, so its fingerprint is not that of the same weights unfolded.
+was published folded was rounded by another: where a model is published in both ways, the fingerprint is of what
+rounding does not change.
 """
 
 from __future__ import annotations
@@ -38,22 +39,28 @@ def load(
     device: torch.device | str,
     build: Callable[[CodecSpec, Weights], Codec],
     canonical: Callable[[Tensors], Tensors] = dict,
+    lasting: Callable[[Tensors], Tensors] | None = None,
 ) -> Codec:
     """The codec of that specification with the weights of a checkpoint: a file, or a folder that holds one.
 
-    ``canonical``: brings tensors, float32 and with weight norm folded, to the family's own names. ``build`` makes
-    the codec of them, and raises ModelError if they are not its own. Raises ModelError if there is no checkpoint,
-    or if it cannot be read.
+    ``canonical``: brings tensors, float32 and with weight norm folded, to the family's own names. ``lasting``:
+    what the fingerprint is of, if not these. ``build`` makes the codec of them, and raises ModelError if they are
+    not its own. Raises ModelError if there is no checkpoint, or if it cannot be read.
     """
     file = _find(Path(path))
     tensors, parameters = read(file)
     try:
         _check(spec, parameters)
         tensors = canonical(folded(tensors))
-        digest = fingerprint({name: tensor.numpy() for name, tensor in tensors.items()})
-        return build(spec.with_fingerprint(digest), Weights(tensors, device))
+        digest = _fingerprint(tensors)
+        digests = (_fingerprint(lasting(tensors)), digest) if lasting else (digest,)
+        return build(spec.with_fingerprint(*digests), Weights(tensors, device))
     except ModelError as error:
         raise ModelError(f"{file}: {error}") from None
+
+
+def _fingerprint(tensors: Tensors) -> str:
+    return fingerprint({name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def _find(path: Path) -> Path:

@@ -57,13 +57,7 @@ SOUNDSTREAM = Family(
 )
 
 
-_ENCODEC_24KHZ = File(
-    "encodec_24khz-d7cc33bc.th", 93_171_529, "d7cc33bcf1aad7f2dad9836f36431530744abeace3ca033005e3290ed4fa47bf"
-)
-
-
-def _encodec(spec: CodecSpec, about: str, original: File, size: int | None, plan: Plan) -> Model:
-    hub = Hub(f"facebook/{spec.name}", (File("model.safetensors", about=size),))
+def _encodec(spec: CodecSpec, about: str, hub: Hub, original: File, plan: Plan) -> Model:
     web = Web("https://dl.fbaipublicfiles.com/encodec/v0", (original,))
     return Model(spec, about, "code MIT; the weights' licence is not stated", (hub, web), plan)
 
@@ -74,8 +68,22 @@ ENCODEC = Family(
         _encodec(
             CodecSpec("encodec_24khz", "encodec", 24000, 1, 320, (Codebook(10),) * 32),
             "speech and music, causal",
-            _ENCODEC_24KHZ,
-            93_100_000,
+            Hub(
+                "facebook/encodec_24khz",
+                (
+                    File(
+                        "model.safetensors",
+                        93_119_608,
+                        "37a7cb100f71a29e6c1d815aca8666a1d7ea8885ebe44c306c751a5103559d57",
+                    ),
+                ),
+                "c1dbe2ae3f1de713481a3b3e7c47f357092ee040",
+            ),
+            File(
+                "encodec_24khz-d7cc33bc.th",
+                93_171_529,
+                "d7cc33bcf1aad7f2dad9836f36431530744abeace3ca033005e3290ed4fa47bf",
+            ),
             # Its LSTM never forgets altogether: three seconds are taken for all. It is run in blocks of 32 frames.
             Plan(left=224, right=0, window=32),
         ),
@@ -91,8 +99,18 @@ ENCODEC = Family(
                 segment=Segment(150, 47520),
             ),
             "music in stereo",
-            File("encodec_48khz-7e698e3e.th", sha256="7e698e3e"),
-            None,
+            Hub(
+                "facebook/encodec_48khz",
+                (
+                    File(
+                        "model.safetensors",
+                        76_291_152,
+                        reported="47a15ffbaf7bb76176d0833e10590de0a8988a7848748608cefc36a1c88adfdc",
+                    ),
+                ),
+                "c3def8e7185ac8c8efdce6eb8c4a651e487a503e",
+            ),
+            File("encodec_48khz-7e698e3e.th", 76_337_089, "7e698e3e"),
             # The segment before is faded into a segment, and one more is read, since a signal's end may overhang.
             Plan(left=300, right=0, window=150),
         ),
@@ -104,13 +122,10 @@ ENCODEC = Family(
 )
 
 
-def _dac(spec: CodecSpec, about: str, original: str, size: int | None) -> Model:
-    tag, file = original.split("/")
+def _dac(spec: CodecSpec, about: str, tag: str, original: File, file: File | None, revision: str) -> Model:
     releases = "https://github.com/descriptinc/descript-audio-codec/releases/download"
-    web = Web(f"{releases}/{tag}", (File(file),))
-    # Of the model without a size, weights are published there only.
-    hub = () if size is None else (Hub(f"descript/{spec.name}", (File("model.safetensors", about=size),)),)
-    return Model(spec, about, "MIT", (*hub, web), Plan(10, 10, 192))
+    hub = () if file is None else (Hub(f"descript/{spec.name}", (file,), revision),)
+    return Model(spec, about, "MIT", (*hub, Web(f"{releases}/{tag}", (original,))), Plan(10, 10, 192))
 
 
 DAC = Family(
@@ -119,26 +134,42 @@ DAC = Family(
         _dac(
             CodecSpec("dac_16khz", "dac", 16000, 1, 320, (Codebook(10),) * 12),
             "speech, wide band",
-            "0.0.5/weights_16khz.pth",
-            297_000_000,
+            "0.0.5",
+            File("weights_16khz.pth", reported="95ab7176b67137d4d4c6c54b8d6ef3cea797faec228cb03ad084badcad570b4d"),
+            File("model.safetensors", about=296_592_604),
+            "7c2fc5e759f1f501aefc6e7a0265cc57f5d17ba7",
         ),
         _dac(
             CodecSpec("dac_24khz", "dac", 24000, 1, 320, (Codebook(10),) * 32),
             "speech and music, up to high bitrates",
-            "0.0.4/weights_24khz.pth",
-            299_000_000,
+            "0.0.4",
+            File("weights_24khz.pth", reported="44bad592fc393e03eb0be7a5120b7d487fe9612fa41269dc03fca3d4b87e20ad"),
+            File(
+                "model.safetensors",
+                298_652_268,
+                reported="7452e3fc6972991da871ae1a1c9d3e8e219aa247cc0f757018867d6a7fe59aaf",
+            ),
+            "6ba020b5ba7d9d8076fb90db7e67f27e31980f6e",
         ),
         _dac(
             CodecSpec("dac_44khz", "dac", 44100, 1, 512, (Codebook(10),) * 9),
             "music, full band",
-            "0.0.1/weights.pth",
-            307_000_000,
+            "0.0.1",
+            File("weights.pth", 306_717_287, "a88eed82a7024ccc1facdb1e605c4c2f99281c8118c22c9895ffa846d8fb61aa"),
+            File(
+                "model.safetensors",
+                306_507_276,
+                "6128ebff483a41422b0164d079a3773b0d8d82e64c4293d775994cbf8baf913a",
+            ),
+            "c1bc521685adf9cfe247bc39a5ca58917eda1ac4",
         ),
         _dac(
             CodecSpec("dac_44khz_16kbps", "dac", 44100, 1, 512, (Codebook(10),) * 18),
             "music, full band, twice the bitrate",
-            "1.0.0/weights_44khz_16kbps.pth",
-            None,
+            "1.0.0",
+            File("weights_44khz_16kbps.pth", 256_984_809),
+            None,  # published there only
+            "",
         ),
     ),
     load="nac.codecs.dac:load",
@@ -154,9 +185,8 @@ def _snac(
     hop: int,
     strides: tuple[int, ...],
     about: str,
-    size: int,
-    sha256: str,
-    revision: str = "main",
+    file: File,
+    revision: str,
     *,
     window: int = 1,
     plan: Plan,
@@ -164,7 +194,6 @@ def _snac(
     # A frame is one code of the coarsest codebook; ``window`` frames fill a window of the local attention.
     codebooks = tuple(Codebook(12, strides[0] // stride) for stride in strides)
     spec = CodecSpec(name, "snac", rate, 1, hop * strides[0], codebooks, frame_multiple=window)
-    file = File("pytorch_model.bin", about=size, sha256=sha256)
     return Model(spec, about, "MIT", (Hub(f"hubertsiuzdak/{name}", (file,), revision),), plan)
 
 
@@ -177,8 +206,11 @@ SNAC = Family(
             512,
             (4, 2, 1),
             "speech at about 1 kbit/s; few codes, for language models",
-            79_500_000,
-            "4b8164cc6606bfa627f1a784734c1e539891518f1191ed9194fe1e3b9b4bff40",
+            File(
+                "pytorch_model.bin",
+                79_488_254,
+                sha256="4b8164cc6606bfa627f1a784734c1e539891518f1191ed9194fe1e3b9b4bff40",
+            ),
             "d73ad176a12188fcf4f360ba3bf2c2fbbe8f58ec",
             plan=Plan(left=3, right=3, window=32),
         ),
@@ -188,8 +220,12 @@ SNAC = Family(
             384,
             (8, 4, 2, 1),
             "music and sounds at about 2 kbit/s",
-            218_000_000,
-            "bfee2f057c1e287443786bedab377b5176b430e911417683977b7af71ea3ba65",
+            File(
+                "pytorch_model.bin",
+                about=218_000_000,
+                sha256="bfee2f057c1e287443786bedab377b5176b430e911417683977b7af71ea3ba65",
+            ),
+            "c84c6ac842dc7a44a6fb0f3b576ce94b48a7780f",
             window=4,
             plan=Plan(left=8, right=8, window=32),
         ),
@@ -199,8 +235,11 @@ SNAC = Family(
             384,
             (8, 4, 2, 1),
             "music, full band, at about 2.6 kbit/s",
-            218_000_000,
-            "b0a676cbdc8d1cc53186f6d777bc956fb7932ceacdc657a4c3741646e9e7ead0",
+            File(
+                "pytorch_model.bin",
+                about=218_000_000,
+                sha256="b0a676cbdc8d1cc53186f6d777bc956fb7932ceacdc657a4c3741646e9e7ead0",
+            ),
             "873ebef9718b89660340c6f55a2b515e98cfa1d9",
             window=4,
             plan=Plan(left=8, right=8, window=32),
@@ -220,10 +259,26 @@ MIMI = Family(
             "speech at about 1 kbit/s; the codes of today's speech models (Kyutai)",
             "CC-BY-4.0",
             (
-                Hub("kyutai/mimi", (File("model.safetensors", 384_649_828),)),
+                Hub(
+                    "kyutai/mimi",
+                    (
+                        File(
+                            "model.safetensors",
+                            384_649_828,
+                            reported="bac7e85083dcded655d24eaadde7e6eea34c0da1b35fa2d284e641bd2b942a5e",
+                        ),
+                    ),
+                    "89091b3e466eb6a9d11e537bf26b144f194978f7",
+                ),
                 Hub(
                     "kyutai/moshiko-pytorch-bf16",
-                    (File("tokenizer-e351c8d8-checkpoint125.safetensors", 384_644_900),),
+                    (
+                        File(
+                            "tokenizer-e351c8d8-checkpoint125.safetensors",
+                            384_644_900,
+                            "09b782f0629851a271227fb9d36db65c041790365f11bbe5d3d59369cf863f50",
+                        ),
+                    ),
                 ),
             ),
             # Eight layers that look back over 10 s each: exact, but far.

@@ -19,13 +19,15 @@ from nac.spec import CodecSpec
 class File:
     """A file of weights. ``size`` in bytes, ``about`` where it is not known to the byte.
 
-    ``sha256``: hexadecimal, whole or as much of its beginning as is published, else None.
+    ``sha256``: hexadecimal, whole or as much of its beginning as is published, else None. ``reported``: the
+    SHA-256 that one record has and nobody confirmed, so that another file is taken with a warning.
     """
 
     name: str
     size: int | None = None
     sha256: str | None = None
     about: int | None = None
+    reported: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,16 @@ def build(name: str) -> nn.Module:
 
     Raises ModelError where there is none, or its package is not installed.
     """
-    return _reference(name).network(registry.find(name).spec).eval()
+    return kind(name).network(registry.find(name).spec).eval()
 
 
 def reference(name: str, tensors: Mapping[str, Tensor]) -> Reference:
     """The reference of a model with the weights of a network of ours. Raises ModelError as :func:`build` does."""
-    return _reference(name)(build(name), tensors)
+    return kind(name)(build(name), tensors)
 
 
-def _reference(name: str) -> type[Reference]:
+def kind(name: str) -> type[Reference]:
+    """The class of a model's reference. Raises ModelError as :func:`build` does."""
     family = registry.family(registry.find(name).spec.family)
     if family.reference is None or family.package is None:
         raise ModelError(f"{name} has no reference implementation that installs as a package")

@@ -316,7 +316,7 @@ def check_model(header: Header, spec: CodecSpec, *, force: bool = False) -> None
     same = (header.sample_rate, header.network_channels, header.frame_samples, header.codebooks, header.segment)
     if header.model != spec.name or (*same, header.has_scale) != ours:
         raise ModelError(f"made with {header.model}, which the {spec.name} at hand cannot decode")
-    if header.fingerprint not in (spec.fingerprint, UNKNOWN_WEIGHTS) and not force:
+    if header.fingerprint not in (spec.fingerprint, spec.former, UNKNOWN_WEIGHTS) and not force:
         raise ModelError(
             f"made with {header.model} weights {header.fingerprint}, but those at hand are {spec.fingerprint}",
             remedy="force_model",

@@ -32,6 +32,10 @@ class Unavailable(ModelError):
     """A source that cannot be reached or does not hold the file; another one may be tried."""
 
 
+class UnknownRevision(Unavailable):
+    """A Hub repository without the revision that was asked for."""
+
+
 def offline() -> bool:
     """Whether the user has switched downloads off, with ``HF_HUB_OFFLINE``."""
     import huggingface_hub.constants
@@ -52,12 +56,6 @@ def hub_cached(repo: str, name: str, revision: str) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def hub_announced(path: Path) -> str | None:
-    """SHA-256 under which the Hub delivered a cached file: its cache names the blob so."""
-    name = path.readlink().name if path.is_symlink() else ""
-    return name if re.fullmatch("[0-9a-f]{64}", name) else None
-
-
 def hub(repo: str, name: str, revision: str, *, sha256: str | None = None, progress: bool = False) -> Path:
     """Download a Hub file into huggingface_hub's cache, which ``HF_HOME`` and its other variables direct.
 
@@ -69,22 +67,56 @@ def hub(repo: str, name: str, revision: str, *, sha256: str | None = None, progr
     try:
         # Asked apart from the download, because that waits for most of a minute where there is no network.
         url = huggingface_hub.hf_hub_url(repo, name, revision=revision)
-        found = huggingface_hub.get_hf_file_metadata(url, library_name="nac", library_version=__version__)
-        announced = found.etag or ""
-        if sha256 and len(announced) == 64 and not announced.startswith(sha256):
+        huggingface_hub.get_hf_file_metadata(url, library_name="nac", library_version=__version__)
+        announced = _announced(url)
+        if announced and sha256 and not announced.startswith(sha256):
             raise ModelError(
                 f"{repo}/{name} on the Hub has SHA-256 {announced}, not the published {sha256}: refused"
             )
         _hub_sweep(_hub_folder(repo))
         with _hub_progress(progress):
-            path = huggingface_hub.hf_hub_download(
-                repo, name, revision=revision, library_name="nac", library_version=__version__
+            path = Path(
+                huggingface_hub.hf_hub_download(
+                    repo, name, revision=revision, library_name="nac", library_version=__version__
+                )
             )
-        return Path(path)
+        if announced and (digest := cache.sha256(path, fresh=True)) != announced:
+            hub_discard(path)
+            raise ModelError(f"{repo}/{name} came with SHA-256 {digest}, not {announced} as on the Hub: damaged")
+        return path
     except ModelError:
         raise
     except Exception as error:  # The HTTP library beneath, and so its errors, differ between versions.
         raise _hub_error(error, repo, name, revision) from error
+
+
+def _announced(url: str) -> str | None:
+    """The SHA-256 under which the Hub knows a large file, if it tells.
+
+    That is the header X-Linked-Etag of its own answer. The entity tag of the server that it sends on to, which
+    huggingface_hub takes where that header is absent, may look the same and be of something else.
+    """
+    from urllib.error import HTTPError
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    class SameHost(HTTPRedirectHandler):
+        def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, new: str) -> Any:
+            here = urlsplit(new).netloc == urlsplit(url).netloc  # as of a repository that was renamed
+            return Request(new, headers=req.headers, method="HEAD") if here else None
+
+    headers = build_hf_headers(library_name="nac", library_version=__version__)
+    try:
+        request = Request(url, headers={**headers, "Accept-Encoding": "identity"}, method="HEAD")
+        with build_opener(SameHost).open(request, timeout=_TIMEOUT) as response:
+            tag = response.headers.get("X-Linked-Etag")
+    except HTTPError as error:
+        tag = error.headers.get("X-Linked-Etag")
+    except (OSError, ValueError):
+        tag = None
+    found = re.fullmatch('(?:W/)?"?([0-9a-f]{64})"?', tag or "")
+    return found[1] if found else None
 
 
 def hub_discard(path: Path) -> int:
@@ -157,7 +189,7 @@ def _hub_error(error: Exception, repo: str, name: str, revision: str) -> ModelEr
     if isinstance(error, errors.RepositoryNotFoundError):
         return Unavailable(f"the Hub has no repository {repo}, or not for everybody (HF_TOKEN)")
     if isinstance(error, errors.RevisionNotFoundError):
-        return Unavailable(f"{repo} on the Hub has no revision {revision}")
+        return UnknownRevision(f"{repo} on the Hub has no revision {revision}")
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return Unavailable(f"{repo} on the Hub has no file {name} at revision {revision}")
     return Unavailable(f"cannot get {repo}/{name} from {constants.ENDPOINT} ({what(error)})")

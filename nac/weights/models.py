@@ -13,7 +13,7 @@ over such folders.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -278,13 +278,30 @@ def _entry(paths: tuple[Path, ...]) -> Path:
 
 
 def _cached(model: Model, revision: str | None) -> _Local | None:
-    found = (_in_cache(model, source, revision) for source in _sources(model, revision))
-    return next((local for local in found if local), None)
+    for source in _sources(model, revision):
+        local = _in_cache(model, source, revision)
+        if local and (source in model.sources or _is_known(model, local)):
+            return local
+    return None
+
+
+def _is_known(model: Model, local: _Local) -> bool:
+    """Whether files from the Hub's main are those of the pinned revision, or else were taken for these before."""
+    assert local.source
+    for file, path in zip(local.source.files, local.paths, strict=True):
+        digest, taken = cache.sha256(path), cache.first_use(_first_use_key(model, local, path))
+        if not digest.startswith(file.sha256 or (taken[0] if taken else "none")):
+            return False
+    return True
 
 
 def _sources(model: Model, revision: str | None) -> tuple[Source, ...]:
+    """Where to look, in order. After a pinned revision of the Hub comes its main, should that be unknown there."""
     if revision is None:
-        return model.sources
+        found: list[Source] = []
+        for source in model.sources:
+            found += [source, replace(source, revision="main")] if isinstance(source, Hub) else [source]
+        return tuple(dict.fromkeys(found))
     hubs = tuple(source for source in model.sources if isinstance(source, Hub))
     if not hubs:
         raise ModelError(f"{model.name} has no revisions: it does not come from the Hub")
@@ -339,18 +356,22 @@ def _download(model: Model, revision: str | None, progress: bool) -> _Local:
         return local
     if fetch.offline():
         raise ModelError(f"HF_HUB_OFFLINE is set, and the weights of {model.name} are not here", remedy="offline")
-    failures: list[str] = []
+    failures: list[fetch.Unavailable] = []
     with cache.lock(model.name):
         if local := _intact(model, revision):  # another process was faster
             return local
         for source in _sources(model, revision):
+            instead = revision is None and source not in model.sources
+            if instead and not isinstance(failures[-1], fetch.UnknownRevision):
+                continue
             if failures:
-                cache.log.warning("%s: %s; trying %s", model.name, failures[-1], source)
+                where = f"{source} at its main" if instead else source
+                cache.log.warning("%s: %s; trying %s", model.name, failures[-1], where)
             try:
                 return _fetch(model, source, revision, progress)
             except fetch.Unavailable as error:
-                failures.append(str(error))
-    raise ModelError(f"cannot download {model.name}: {'; '.join(failures)}", remedy="offline")
+                failures.append(error)
+    raise ModelError(f"cannot download {model.name}: {'; '.join(map(str, failures))}", remedy="offline")
 
 
 def _intact(model: Model, revision: str | None) -> _Local | None:
@@ -380,7 +401,9 @@ def _fetch(model: Model, source: Source, revision: str | None, progress: bool) -
 
 def _fetch_file(model: Model, source: Source, file: File, revision: str | None, progress: bool) -> None:
     if isinstance(source, Hub):
-        fetch.hub(source.repo, file.name, revision or source.revision, sha256=file.sha256, progress=progress)
+        revision = revision or source.revision
+        sha256 = file.sha256 if revision == source.revision else None
+        fetch.hub(source.repo, file.name, revision, sha256=sha256, progress=progress)
     elif isinstance(source, Web):
         mirror = os.environ.get("NAC_MIRROR")
         base = f"{mirror.rstrip('/')}/{model.name}" if mirror else source.base
@@ -412,21 +435,25 @@ def _verify(model: Model, local: _Local, *, fresh: bool = False) -> list[Verifie
 
 
 def _verify_file(model: Model, local: _Local, file: File, path: Path, digest: str) -> Verified:
-    size = path.stat().st_size
+    size, against = path.stat().st_size, "nothing published"
+    if isinstance(local.source, Hub) and not local.own and local.revision != local.source.revision:
+        file = File(file.name)  # what is known is of the pinned revision
     if file.sha256:
         if not digest.startswith(file.sha256):
             told = f"{path} has SHA-256 {digest}, not the published {file.sha256}"
             raise _wrong(f"{told}: damaged, or not the weights of {model.name}", model, local)
         if file.sha256 == digest:
             return Verified(path, size, digest, "published")
-    if local.own or isinstance(local.source, Packaged):
-        return Verified(path, size, digest, "beginning published" if file.sha256 else "nothing published")
-    announced = fetch.hub_announced(path)
-    if announced and announced != digest:
-        told = f"{path} has SHA-256 {digest}, not {announced} as on the Hub: damaged"
-        raise _wrong(told, model, local)
-    _check_first_use(model, local, path, digest)
-    return Verified(path, size, digest, "first use")
+        against = "beginning published"
+    elif file.reported == digest:
+        against = "as one record has it"
+    elif file.reported:
+        told = "%s has SHA-256 %s, not %s, as one record has it and nobody confirmed: taken all the same"
+        cache.log.warning(told, path, digest, file.reported)
+    if not local.own and not isinstance(local.source, Packaged):
+        _check_first_use(model, local, path, digest)
+        against = against if file.reported == digest else "first use"
+    return Verified(path, size, digest, against)
 
 
 def _wrong(told: str, model: Model, local: _Local) -> WrongWeights:
@@ -438,13 +465,11 @@ def _wrong(told: str, model: Model, local: _Local) -> WrongWeights:
 
 def _check_first_use(model: Model, local: _Local, path: Path, digest: str) -> None:
     """Where nothing is published, weights must stay what they were when they were first used."""
-    remedy: Remedy
+    key = origin = _first_use_key(model, local, path)
+    remedy: Remedy = ""
+    choice = f"; to accept it, delete the entry in {cache.folder() / 'first-use.json'}"
     if isinstance(local.source, Hub):
-        key, origin = f"{model.name}@{local.revision}/{path.name}", f"{local.source.repo} at {path.parent.name}"
-        choice, remedy = "", "revision"
-    else:
-        key = origin = f"{local.source}/{path.name}"
-        choice, remedy = f"; to accept it, delete the entry in {cache.folder() / 'first-use.json'}", ""
+        origin, choice, remedy = f"{local.source.repo} at {path.parent.name}", "", "revision"
     known = cache.first_use(key)
     if known is None:
         cache.record_first_use(key, digest, origin)
@@ -453,3 +478,8 @@ def _check_first_use(model: Model, local: _Local, path: Path, digest: str) -> No
         raise WrongWeights(
             f"{told}, but on first use it had {known[0]} ({known[1]}): refused{choice}", remedy=remedy
         )
+
+
+def _first_use_key(model: Model, local: _Local, path: Path) -> str:
+    hub = isinstance(local.source, Hub)
+    return f"{model.name}@{local.revision}/{path.name}" if hub else f"{local.source}/{path.name}"

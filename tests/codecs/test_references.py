@@ -139,8 +139,7 @@ def test_original_layouts(pair: Pair, tmp_path: Path) -> None:
     codes = pair.ours.encode(audio)
     pair.theirs.assert_near_ties(audio, again.encode(audio), codes)
     torch.testing.assert_close(again.decode(codes), pair.ours.decode(codes), rtol=0, atol=1e-4)
-    if not isinstance(pair.theirs, oracles.Dac):  # DAC's on the Hub was folded by another rule
-        assert again.spec.fingerprint == pair.ours.spec.fingerprint
+    assert again.spec.fingerprint == pair.ours.spec.fingerprint
 
 
 def test_every_prefix_of_the_codebooks(pair: Pair) -> None:

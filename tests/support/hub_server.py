@@ -33,6 +33,8 @@ class Faults:
     length: bool = True
     etag: bool = True
     corrupt: bool = False  # the CDN gives other bytes, as many
+    linked: bool = True  # the Hub tells the SHA-256
+    tag: str = ""  # the CDN's entity tag, if not of its own making; the Hub shows it too
 
 
 @dataclass
@@ -132,10 +134,13 @@ def _handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
             digest = hashlib.sha256(files[name]).hexdigest()
             headers = {
                 "X-Repo-Commit": commit,
-                "X-Linked-ETag": f'"{digest}"',
                 "X-Linked-Size": str(len(files[name])),
                 "Location": f"http://localhost:{server.port}/cdn/{digest}",
             }
+            if server.faults.linked:
+                headers["X-Linked-ETag"] = f'"{digest}"'
+            if server.faults.tag:
+                headers["ETag"] = f'"{server.faults.tag}"'
             self._send(302, headers)
 
         def _api(self, path: str) -> None:

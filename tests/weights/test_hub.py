@@ -95,8 +95,8 @@ for repo, name, revision in (
     ("someone/nobody", "w.bin", "main"), ("someone/toy", "v.bin", "main"), ("someone/toy", "w.bin", "0" * 40),
     ("someone/gated", "w.bin", "main"),
 ):
-    add("toy", Hub(repo, (File(name),), revision))
-    attempt(download, "toy")
+    add("toy", Hub(repo, (File(name),)))
+    attempt(download, "toy", revision=revision)
 """
     repo, file, revision, gated = run(server, tmp_path, code)[0]
     assert "the Hub has no repository someone/nobody" in repo
@@ -138,6 +138,70 @@ def test_a_silent_change_is_refused_and_can_be_chosen(server: HubServer, tmp_pat
     assert all(word in refused for word in (SHA, OTHER_SHA, old, new))
     assert found == "None"
     assert (Path(chosen).read_bytes(), Path(first).read_bytes()) == (OTHER, GOOD)
+
+
+PINNED = "add('toy', Hub('someone/toy', (File('w.bin', {}),), '" + "0" * 40 + "'))\n"
+
+
+def test_an_unknown_revision_is_told_and_main_taken_if_it_may_be(server: HubServer, tmp_path: Path) -> None:
+    code = "attempt(download, 'toy'); print(locate('toy')); print(verify('toy')[0].against)"
+    for number, (file, against) in enumerate(((f"sha256='{SHA}'", "published"), ("", "first use"))):
+        (path, found, how), told = run(server, tmp_path / str(number), PINNED.format(file) + code)
+        assert (Path(path).read_bytes(), found, how) == (GOOD, path, against)
+        assert f"no revision {'0' * 40}; trying https://huggingface.co/someone/toy at its main" in told
+
+    (line, found), told = run(
+        server,
+        tmp_path / "other",
+        PINNED.format(f"sha256='{OTHER_SHA}'") + "attempt(download, 'toy'); print(locate('toy'))",
+    )
+    assert line.startswith("refused:")
+    assert found == "None"
+
+    # Another program's main is not this model's weights, if it holds others.
+    folder = tmp_path / "shared"
+    run(server, folder, TOY + "download('toy')")
+    lines, _ = run(server, folder, PINNED.format(f"sha256='{OTHER_SHA}'") + "print(locate('toy'))")
+    assert lines == ["None"]
+    lines, _ = run(server, folder, PINNED.format(f"sha256='{SHA}'") + "print(locate('toy'))")
+    assert lines != ["None"]
+
+
+def test_a_pinned_file_is_enforced_and_other_revisions_are_free(server: HubServer, tmp_path: Path) -> None:
+    old = server.repos["someone/toy"].refs["main"]
+    new = server.push("someone/toy", {"w.bin": OTHER})
+    code = f"add('toy', Hub('someone/toy', (File('w.bin', sha256='{SHA}'),), '{old}'))\n"
+    code += f"attempt(download, 'toy'); attempt(download, 'toy', revision='{new}')\n"
+    code += f"print(verify('toy')[0].against, verify('toy', '{new}')[0].against)"
+    pinned, chosen, against = run(server, tmp_path, code)[0]
+    assert (Path(pinned).read_bytes(), Path(chosen).read_bytes()) == (GOOD, OTHER)
+    assert against == "published first use"
+
+
+def test_a_sum_of_one_record_warns_and_what_came_is_recorded(server: HubServer, tmp_path: Path) -> None:
+    code = "add('toy', Hub('someone/toy', (File('w.bin', reported='{}'),)))\nattempt(download, 'toy')"
+    (path, how), told = run(server, tmp_path / "1", code.format(SHA) + "; print(verify('toy')[0].against)")
+    assert (Path(path).read_bytes(), how, told) == (GOOD, "as one record has it", "")
+    (path,), told = run(server, tmp_path / "2", code.format(OTHER_SHA))
+    assert Path(path).read_bytes() == GOOD
+    assert SHA in told
+    assert f"not {OTHER_SHA}, as one record has it and nobody confirmed: taken all the same" in told
+    server.push("someone/toy", {"w.bin": OTHER})
+    run(server, tmp_path / "2", code.format(OTHER_SHA) + "; remove('toy')")
+    (line,), _ = run(server, tmp_path / "2", code.format(OTHER_SHA))
+    assert line.startswith("refused:")
+    assert "on first use it had " + SHA in line
+
+
+@pytest.mark.parametrize("model", [TOY, KNOWN], ids=["unpublished", "published"])
+def test_the_tag_of_another_server_is_no_sum(server: HubServer, tmp_path: Path, model: str) -> None:
+    """Where the Hub announces none, huggingface_hub takes the CDN's entity tag, and names its copy so."""
+    server.faults.linked, server.faults.tag = False, "ab" * 32
+    lines, told = run(server, tmp_path, model + "attempt(download, 'toy'); print(verify('toy')[0].sha256)")
+    assert (Path(lines[0]).read_bytes(), lines[1], told) == (GOOD, SHA, "")
+    server.faults.linked = True  # and where it does, that counts
+    lines, _ = run(server, tmp_path / "again", model + "attempt(download, 'toy')")
+    assert Path(lines[0]).read_bytes() == GOOD
 
 
 BOTH = "add('toy', Hub('{}', (File('w.bin'{}),)), Web('{}', (File('original.bin'),)))\nattempt(download, 'toy'{})"
