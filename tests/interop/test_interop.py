@@ -227,6 +227,30 @@ def test_what_is_lost_is_told() -> None:
     assert result.notes == ("2 tags", "the sample rate of 44100 Hz")
 
 
+@pytest.mark.parametrize(("samples", "wanted"), [(58_500, 31_837), (58_799, 32_000), (58_213, 31_681)])
+def test_an_ecdc_files_length_is_at_the_codecs_rate(samples: int, wanted: int) -> None:
+    """Rounded up: 44100 samples are 24000."""
+    data, _ = converted(
+        as_nac(recording("encodec_24khz", 100, original_sample_rate=44100, samples=samples)), "ecdc"
+    )
+    length = int.from_bytes(data[5:9], "big")
+    assert json.loads(data[9 : 9 + length])["al"] == wanted
+
+
+@pytest.mark.parametrize("scale", [b"\x7f\xc0\0\0", b"\x7f\x80\0\0", b"\xff\x80\0\0"])
+def test_a_scale_of_an_ecdc_file_is_finite(scale: bytes) -> None:
+    data = (DATA / "encodec_48khz-47620.ecdc").read_bytes()
+    at = 9 + int.from_bytes(data[5:9], "big")
+    with pytest.raises(NacError, match=f"a scale of .* before byte {at + 4}"):
+        converted(data[:at] + scale + data[at + 4 :])
+
+
+def test_bytes_behind_the_end_of_a_dac_file_are_refused() -> None:
+    data = (DATA / "whole-16khz.dac").read_bytes()
+    with pytest.raises(NacError, match="1 bytes behind its end"):
+        converted(data + b"\0")
+
+
 def test_other_weights_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     made = as_nac(recording("encodec_24khz", 100, fingerprint="0123456789abcdef"))
     assert converted(made, "ecdc")[1].notes == ("the weights (0123456789abcdef)",)
