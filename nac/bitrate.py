@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from nac.container.header import Header
-from nac.errors import ModelError
+from nac.errors import ModelChoiceError
 from nac.spec import CodecSpec
 
 
@@ -68,7 +68,7 @@ def allocate(
     lowest.
     """
     if kbps is not None and (codebooks is not None or not 0 < kbps < inf):
-        raise ModelError(
+        raise ModelChoiceError(
             "give kbps or codebooks, not both" if codebooks else f"a bitrate of {kbps} kbit/s cannot be"
         )
     if codebooks is not None:
@@ -81,7 +81,7 @@ def allocate(
     fitting = [step for step in steps if total_kbps(spec, step) <= kbps * (1 + 1e-9)]
     if not fitting:
         many = f"{channels} channel{'s' * (channels > 1)}"
-        raise ModelError(f"{spec.name} needs at least {lowest:.4g} kbit/s for {many}, not {kbps:g}")
+        raise ModelChoiceError(f"{spec.name} needs at least {lowest:.4g} kbit/s for {many}, not {kbps:g}")
     return fitting[-1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from pathlib import Path
 from typing import Literal
@@ -53,7 +54,10 @@ class NacError(Exception):
 
     def about(self, name: str) -> NacError:
         """The same error, with the name of the file that it is about."""
-        return type(self)(f"{name}: {self}", remedy=self.remedy, model=self.model)
+        made = type(self)(f"{name}: {self}", remedy=self.remedy, model=self.model)
+        if isinstance(self, FileError) and isinstance(made, FileError):
+            made.errno = self.errno
+        return made
 
 
 class ArgumentError(NacError, ValueError):
@@ -62,6 +66,49 @@ class ArgumentError(NacError, ValueError):
 
 class ArgumentTypeError(NacError, TypeError):
     """A value of a type that a function does not take."""
+
+
+class FileError(NacError, OSError):
+    """A file that the system does not let one read or write. ``errno``: the system's number for why."""
+
+    _usual: int | None = None
+
+    def __init__(self, message: str = "", *, remedy: Remedy | None = None, model: str = "") -> None:
+        super().__init__(message, remedy=remedy, model=model)
+        self.errno = self._usual
+
+
+class FileMissing(FileError, FileNotFoundError):
+    """A file that is not there."""
+
+    _usual = errno.ENOENT
+
+
+class FileForbidden(FileError, PermissionError):
+    """A file that may not be read or written."""
+
+    _usual = errno.EACCES
+
+
+class FilePresent(FileError, FileExistsError):
+    """A file that is there already, and is not to be replaced."""
+
+    _usual = errno.EEXIST
+
+
+class FileIsFolder(FileError, IsADirectoryError):
+    """A folder where a file is needed."""
+
+    _usual = errno.EISDIR
+
+
+def file_error(error: OSError, said: str) -> FileError:
+    """What the system says of a file, as an error of nac's that also is Python's own for it."""
+    kinds = (FileMissing, FileForbidden, FilePresent, FileIsFolder)
+    kind = next((kind for kind in kinds if isinstance(error, kind.__bases__[1])), FileError)
+    made = kind(f"{said}: {what(error)}")
+    made.errno = error.errno
+    return made
 
 
 class FormatError(NacError):
@@ -78,8 +125,20 @@ class AudioError(NacError):
     """Audio that cannot be read or written."""
 
 
+class AudioMissing(AudioError, FileMissing):
+    """A recording that is not there."""
+
+
 class ModelError(NacError):
     """A model that is unknown, or whose weights are absent, wrong, or not those a file was made with."""
+
+
+class ModelChoiceError(ModelError, ArgumentError):
+    """A model, bitrate, number of codebooks or device that there is not."""
+
+
+class WeightsMissing(ModelError, FileMissing):
+    """Weights that are not on this machine."""
 
 
 def reason(error: BaseException) -> str:

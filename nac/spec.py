@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from nac.errors import ModelError
+from nac.errors import ModelChoiceError
 
 
 class Codebook(NamedTuple):
@@ -84,5 +84,5 @@ class CodecSpec:
         if codebooks is None:
             return len(self.codebooks)
         if not 1 <= codebooks <= len(self.codebooks):
-            raise ModelError(f"{self.name} has 1 to {len(self.codebooks)} codebooks, not {codebooks}")
+            raise ModelChoiceError(f"{self.name} has 1 to {len(self.codebooks)} codebooks, not {codebooks}")
         return codebooks

@@ -25,7 +25,7 @@ from nac.audio.stereo import common_angle
 from nac.audio.tags import Tags, read_tags
 from nac.audio.whole import bytes_of_sound, several
 from nac.container.header import SIGNATURE, SampleFormat
-from nac.errors import AudioError
+from nac.errors import AudioError, AudioMissing, file_error
 
 BLOCK = 1 << 15  # samples per channel read at a time
 _LOUD = (SampleFormat.F32, SampleFormat.F64, SampleFormat.LOSSY)
@@ -127,10 +127,13 @@ def open_source(file: Path | BinaryIO) -> Iterator[Source]:
 def _opened(path: Path) -> BinaryIO:
     """A file, a named pipe or a device."""
     if not path.exists():
-        raise AudioError("no such file")
+        raise AudioMissing("no such file")
     if not (path.is_file() or path.is_fifo() or path.is_char_device()):
         raise AudioError("not a file")
-    return path.open("rb")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise file_error(error, "cannot be read") from None
 
 
 def _open(file: BinaryIO) -> Blocks:

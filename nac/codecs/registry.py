@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from nac.codecs.base import Codec
 from nac.codecs.families import FAMILIES as OWN
 from nac.codecs.family import Family, Model
-from nac.errors import ModelError
+from nac.errors import ModelChoiceError, ModelError
 from nac.spec import CodecSpec
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def find(name: str) -> Model:
         return MODELS[name]
     near = difflib.get_close_matches(name.lower(), MODELS, n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
-    raise ModelError(f"there is no model {name!r}; {hint}")
+    raise ModelChoiceError(f"there is no model {name!r}; {hint}")
 
 
 def family(name: str) -> Family:

@@ -20,13 +20,13 @@ from nac.audio.writing import OUTPUT_FORMATS, OutputFormat, open_sink
 from nac.bitrate import at_most
 from nac.codecs.base import Codec
 from nac.container.codebooks import Coding
-from nac.errors import AudioError, NacError
+from nac.errors import ArgumentError, AudioError, NacError
 from nac.files.decoding import Load, at_rate, codec_of, loader, trimmed
 from nac.files.encoding import Encoding, prepare, write_nac
 from nac.files.opening import opened, sample_range
 from nac.files.results import Stopwatch
 from nac.files.verify import check_stretch_bytes, read_back, tell_gaps
-from nac.storage.output import PathOrFile, Result, check_output, created, sync
+from nac.storage.output import PathOrFile, Result, check_file, check_output, created, sync
 
 log = logging.getLogger("nac")
 _AUDIBLE = 1.0
@@ -101,6 +101,7 @@ def compress(
     3.0
     """
     watch = Stopwatch()
+    check_file(src, "read")
     check_output(src, dst, force=force)
     load = load or loader(None, weights, device, download=True)
     how = Encoding(model, kbps, codebooks, mono, coding)
@@ -329,7 +330,7 @@ def output_format(format: str | None, dst: PathOrFile) -> OutputFormat:
     if not name:
         return OUTPUT_FORMATS["wav"]
     if name not in OUTPUT_FORMATS:
-        raise NacError(f"cannot write {name!r}; the formats are {', '.join(OUTPUT_FORMATS)}", remedy="format")
+        raise ArgumentError(f"cannot write {name!r}; the formats are {', '.join(OUTPUT_FORMATS)}", remedy="format")
     return OUTPUT_FORMATS[name]
 
 

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nac.container.reader import Reader
-from nac.errors import NacError
-from nac.storage.output import PathOrFile
+from nac.errors import ArgumentError, NacError, file_error
+from nac.storage.output import PathOrFile, check_file
 
 
 def stream_of(file: PathOrFile) -> AbstractContextManager[BinaryIO]:
     """What is read from: a path opened, a file object as it is. Raises NacError where it cannot be opened."""
     if not isinstance(file, (str, os.PathLike)):
+        check_file(file, "read")
         return nullcontext(file)
     try:
         return Path(file).open("rb")
     except OSError as error:
-        raise NacError(f"cannot be read: {error.strerror or error}") from None
+        raise file_error(error, "cannot be read") from None
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def opened(file: PathOrFile) -> Iterator[Reader]:
 def check_stretch(start: float, duration: float | None) -> None:
     """Raise NacError unless these are a start and a duration, in seconds; the duration may be infinite."""
     if not 0 <= start < math.inf or (duration is not None and not duration >= 0):
-        raise NacError(f"no stretch of time: start {start}, duration {duration}")
+        raise ArgumentError(f"no stretch of time: start {start}, duration {duration}")
 
 
 def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[int, int | None]:
@@ -50,7 +51,7 @@ def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[
     high = None if duration is None else low + round(duration * rate)
     if reader.samples is not None:
         if low > reader.samples:
-            raise NacError(f"starts after the end: {start:g} s of {reader.samples / rate:.3f} s")
+            raise ArgumentError(f"starts after the end: {start:g} s of {reader.samples / rate:.3f} s")
         high = reader.samples if high is None else min(high, reader.samples)
     return low, high
 

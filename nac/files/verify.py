@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from nac.container import Chunk, Header, Reader, Recovery, Writer, verify
 from nac.container.timeline import Lost, Timeline
-from nac.errors import FormatError, NacError, Remedy
+from nac.errors import FormatError, NacError, Remedy, file_error
 from nac.files.opening import stream_of
 from nac.storage.output import PathOrFile, created, name_of, sync
 
@@ -42,10 +42,10 @@ def check(src: PathOrFile) -> Checked:
     try:
         with stream_of(src) as file:
             found = verify(file)
-    except OSError as error:
-        return _failed(name, f"cannot be read: {error.strerror or error}")
     except NacError as error:
         return replace(_failed(name, str(error)), remedy=error.remedy)
+    except OSError as error:
+        return _failed(name, str(file_error(error, "cannot be read")))
     seconds = found.samples / found.header.original_sample_rate
     return Checked(name, True, seconds, found.chunks, [str(gap) for gap in found.gaps], "", "")
 
@@ -112,8 +112,10 @@ def recover(src: PathOrFile, out: Path, *, force: bool = False) -> Checked:
             recovery = Recovery(file)
             with created(src, out, force=force) as target:
                 chunks, lost = save(recovery, target)
+    except NacError:
+        raise
     except OSError as error:
-        raise NacError(f"cannot be read: {error.strerror or error}") from None
+        raise file_error(error, "cannot be read") from None
     seconds = recovery.samples / recovery.header.original_sample_rate
     return Checked(name_of(src), not lost, seconds, chunks, lost, os.fspath(out), "; ".join(lost))
 

@@ -77,7 +77,7 @@ def convert_codes(
         data = stream.read()
     form = format or (Path(dst).suffix.lower().lstrip(".") if isinstance(dst, (str, os.PathLike)) else "")
     if form not in FORMATS:
-        raise NacError(f"cannot write {form!r}; the formats are {', '.join(FORMATS)}", remedy="format")
+        raise ArgumentError(f"cannot write {form!r}; the formats are {', '.join(FORMATS)}", remedy="format")
     if data.startswith(SIGNATURE[:4]) == (form == "nac"):
         raise NacError("one of the two has to be .nac, and only one")
     if form == "nac":

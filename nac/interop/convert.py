@@ -9,7 +9,8 @@ from pathlib import Path
 
 from nac.container import Reader
 from nac.container.header import SIGNATURE, UNKNOWN_WEIGHTS
-from nac.errors import FormatError, NacError
+from nac.errors import ArgumentError, FormatError, NacError
+from nac.files.opening import stream_of
 from nac.files.results import Stopwatch
 from nac.interop import dac, ecdc, lyra
 from nac.interop.recording import Recording, from_nac, published_weights, to_nac
@@ -80,7 +81,7 @@ def convert(
     found = _format(data, src)
     target = format or _ending(dst) or ("" if found == "nac" else "nac")
     if target not in ("nac", *FORMATS):
-        raise NacError(f"cannot write {target!r}; the formats are nac, {', '.join(FORMATS)}", remedy="format")
+        raise ArgumentError(f"cannot write {target!r}; the formats are nac, {', '.join(FORMATS)}", remedy="format")
     if (found == "nac") == (target == "nac"):
         raise NacError(f"is .{found}, and so not made .{target}: one of the two has to be .nac")
     if (model and found != "dac") or (kbps and found != "lyra"):
@@ -107,12 +108,8 @@ def convert(
 
 
 def _content(src: PathOrFile) -> bytes:
-    if not isinstance(src, (str, os.PathLike)):
-        return src.read()
-    try:
-        return Path(src).read_bytes()
-    except OSError as error:
-        raise NacError(f"cannot be read: {error.strerror or error}") from None
+    with stream_of(src) as file:
+        return file.read()
 
 
 def _format(data: bytes, src: PathOrFile) -> str:

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
-from nac.errors import NacError
+from nac.errors import ArgumentTypeError, FileIsFolder, FilePresent, NacError, file_error
 from nac.streams import write_all
 
 PathOrFile = str | os.PathLike[str] | BinaryIO
@@ -42,7 +42,7 @@ def whole_file(path: Path, *, force: bool = False, like: Path | None = None) -> 
             yield outgoing
         return
     if path.is_dir():
-        raise NacError(f"cannot write {path}: is a folder")
+        raise FileIsFolder(f"cannot write {path}: is a folder")
     refuse_existing(path, force=force)
     with _reported(path):
         attributes = Attributes.of(like, path)
@@ -146,7 +146,7 @@ def sync(file: BinaryIO) -> None:
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise NacError if a file is there and is not to be replaced."""
     if os.path.lexists(path) and not force:
-        raise NacError(f"{path} exists", remedy="force")
+        raise FilePresent(f"{path} exists", remedy="force")
 
 
 def _take_name(part: Path, path: Path, *, force: bool) -> None:
@@ -218,7 +218,7 @@ class Spent:
         try:
             seen = self._path.lstat()
         except OSError as error:
-            raise NacError(f"cannot be read: {error.strerror or error}") from None
+            raise file_error(error, "cannot be read") from None
         if not stat.S_ISREG(seen.st_mode):
             raise NacError("is not a plain file, and nothing else is deleted")
         return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
@@ -235,6 +235,8 @@ class Spent:
             if self._look() != self._stamp:
                 raise NacError("has changed meanwhile: it is kept, and so is the output")
             self._path.unlink()
+        except NacError:
+            raise
         except OSError as error:
             raise NacError(f"cannot be deleted: {error.strerror or error}; the output is whole") from error
 
@@ -244,10 +246,10 @@ def _reported(path: Path) -> Iterator[None]:
     """Errors of the file system as NacError."""
     try:
         yield
-    except BrokenPipeError:
+    except (BrokenPipeError, NacError):
         raise
     except OSError as error:
-        raise NacError(f"cannot write {path}: {error.strerror or error}") from error
+        raise file_error(error, f"cannot write {path}") from error
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,7 @@ def created(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> Iterator
     Without a ``src``, one to take time and permission bits from, these are the usual ones. What is still empty in
     memory is as good as a new file: what is written may be changed and read again.
     """
+    check_file(dst, "write")
     if src is not None:
         refuse_same(src, dst)
     if isinstance(dst, io.BytesIO) and not dst.getbuffer().nbytes:
@@ -326,12 +329,21 @@ def _refuse_terminal(file: BinaryIO, force: bool, name: Path = STANDARD) -> None
 
 def check_output(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> None:
     """Raise NacError where :func:`created` would refuse, before any work is done."""
+    check_file(dst, "write")
     if src is not None:
         refuse_same(src, dst)
     if not isinstance(dst, (str, os.PathLike)):
         _refuse_terminal(dst, force)
     elif not is_stream(Path(dst)):
         refuse_existing(Path(dst), force=force)
+
+
+def check_file(file: PathOrFile, action: Literal["read", "write"]) -> None:
+    """Raise ArgumentTypeError unless this is a path, or a file object for bytes that can be read or written."""
+    if isinstance(file, (str, os.PathLike)):
+        return
+    if isinstance(file, io.TextIOBase) or not hasattr(file, action):
+        raise ArgumentTypeError(f"a path or a binary file object is needed, not {type(file).__name__}")
 
 
 def refuse_same(src: PathOrFile, dst: PathOrFile) -> None:

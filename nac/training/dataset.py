@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nac.errors import NacError, reason
+from nac.errors import ArgumentError, NacError, file_error
 from nac.files.nacfile import SILENT, CodeArray, NacFile
 from nac.files.opening import check_growth
 from nac.spec import CodecSpec
@@ -101,7 +101,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         world_size: int | None = None,
     ) -> None:
         if seconds is not None and frames is not None:
-            raise NacError("give seconds or frames, not both")
+            raise ArgumentError("give seconds or frames, not both")
         self.source = os.fspath(source)
         self.frames = frames
         self._seconds, self._codebooks, self._stream, self._transform = seconds, codebooks, stream, transform
@@ -123,7 +123,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
             if self._seconds is not None:
                 self.frames = round(self._seconds * spec.sample_rate / spec.frame_samples)
             if self.frames is not None and self.frames < 1:
-                raise NacError(f"crops of {self.frames} frames cannot be")
+                raise ArgumentError(f"crops of {self.frames} frames cannot be")
         if (spec.name, spec.fingerprint, spec.codebooks) != (
             self.spec.name,
             self.spec.fingerprint,
@@ -162,7 +162,7 @@ class FolderDataset(Dataset):
 
     def _begin(self, shuffle: int, seed: int, rank: int | None, world_size: int | None) -> None:
         if shuffle or rank is not None or world_size is not None:
-            raise NacError("of files, not shards: a DataLoader shuffles them, a DistributedSampler splits them")
+            raise ArgumentError("of files, not shards: a DataLoader shuffles, a DistributedSampler splits them")
         self._names = [name for name in _names(self.source) if name.endswith(".nac")]
         if not self._names:
             raise NacError(f"no .nac files in {self.source}")
@@ -290,14 +290,14 @@ def _mixed(items: Iterator[T], most: int, random: np.random.Generator) -> Iterat
 def _node(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Which of how many processes that train together this is."""
     if (rank is None) != (world_size is None):
-        raise NacError("rank and world_size go together")
+        raise ArgumentError("rank and world_size go together")
     if rank is None or world_size is None:
         distributed = torch.distributed
         if not (distributed.is_available() and distributed.is_initialized()):
             return 0, 1
         rank, world_size = distributed.get_rank(), distributed.get_world_size()
     if not 0 <= rank < world_size:
-        raise NacError(f"there is no rank {rank} of {world_size}")
+        raise ArgumentError(f"there is no rank {rank} of {world_size}")
     return rank, world_size
 
 
@@ -336,7 +336,7 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except (NacError, OSError) as error:
-        raise NacError(f"{name}: {reason(error)}") from None
+        raise (error.about(name) if isinstance(error, NacError) else file_error(error, name)) from None
 
 
 def as_tensor(arrays: list[Any], frames: int, units: list[int]) -> Codes:

@@ -24,7 +24,7 @@ from nac.codecs.base import Codec
 from nac.codecs.families import BEST_FIRST
 from nac.codecs.family import File, Hub, Model, Packaged, Source, Web
 from nac.codecs.registry import find
-from nac.errors import ModelError, Remedy, what
+from nac.errors import ModelChoiceError, ModelError, Remedy, WeightsMissing, what
 from nac.weights import cache
 from nac.weights import download as fetch
 
@@ -115,13 +115,13 @@ def resolve_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, colon, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (colon and (kind == "cpu" or not number.isdecimal())):
-        raise ModelError(f"there is no device {name!r}; it is auto, cpu, cuda or cuda:N")
+        raise ModelChoiceError(f"there is no device {name!r}; it is auto, cpu, cuda or cuda:N")
     if kind == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ModelError("there is no CUDA device here, or this PyTorch is built without CUDA")
+        raise ModelChoiceError("there is no CUDA device here, or this PyTorch is built without CUDA")
     if int(number or 0) >= torch.cuda.device_count():
-        raise ModelError(f"there is no CUDA device {number}, only {torch.cuda.device_count()} of them")
+        raise ModelChoiceError(f"there is no CUDA device {number}, only {torch.cuda.device_count()} of them")
     # TF32 would round activations to 10 bits, and the codes would depend on the device.
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
@@ -220,7 +220,7 @@ def _local(model: Model, weights: Path | None, revision: str | None, *, sure: bo
         if revision is not None:
             raise ModelError("a revision is one of the Hub's: it has no meaning with weights of one's own")
         if not weights.exists():
-            raise ModelError(f"there are no weights at {weights}")
+            raise WeightsMissing(f"there are no weights at {weights}")
         return _Local(weights, own=True)
     # A revision that is asked for is the Hub's, and nobody knows that of the files in NAC_WEIGHTS.
     own = _own(model, sure) if revision is None else None
@@ -235,7 +235,9 @@ def _present(model: Model, revision: str | None) -> _Local:
 
 
 def _absent(model: Model) -> ModelError:
-    return ModelError(f"the weights of {model.name} are not on this machine", remedy="download", model=model.name)
+    return WeightsMissing(
+        f"the weights of {model.name} are not on this machine", remedy="download", model=model.name
+    )
 
 
 def _own(model: Model, sure: bool) -> _Local | None:
