@@ -28,6 +28,7 @@ from nac.cli.models import models
 from nac.cli.notes import NOTES
 from nac.cli.pack import pack
 from nac.cli.peel import peel
+from nac.cli.play import play
 from nac.cli.verify import verify
 from nac.errors import NacError
 from nac.version import __version__
@@ -66,5 +67,20 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-for command in (compress, decompress, peel, cut, cat, codes, pack, convert, info, verify, models, bench, compare):
+for command in (
+    compress,
+    decompress,
+    peel,
+    cut,
+    cat,
+    codes,
+    pack,
+    convert,
+    play,
+    info,
+    verify,
+    models,
+    bench,
+    compare,
+):
     main.add_command(command)

@@ -1,0 +1,120 @@
+"""A tour with pictures: compress, listen, look at the codes, train a toy model of them and hear what it says.
+
+python tour.py recording.flac folder
+
+It takes some seconds. Lines with %% begin cells: Jupyter (with jupytext) and most editors open this
+file as a notebook.
+"""
+
+# %% A recording, and where pictures and sounds go
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import soundfile
+import torch
+from torch import nn
+
+import nac
+
+matplotlib.use("agg")
+from matplotlib import pyplot
+
+recording, folder = sys.argv[1], Path(sys.argv[2])
+folder.mkdir(exist_ok=True)
+samples, rate = soundfile.read(recording, dtype="float32")
+samples = samples.reshape(len(samples), -1).mean(axis=1)
+seconds = len(samples) / rate
+
+# %% Compress: fewer kbit/s are fewer codebooks
+heard = {"original": samples}
+for kbps in (1.5, 3, 6, 12):
+    data = nac.encode(samples, rate, model="nac_24khz", kbps=kbps)
+    back, _ = nac.decode(data)
+    heard[f"{kbps} kbit-s"] = back[:, 0]
+    print(f"{kbps:4} kbit/s: {len(data)} bytes, {len(samples) * 2 / len(data):.0f} times smaller than 16-bit WAV")
+    if kbps == 3:
+        (folder / "recording.nac").write_bytes(data)
+
+# %% Listen
+for name, sound in heard.items():
+    soundfile.write(folder / f"{name}.wav", sound, rate)
+
+# %% Look: spectrograms on one scale
+figure, rows = pyplot.subplots(len(heard), 1, figsize=(10, 2 * len(heard)), sharex=True)
+for axes, (name, sound) in zip(rows, heard.items(), strict=True):
+    axes.specgram(sound, NFFT=1024, Fs=rate, noverlap=768, cmap="magma", vmin=-140, vmax=-40)
+    axes.set_title(name, loc="left", fontsize=9)
+    axes.set_ylabel("Hz")
+rows[-1].set_xlabel("seconds")
+figure.savefig(folder / "spectrograms.png", dpi=80, bbox_inches="tight")
+
+# %% The codes: a row for each codebook, coarse to fine, a column for each frame
+(stream,) = nac.read_codes(folder / "recording.nac")
+codes = np.stack(stream)
+codec = nac.load("nac_24khz")
+figure, (above, below) = pyplot.subplots(2, 1, figsize=(10, 5))
+above.imshow(codes, aspect="auto", interpolation="none", extent=(0, seconds, len(codes) - 0.5, -0.5))
+above.set(ylabel="codebook", xlabel="seconds", title="codes", yticks=range(len(codes)))
+for number, row in enumerate(codes):
+    counts = np.sort(np.bincount(row, minlength=codec.codebook_size))[::-1]
+    below.plot(counts.cumsum() / counts.sum(), label=f"codebook {number}")
+below.set(xscale="log", xlabel="most frequent entries", ylabel="share of all codes")
+below.legend()
+figure.tight_layout()
+figure.savefig(folder / "codes.png", dpi=80)
+
+# %% Train a toy model: what are the next codes, after those so far? MusicGen's delays make it one step a frame
+torch.manual_seed(0)
+torch.set_num_threads(1)  # more are no faster for so small a model
+size, books = codec.codebook_size, len(codes)
+steps = nac.delay(torch.from_numpy(codes).long(), fill=size)  # [codebooks, frames + codebooks - 1]
+
+
+class Toy(nn.Module):
+    """A recurrent network with an embedding and an output for each codebook."""
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        self.embeddings = nn.ModuleList(nn.Embedding(size + 1, width) for _ in range(books))
+        self.recurrent = nn.GRU(width, width, batch_first=True)
+        self.out = nn.Linear(width, books * (size + 1))
+
+    def forward(self, given: torch.Tensor, state: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Steps [batch, codebooks, n] to logits of the next, [batch, n, codebooks, entries]."""
+        summed = torch.stack([embed(given[:, book]) for book, embed in enumerate(self.embeddings)]).sum(0)
+        hidden, state = self.recurrent(summed, state)
+        return self.out(hidden).unflatten(-1, (books, size + 1)), state
+
+
+model = Toy()
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+losses = []
+for _ in range(40):
+    start = int(torch.randint(steps.shape[1] - 101, ()))
+    crop = steps[None, :, start : start + 101]
+    logits, _ = model(crop[..., :-1])
+    loss = nn.functional.cross_entropy(logits.flatten(0, 2), crop[..., 1:].mT.flatten())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    losses.append(loss.item())
+print(f"nats a code: {np.mean(losses[:5]):.2f} at first, {np.mean(losses[-5:]):.2f} at last")
+figure, axes = pyplot.subplots(figsize=(10, 3))
+axes.plot(losses)
+axes.set(xlabel="step", ylabel="nats a code")
+figure.savefig(folder / "losses.png", dpi=80, bbox_inches="tight")
+
+# %% Hear what it says: codes that it makes up become sound
+said, state = [steps[None, :, :1]], None
+with torch.inference_mode():
+    for _ in range(75 + books - 1):
+        logits, state = model(said[-1], state)
+        logits[..., size] = -torch.inf  # the filling is no code
+        said.append(torch.distributions.Categorical(logits=logits[:, 0]).sample()[..., None])
+made_up = nac.undelay(torch.cat(said[1:], dim=-1)[0])
+sound, sound_rate = nac.decode_codes(made_up, model="nac_24khz")
+soundfile.write(folder / "made up.wav", sound, sound_rate)
+nac.write_codes(folder / "made up.nac", made_up, model="nac_24khz", force=True)
+print(f"made up: {len(sound) / sound_rate:g} s of {tuple(made_up.shape)} codes")
