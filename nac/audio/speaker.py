@@ -15,8 +15,8 @@ from nac.errors import AudioError, what
 def speaker(sample_rate: int, channels: int, device: str | None = None) -> Iterator[Callable[[Samples], None]]:
     """A function that plays samples [n, channels], one block after the other; at the end all have been heard.
 
-    ``device``: a number or a part of a name, as ``python -m sounddevice`` lists them. Raises AudioError if there is
-    none that plays so, or no sounddevice.
+    ``device``: a number or a part of a name, as ``python -m sounddevice`` lists them. Raises AudioError if
+    there is none that plays so, or no sounddevice.
     """
     try:
         import sounddevice

@@ -19,7 +19,7 @@ else:
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-FOR_DEVELOPMENT = ("test", "test-ray")
+FOR_DEVELOPMENT = ("test", "test-examples", "test-ray")
 
 
 def name_of(requirement: str) -> str:
