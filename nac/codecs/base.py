@@ -301,7 +301,7 @@ class Codec(ABC, Generic[A]):
             For codes that are no integers, out of range, not equally long, or silent in some codebooks only.
         """
         given: Codes[Any] = codes if isinstance(codes, Codes) else Codes.of(codes)
-        self.check_codes(given)
+        self.check_codes(given, silence=True)
         arrays = tuple(self.array(array, np.int64) for array in given.arrays)
         scale = None if given.scale is None else self.array(given.scale, np.float32)
         taken = Codes(arrays, scale)
@@ -396,8 +396,8 @@ class Codec(ABC, Generic[A]):
         """Raise ValueError unless these are float samples [B, C, N] for this codec."""
         checks.check_audio(self.spec, audio)
 
-    def check_codes(self, codes: Codes[A] | Codes[Array]) -> None:
-        """Raise ValueError unless these are codes of this codec, or -1 for silence."""
-        checks.check_codes(self.spec, codes.arrays)
+    def check_codes(self, codes: Codes[A] | Codes[Array], *, silence: bool = False) -> None:
+        """Raise ValueError unless these are codes of this codec or, with ``silence``, -1."""
+        checks.check_codes(self.spec, codes.arrays, silence=silence)
         if self.spec.has_scale and codes.scale is None:
             raise ValueError(f"{self.spec.name} needs a scale for each segment")

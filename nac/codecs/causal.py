@@ -162,6 +162,7 @@ class CausalDecoder:
         self._batch = 1
 
     def push(self, codes: Codes) -> Tensor:
+        self._codec.check_codes(codes)
         arrays = torch.stack([self._codec.array(array, np.int64) for array in codes.arrays], 1)
         self._batch = arrays.shape[0]
         arrays = torch.cat([self._rest, arrays], -1) if self._rest is not None else arrays

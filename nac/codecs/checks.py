@@ -33,10 +33,10 @@ def check_audio(spec: CodecSpec, audio: Any) -> None:
         raise ArgumentError(f"{spec.name} takes audio [B, {spec.channels}, N], not {shape}")
 
 
-def check_codes(spec: CodecSpec, arrays: Sequence[Any]) -> None:
+def check_codes(spec: CodecSpec, arrays: Sequence[Any], *, silence: bool) -> None:
     """Raise ArgumentError unless these are codes: integers [B, frames * codes_per_frame], coarse to fine.
 
-    Codes are 0 to 2^bits - 1, or ``SILENCE`` in all codebooks of a frame.
+    Codes are 0 to 2^bits - 1 or, with ``silence``, ``SILENCE``.
     """
     if not 1 <= len(arrays) <= len(spec.codebooks):
         raise ArgumentError(f"{spec.name} takes codes of 1 to {len(spec.codebooks)} codebooks, not {len(arrays)}")
@@ -52,11 +52,10 @@ def check_codes(spec: CodecSpec, arrays: Sequence[Any]) -> None:
                 f"{name}: codes [{batch}, {(frames or 0) * book.codes_per_frame}] are expected, not {shape}: "
                 f"{book.codes_per_frame} in each of {frames} frames, the same frames in every codebook"
             )
-        if shape[-1] and batch and not SILENCE <= int(array.min()) <= int(array.max()) < 1 << book.bits:
-            raise ArgumentError(
-                f"{name}: codes are 0 to {(1 << book.bits) - 1}, or {SILENCE} for silence, "
-                f"not {int(array.min())} to {int(array.max())}"
-            )
+        low, high = (int(array.min()), int(array.max())) if shape[-1] and batch else (0, 0)
+        if low < (SILENCE if silence else 0) or high >= 1 << book.bits:
+            also = f", or {SILENCE} for silence" if silence else ""
+            raise ValueError(f"{name}: codes are 0 to {(1 << book.bits) - 1}{also}, not {low} to {high}")
 
 
 def runs(spec: CodecSpec, arrays: Sequence[np.ndarray]) -> list[tuple[int, int]]:

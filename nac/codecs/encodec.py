@@ -204,6 +204,7 @@ class Decoder48:
         self._weight: Tensor | None = None
 
     def push(self, codes: Codes) -> Tensor:
+        self._codec.check_codes(codes)
         assert codes.scale is not None
         device = self._codec.device
         arrays = tuple(array.to(device, torch.int64) for array in codes.arrays)

@@ -221,6 +221,7 @@ class WindowedDecoder(Generic[A]):
 
     def push(self, codes: Codes[A]) -> A:
         spec = self._codec.spec
+        self._codec.check_codes(codes)
         self._batch = cast(Any, codes.arrays[0]).shape[0]
         if self._windows is None:
             self._windows = Windows(

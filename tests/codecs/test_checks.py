@@ -63,6 +63,8 @@ def test_codes_of_any_integers_are_taken_and_others_refused(codec) -> None:
     }.items():
         with pytest.raises(ValueError, match=told):
             codec.decode(Codes(arrays))
+    with pytest.raises(ValueError, match="not -1 to -1"):  # in a stream, silence is told otherwise
+        codec.decoder().push(Codes(tuple(a * 0 - 1 for a in codes.arrays)))
 
 
 def test_minus_one_is_silence_behind_which_the_network_begins_afresh(codec) -> None:
