@@ -39,7 +39,7 @@ def test_the_table_of_models_is_right() -> None:
         numbers = [float(number) for number in re.findall(r"[\d.]+", kbps)[:2]]
         assert numbers == pytest.approx([spec.kbps(1), spec.kbps(len(spec.codebooks))], rel=0.08)
         frames = spec.sample_rate / spec.frame_samples
-        counts = [float(number) for number in re.findall(r"\d+", codes)[:2]]
+        counts = [float(number) for number in re.findall(r"[\d.]+", codes)[:2]]
         whole = frames * sum(book.codes_per_frame for book in spec.codebooks)
         assert counts == pytest.approx([frames * spec.codebooks[0].codes_per_frame, whole], abs=0.51)
         assert licence == ("not stated" if "not stated" in model.licence else model.licence)
