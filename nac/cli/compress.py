@@ -32,8 +32,8 @@ from nac.cli.options import (
     gathered,
     one_of,
 )
-from nac.cli.running import Settings, Told, plan, run
-from nac.cli.shards import Shards, items_at_once, shard_options
+from nac.cli.running import Settings, Stop, Told, plan, run
+from nac.cli.shards import Shards, items_at_once, recode_job, shard_options
 from nac.cli.standard import source, target
 from nac.errors import ModelError
 from nac.storage.output import Result
@@ -100,7 +100,7 @@ def compress(
     """
     from nac.audio.kinds import is_audio
     from nac.files.names import nac_name
-    from nac.files.shards import is_recording
+    from nac.files.shards import is_recording, recoding
 
     one_of(kbps=kbps, codebooks=codebooks)
     _check_model(model, kbps, codebooks, loading)
@@ -117,7 +117,8 @@ def compress(
     }
     named = None if model == "auto" else model
     rename = partial(nac_name, keep_ending=keep_ending)
-    if not engine.is_local:
+    how = shards.how(verify=options["verify"])
+    if engine.takes_over(paths):
         from nac.cluster import Action
 
         action = partial(
@@ -126,32 +127,22 @@ def compress(
             rename=rename,
             options=options,
             load=loading.elsewhere(),
+            shards=how,
             model=named,
             force=settings.force,
         )
         hand_over(paths, settings, engine, action)
         return
-    engine.check_local(paths)
     refuse_output_as_input(paths, "compress", ["nac"])
 
-    def convert(src: Any, dst: Any, *, force: bool = False, progress: Told | None = None) -> Result:
+    def work(job: Job, progress: Told) -> Result | Recoded:
         from nac.files import conversion
 
-        return conversion.compress(src, dst, force=force, load=load, progress=progress, **options)
-
-    def work(job: Job, progress: Told) -> Result | Recoded:
         if job.shard:
-            return shards.recode(
-                job,
-                lambda src, out, name: convert(src, out),
-                rename,
-                is_recording,
-                settings,
-                progress,
-                workers=at_a_time,
-                verify=options["verify"],
-            )
-        return convert(source(job.input), target(job.output), force=settings.force, progress=progress)
+            return recode_job(job, recoded, settings, progress)
+        return conversion.compress(
+            source(job.input), target(job.output), force=settings.force, load=load, progress=progress, **options
+        )
 
     load = loading.loader(progress=not settings.quiet, download=True, only=named is not None)
     jobs = plan(
@@ -163,6 +154,7 @@ def compress(
         is_shard=is_shard,
     )
     at_a_time = items_at_once(jobs, settings)
+    recoded = recoding("compress", options, load, rename, workers=at_a_time, fatal=(Stop,), **how)
     run(jobs, work, settings)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,8 +34,8 @@ from nac.cli.options import (
     gathered,
     one_of,
 )
-from nac.cli.running import Settings, Told, plan, run
-from nac.cli.shards import Shards, items_at_once, shard_options
+from nac.cli.running import Settings, Stop, Told, plan, run
+from nac.cli.shards import Shards, items_at_once, recode_job, shard_options
 from nac.cli.standard import source, target
 from nac.errors import NacError
 from nac.storage.output import Result
@@ -97,7 +97,7 @@ def decompress(
     from nac.audio.writing import OUTPUT_FORMATS
     from nac.files.nacfile import is_nac
     from nac.files.names import audio_name
-    from nac.files.shards import is_packed
+    from nac.files.shards import is_packed, recoding
 
     one_of(kbps=kbps, codebooks=codebooks)
     if settings.remove_source and (start or any(value is not None for value in (duration, kbps, codebooks))):
@@ -115,38 +115,38 @@ def decompress(
         "verify": settings.remove_source,
     }
     rename = partial(audio_name, format=form)
-    if not engine.is_local:
+    how = shards.how(verify=options["verify"])
+    if engine.takes_over(paths):
         from nac.cluster import Action
 
-        # What a file needs was not asked for by name, so nothing is downloaded.
-        load_options = {**loading.elsewhere(), "download": False}
         action = partial(
-            Action, "decompress", rename=rename, options=options, load=load_options, force=settings.force
+            Action,
+            "decompress",
+            rename=rename,
+            options=options,
+            # What a file needs was not asked for by name, so nothing is downloaded.
+            load={**loading.elsewhere(), "download": False},
+            shards=how,
+            force=settings.force,
         )
         hand_over(paths, settings, engine, action)
         return
-    engine.check_local(paths)
     refuse_output_as_input(paths, "decompress", OUTPUT_FORMATS)
 
-    def convert(src: Any, dst: Any, **more: Any) -> Result:
+    def work(job: Job, progress: Told) -> Result | Recoded:
         from nac.files import conversion
 
-        return conversion.decompress(src, dst, load=load, **{**options, **more})
-
-    def work(job: Job, progress: Told) -> Result | Recoded:
         if job.shard:
-            return shards.recode(
-                job,
-                lambda src, out, name: convert(src, out, format=PurePath(name).suffix[1:]),
-                rename,
-                is_packed,
-                settings,
-                progress,
-                workers=at_a_time,
-                verify=options["verify"],
-            )
+            return recode_job(job, recoded, settings, progress)
         try:
-            return convert(source(job.input), target(job.output), force=settings.force, progress=progress)
+            return conversion.decompress(
+                source(job.input),
+                target(job.output),
+                force=settings.force,
+                load=load,
+                progress=progress,
+                **options,
+            )
         except NacError as error:
             if error.remedy == "force" and paths.out is None:
                 raise NacError(_may_be_the_original(job)) from None
@@ -161,6 +161,7 @@ def decompress(
         is_shard=is_shard,
     )
     at_a_time = items_at_once(jobs, settings)
+    recoded = recoding("decompress", options, load, rename, workers=at_a_time, fatal=(Stop,), **how)
     run(jobs, work, settings)
 
 

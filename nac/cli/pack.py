@@ -11,7 +11,7 @@ import click
 
 from nac.cli import report
 from nac.cli.options import FORCE, JOBS, JSON, QUIET, SKIP, gathered
-from nac.cli.running import ROW, Settings, at_once, fates_of_files, folders
+from nac.cli.running import ROW, Settings, at_once, counted, folders
 from nac.training.packing import LeftOut, Packed
 
 
@@ -66,21 +66,21 @@ def pack(settings: Settings, sources: tuple[str, ...], out: str, size: int, form
 
     def tell(item: Packed | LeftOut) -> None:
         if isinstance(item, LeftOut):
-            fates[item.fate] += 1
-            if item.fate == "failed":
+            counts[item.status] += 1
+            if item.status == "failed":
                 report.error(item.input, item.error)
-            if settings.as_json and item.fate != "other":
+            if settings.as_json and item.status != "other":
                 row = {**dict.fromkeys(ROW), "input": item.input, "error": item.error}
-                report.out(json.dumps({**row, "skipped": item.fate == "skipped"}))
+                report.out(json.dumps({**row, "skipped": item.status == "skipped"}))
             return
-        fates["done"] += len(item.files)
+        counts["done"] += len(item.files)
         if settings.as_json:
             for file in item.files:
                 report.out(json.dumps({**dict.fromkeys(ROW), **asdict(file), "skipped": False}))
         elif not settings.quiet:
             report.note(report.shard_text(item))
 
-    with fates_of_files(settings.quiet) as fates:
+    with counted(settings.quiet) as counts:
         packing.pack(
             sources,
             out,

@@ -115,15 +115,10 @@ def recoded_text(recoded: Recoded) -> str:
     done = [outcome.result for outcome in recoded.outcomes if outcome.result]
     seconds = sum(result.seconds for result in done)
     counts = many(len(done), "item") + (f" and {recoded.failed} failed" if recoded.failed else "")
-    sizes = (
-        size(recoded.bytes_out)
-        if recoded.bytes_in is None
-        else f"{size(recoded.bytes_in)} -> {size(recoded.bytes_out)}"
-    )
+    before = "" if recoded.bytes_in is None else f"{size(recoded.bytes_in)} -> "
     speed = f"{number(seconds / max(recoded.wall_seconds, 1e-9))}x real time"
-    return (
-        f"{printable(recoded.input)} -> {printable(recoded.output)}: {counts}, {clock(seconds)}, {sizes}, {speed}"
-    )
+    names = f"{printable(recoded.input)} -> {printable(recoded.output)}"
+    return f"{names}: {counts}, {clock(seconds)}, {before}{size(recoded.bytes_out)}, {speed}"
 
 
 def notes_text(result: Converted) -> str:
@@ -137,9 +132,9 @@ def shard_text(packed: Packed) -> str:
     return f"{printable(packed.output)}: {many(len(packed.files), 'file')}, {seconds}, {size(packed.bytes)}"
 
 
-def fates_text(fates: Mapping[str, int]) -> str:
+def counts_text(counts: Mapping[str, int]) -> str:
     """How many files came to what."""
-    return ", ".join(f"{fates[fate]} {fate}" for fate in ("done", "skipped", "failed"))
+    return ", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed"))
 
 
 def many(count: int, what: str) -> str:

@@ -151,19 +151,19 @@ def at_once(wanted: int | None) -> int:
 
 
 @contextmanager
-def fates_of_files(quiet: bool) -> Iterator[Counter[str]]:
+def counted(quiet: bool) -> Iterator[Counter[str]]:
     """Counts what becomes of files that are not known beforehand; tells it, and exits with 1 if any failed."""
-    fates: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     try:
-        yield fates
+        yield counts
     except NacError as error:
         raise Stop.of(error) from None
     finally:
-        if fates and not quiet:
-            report.note(report.fates_text(fates))
-        if fates["other"]:
-            report.note(report.others_text(fates["other"]))
-    if fates["failed"]:
+        if counts and not quiet:
+            report.note(report.counts_text(counts))
+        if counts["other"]:
+            report.note(report.others_text(counts["other"]))
+    if counts["failed"]:
         raise SystemExit(1)
 
 

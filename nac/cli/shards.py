@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nac.cli.batch import Job, Plan
 from nac.cli.notes import NOTES
 from nac.cli.options import gathered
-from nac.cli.running import Settings, Stop, Told, at_once
+from nac.cli.running import Settings, Told, at_once
 from nac.cli.standard import source, target
-from nac.files.shards import Convert, Recoded, Recoding, recode
 from nac.storage.records import Wanted
 from nac.storage.shards import holds_items, is_shard
+
+if TYPE_CHECKING:
+    from nac.files.shards import Recoded, Recoding
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -55,37 +57,23 @@ class Shards:
         with path.open("rb") as file:
             return holds_items(file, item, self.column)
 
-    def recode(
-        self,
-        job: Job,
-        convert: Convert,
-        rename: Callable[[str], str],
-        item: Wanted,
-        settings: Settings,
-        progress: Told,
-        *,
-        workers: int,
-        verify: bool,
-    ) -> Recoded:
-        """Do a shard, ``workers`` items at a time."""
-        how = Recoding(
-            convert,
-            rename,
-            item,
-            column=self.column,
-            keep_failed=self.keep_failed,
-            verify=verify,
-            workers=workers,
-            fatal=(Stop,),
-        )
-        return recode(
-            source(job.input),
-            target(job.output),
-            how,
-            force=settings.force,
-            gathered=NOTES.gathered,
-            progress=progress,
-        )
+    def how(self, *, verify: bool) -> dict[str, Any]:
+        """Keyword arguments of :class:`nac.files.shards.Recoding`."""
+        return {"column": self.column, "keep_failed": self.keep_failed, "verify": verify}
+
+
+def recode_job(job: Job, how: Recoding, settings: Settings, progress: Told) -> Recoded:
+    """Do a shard."""
+    from nac.files.shards import recode
+
+    return recode(
+        source(job.input),
+        target(job.output),
+        how,
+        force=settings.force,
+        gathered=NOTES.gathered,
+        progress=progress,
+    )
 
 
 def items_at_once(plan: Plan, settings: Settings) -> int:

@@ -1,7 +1,7 @@
-"""What became of every file of a large job: Parquet files beside the outputs, which say what is done already.
+"""What became of every file of a large job, and of every recording in shards: Parquet files beside the outputs.
 
-A run adds files of its own, so that one that is killed loses no earlier rows. An input may have several rows: the
-last counts.
+They say what is done already. A run adds files of its own, so that one that is killed loses no earlier rows. What
+has several rows is what the last one says.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from functools import cache
+from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,8 @@ class Row:
     """What became of one file; what is not known is None.
 
     ``input`` and ``output``: paths from the source and from the target; ``fingerprint``: of the weights;
-    ``kbps``: bitrate of the codes (kbit/s); ``seconds``: of audio; ``wall_seconds``: of work.
+    ``kbps``: bitrate of the codes (kbit/s); ``seconds``: of audio; ``wall_seconds``: of work; ``key``: what a
+    recording is called in the shard that ``input`` is; sizes are its own then.
     """
 
     input: str
@@ -47,6 +49,10 @@ class Row:
     bytes_out: int | None = None
     wall_seconds: float | None = None
     error: str | None = None
+    key: str | None = None
+
+
+_VALUES = attrgetter(*(field.name for field in fields(Row)))
 
 
 class Done:
@@ -92,10 +98,15 @@ class Manifest:
                     inputs, errors = (column.to_pylist() for column in batch.columns)
                     yield from (name for name, error in zip(inputs, errors, strict=True) if error is None)
 
-    def add(self, row: Row) -> None:
-        """Raises OSError or NacError where a file is due and cannot be written."""
-        texts = (as_text(value) if isinstance(value, str) else value for value in astuple(row))
-        self._rows.append((*texts, datetime.now(timezone.utc)))
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add rows; those of a shard come together, so that none of them tells of it alone.
+
+        Raises OSError or NacError where a file is due and cannot be written.
+        """
+        now = datetime.now(timezone.utc)
+        for row in rows:
+            texts = (as_text(value) if isinstance(value, str) else value for value in _VALUES(row))
+            self._rows.append((*texts, now))
         if len(self._rows) >= ROWS or time.monotonic() - self._began > SECONDS:
             self._write()
 

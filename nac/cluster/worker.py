@@ -1,4 +1,4 @@
-"""What a fleet's processes do with one file after the other."""
+"""What a process that works for a cluster does with one file or shard after the other."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import os
 import shutil
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nac.cluster.jobs import Action, Job, Outcome, wanted
+from nac.cluster.jobs import Action, Job, Outcome
 from nac.cluster.manifest import Row
 from nac.codecs.base import Codec
 from nac.errors import NacError, reason
-from nac.files.nacfile import info
+from nac.files import shards
+from nac.files.nacfile import Info, info
 from nac.files.notes import Notes
-from nac.storage.output import lock, sweep
+from nac.storage.output import Result, lock, sweep
 from nac.storage.places import place
+from nac.storage.records import HEAD
+from nac.storage.shards import holds_items, kind_of
 from nac.version import __version__
 from nac.weights import models
 
@@ -44,42 +48,60 @@ def scratch() -> tuple[str, BinaryIO]:
 
 
 class Worker:
-    """An actor of Ray: a process that loads a model once, and is given names of files."""
+    """Does jobs, and loads each model once. ``notes``: where to gather what is logged."""
 
-    def __init__(self, action: Action) -> None:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does, before PyTorch is loaded
-        tempfile.tempdir, self._held = scratch()
-        self._action = action
+    def __init__(self, action: Action, notes: Notes) -> None:
+        self._action, self._notes = action, notes
         self._source, self._target = place(action.source), place(action.target)
-        self._notes = Notes()
-        logging.getLogger("nac").addHandler(self._notes)
         self._lock, self._loaded = threading.Lock(), dict[str, Codec[Any]]()
+        self._recoding = shards.recoding(action.name, action.options, self._load, action.rename, **action.shards)
 
     def ready(self) -> tuple[str, ...]:
         """What has to be the same for all workers: nac's version, and the weights. Raises NacError."""
         model = self._action.model
         return (__version__, *([self._load(model).spec.fingerprint] if model else sorted(models.present())))
 
-    def leave(self) -> None:
-        """Clean up."""
-        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+    def do(self, jobs: Iterable[Job]) -> list[Outcome]:
+        """Do files and shards; what is wrong with one is in its row."""
+        return [outcome for job in jobs for outcome in self._one(job)]
 
-    def do(self, job: Job) -> Outcome:
-        """Do one file; what is wrong with it is in the row."""
+    def _one(self, job: Job) -> list[Outcome]:
         row = Row(job.input, job.output)
         try:
-            if not wanted(self._action, self._source, job.input):
-                return Outcome("other", row)
-            if not self._action.force and self._target.size(job.output) is not None:
-                return Outcome("skipped", self._found(row))
+            shard = self._is_shard(job.input)
+            if shard is None:
+                return [Outcome("other", row)]
+            row = replace(row, output=self._output(job, shard))
+            if not self._action.force and self._target.size(row.output) is not None:
+                return list(self._found_items(row)) if shard else [Outcome("skipped", self._found(row))]
             if job.suspect:
                 sweep.cache_clear()  # so that what the last worker left is swept up
+            if shard:
+                return self._recoded(row)
             with self._notes.gathered() as notes:
                 done = self._done(row)
-            return Outcome("done", done, tuple(dict.fromkeys(notes)))  # each once
+            return [Outcome("done", done, tuple(dict.fromkeys(notes)))]  # each once
         except Exception as error:  # whatever is the matter with a file, the others go on
             remedy = error.remedy if isinstance(error, NacError) else ""
-            return Outcome("failed", replace(row, error=reason(error)), remedy=remedy)
+            return [Outcome("failed", replace(row, error=reason(error)), remedy=remedy)]
+
+    def _is_shard(self, name: str) -> bool | None:
+        """Whether a file is a shard, by what it begins with; None for one that the action is not for."""
+        try:
+            with self._source.open(name) as file:
+                head = file.read(HEAD)
+                if kind_of(head) is None:
+                    return False if self._action.wants(head) else None
+                return holds_items(file, self._recoding.wanted, self._recoding.column) or None
+        except OSError:
+            return False  # to be tried, and reported
+
+    def _output(self, job: Job, shard: bool) -> str:
+        """The output's name, which is the shard's, whatever the file's name made one think."""
+        if shard == job.shard:
+            return job.output
+        folder, slash, name = job.input.rpartition("/")
+        return folder + slash + (name if shard else self._action.rename(name))
 
     def _done(self, row: Row) -> Row:
         from nac.files import conversion as files
@@ -88,6 +110,9 @@ class Worker:
         force = self._action.force
         with self._source.fetched(row.input) as path, self._target.written(row.output) as out:
             result = function(path, out, force=force, load=self._load, **self._action.options)
+        return self._row(row, result)
+
+    def _row(self, row: Row, result: Result, key: str | None = None) -> Row:
         return replace(
             row,
             model=result.model,
@@ -97,7 +122,20 @@ class Worker:
             bytes_in=result.bytes_in,
             bytes_out=result.bytes_out,
             wall_seconds=result.wall_seconds,
+            key=key,
         )
+
+    def _recoded(self, row: Row) -> list[Outcome]:
+        """Do a shard; an outcome for each of its items."""
+        force, gathered = self._action.force, self._notes.gathered
+        with self._source.streamed(row.input) as src, self._target.written(row.output) as out:
+            recoded = shards.recode(src, out, self._recoding, force=force, gathered=gathered)
+        return [self._outcome(row, outcome) for outcome in recoded.outcomes]
+
+    def _outcome(self, row: Row, item: shards.Outcome) -> Outcome:
+        if item.result is None:
+            return Outcome("failed", replace(row, key=item.key, error=item.error), item.notes, item.remedy)
+        return Outcome("done", self._row(row, item.result, item.key), item.notes)
 
     def _found(self, row: Row) -> Row:
         """The row of an output that is there already, as after a run that was killed before it told of it."""
@@ -108,18 +146,56 @@ class Worker:
         except NacError as error:
             whose = f"{row.output} is there already, and is not whole: " if compressed else ""
             raise NacError(f"{whose}{error}") from None
-        return replace(
-            row,
-            model=header.model,
-            fingerprint=header.fingerprint,
-            kbps=header.kbps,
-            seconds=header.seconds,
-            bytes_in=self._source.size(row.input),
-            bytes_out=self._target.size(row.output),
-        )
+        sizes = self._source.size(row.input), self._target.size(row.output)
+        return _described(row, header, *sizes)
+
+    def _found_items(self, row: Row) -> Iterator[Outcome]:
+        """The same for each item of a shard that is there already; those that are not are told of together."""
+        column = self._recoding.column
+        with ExitStack() as stack:
+            source, target = (
+                stack.enter_context(where.open(name))
+                for where, name in ((self._source, row.input), (self._target, row.output))
+            )
+            packed, other = (target, source) if self._action.name == "compress" else (source, target)
+            count = 0
+            for key, data in shards.contents(packed, shards.is_packed, column):
+                count += 1
+                yield Outcome("skipped", _described(replace(row, key=key), info(data), None, None))
+            missing = sum(1 for _ in shards.contents(other, shards.is_recording, column)) - count
+        if missing:
+            error = f"{row.output} is there already, and {abs(missing)} of the recordings are not in both"
+            yield Outcome("failed", replace(row, error=error), remedy="force")
 
     def _load(self, name: str) -> Codec[Any]:
         with self._lock:
             if name not in self._loaded:
                 self._loaded[name] = models.load(name, **self._action.load)
             return self._loaded[name]
+
+
+def _described(row: Row, found: Info, bytes_in: int | None, bytes_out: int | None) -> Row:
+    return replace(
+        row,
+        model=found.model,
+        fingerprint=found.fingerprint,
+        kbps=found.kbps,
+        seconds=found.seconds,
+        bytes_in=bytes_in,
+        bytes_out=bytes_out,
+    )
+
+
+class ProcessWorker(Worker):
+    """A worker that has a process of its own, as an actor of Ray has."""
+
+    def __init__(self, action: Action) -> None:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does, before PyTorch is loaded
+        tempfile.tempdir, self._held = scratch()
+        notes = Notes()
+        logging.getLogger("nac").addHandler(notes)
+        super().__init__(action, notes)
+
+    def leave(self) -> None:
+        """Clean up."""
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)

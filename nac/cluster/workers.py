@@ -1,9 +1,15 @@
-"""Ray's part (https://docs.ray.io): workers where there is room, what they are given, what is done if one breaks.
+"""Ray's part (https://docs.ray.io): workers where there is room, what they are given, what is done if one dies.
 
-No audio goes through Ray, only names of files and what became of them. A file in whose hands a worker dies, by a
-crash or with its machine, is tried once more, alone in a worker; dying again, it is recorded and left. Ray's
-actors are used for this and not Ray Data, which tries a block whose worker dies again for ever: one bad file would
-hold up all others.
+No audio goes through Ray, only names of files and what became of them. Names are given out in bundles, which grow
+as long as they come back fast; a shard is given out by itself. What a worker has in hand when it dies, by a crash
+or with its machine, is tried once more, each file alone in a worker; what a worker dies on then is recorded and
+left.
+
+Ray's actors are used for this and not Ray Data. That tries a block whose worker dies again for ever, so that one
+bad file would hold up all others. And its readers and writers of WebDataset and Parquet turn what is in a shard
+into tables and write it anew, in shards cut and named otherwise, some of which stay where a job ends early: no
+file beside a recording would be byte for byte as it was, no shard whole or absent, and no run could tell what is
+left.
 """
 
 from __future__ import annotations
@@ -14,6 +20,7 @@ import re
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -22,19 +29,23 @@ from typing import Any, TextIO
 
 from nac.cluster.jobs import Action, Job, Outcome
 from nac.cluster.manifest import Row
-from nac.cluster.worker import Worker
+from nac.cluster.worker import ProcessWorker
 from nac.errors import NacError, reason
 
 OBJECT_STORE = 80 << 20
 """Bytes of shared memory for a Ray of one's own: little goes through it, and Ray allows no less."""
-STILLBORN = 3
+FAILED_STARTS = 3
 """So many workers in a row that die before they have begun end the job."""
 PATIENCE = 60.0
-"""Seconds without a worker after which it is told that the cluster has no room."""
+"""Seconds without a worker after which it is reported that the cluster has no room."""
+FAST, SLOW = 0.5, 2.0
+"""Seconds: a bundle that is back sooner is followed by one twice as large, one that takes longer by half of it."""
+LARGEST = 1024
+"""Names in a bundle."""
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerOptions:
     """``workers`` at a time, each with so many ``cpus`` and (parts of) ``gpus``, and ``files`` in hand at once."""
 
     workers: int | None = None
@@ -44,34 +55,44 @@ class Crew:
 
 
 @dataclass
-class Member:
-    """A worker as its employer sees it. ``alone``: it has a suspect in hand, and gets nothing else."""
+class Started:
+    """A worker that was started. ``bundle``: names to give it at once; ``alone``: it has a suspect in hand."""
 
     actor: Any
-    files: int = 0
+    calls: int = 0
     ready: bool = False
     alone: bool = False
+    bundle: int = 1
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a worker was asked to do: no jobs are the question whether it is ready."""
+
+    worker: Started
+    jobs: tuple[Job, ...] = ()
+    began: float = field(default_factory=time.monotonic)
 
 
 @contextmanager
-def cluster(address: str | None, crew: Crew) -> Iterator[None]:
+def cluster(address: str | None, options: WorkerOptions) -> Iterator[None]:
     """Ray's cluster at an address, or where there is none (nor RAY_ADDRESS) one on this machine for the while."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
-    options: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
-        cpus = max(os.cpu_count() or 1, int(-(-(crew.workers or 1) * crew.cpus // 1)))
-        options = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+        cpus = max(os.cpu_count() or 1, int(-(-(options.workers or 1) * options.cpus // 1)))
+        settings = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
     elif found := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):
         # Ray itself would wait for minutes.
-        with _told_as_nacs(address), socket.create_connection((found[1], int(found[2])), timeout=10):
+        with _reported(address), socket.create_connection((found[1], int(found[2])), timeout=10):
             pass
     with redirect_stdout(_OnlyBytes(sys.stdout)):
         terminated = signal.getsignal(signal.SIGTERM)
-        with _told_as_nacs(address):
-            ray.init(address=address, logging_level="ERROR", log_to_driver=False, **options)
+        with _reported(address):
+            ray.init(address=address, logging_level="ERROR", log_to_driver=False, **settings)
         signal.signal(signal.SIGTERM, terminated)  # Ray's own prints a stack
         try:
             yield
@@ -90,127 +111,165 @@ class _OnlyBytes(io.TextIOBase):
 
 
 @contextmanager
-def _told_as_nacs(address: str) -> Iterator[None]:
+def _reported(address: str) -> Iterator[None]:
+    """Ray's errors as NacError."""
     try:
         yield
     except (ValueError, RuntimeError, OSError) as error:
         raise NacError(f"no Ray at {address}: {str(error).splitlines()[0]}") from None
 
 
+class Queue:
+    """Jobs to come, taken as they are wanted: of those that ``work`` gives one is held."""
+
+    def __init__(self, work: Iterable[Job]) -> None:
+        self._work = iter(work)
+        self._next = next(self._work, None)
+        self.suspects: deque[Job] = deque()
+
+    @property
+    def empty(self) -> bool:
+        return self._next is None and not self.suspects
+
+    def take(self, most: int) -> tuple[Job, ...]:
+        """At most so many jobs, but a shard by itself."""
+        taken = list[Job]()
+        while self._next is not None and len(taken) < most and not (taken and self._next.shard):
+            taken.append(self._next)
+            self._next = next(self._work, None)
+            if taken[-1].shard:
+                break
+        return tuple(taken)
+
+
 @dataclass
-class Fleet:
-    """Workers of one action in the cluster that is connected. ``note`` is told what people should know."""
+class Workers:
+    """Workers of one action in the cluster that is connected. ``note`` is given what people should know."""
 
     action: Action
-    crew: Crew
+    options: WorkerOptions
     note: Callable[[str], None]
-    _members: list[Member] = field(default_factory=list)
-    _pending: dict[Any, tuple[Member, Job | None]] = field(default_factory=dict)
-    _suspects: deque[Job] = field(default_factory=deque)
-    _next: Job | None = None
-    _kit: tuple[str, ...] | None = None
-    _stillborn: int = 0
+    _workers: list[Started] = field(default_factory=list)
+    _calls: dict[Any, Call] = field(default_factory=dict)
+    _version: tuple[str, ...] | None = None
+    _failed_starts: int = 0
 
-    def run(self, work: Iterable[Job]) -> Iterator[Outcome]:
+    def run(self, work: Iterable[Job]) -> Iterator[list[Outcome]]:
         """Have all jobs done, in any order. They are taken as workers are free for them. Raises NacError."""
-        import ray
-
-        queue = iter(work)
-        self._next = next(queue, None)
-        if self._next is None:
+        queue = Queue(work)
+        if queue.empty:
             return
         try:
-            for _ in range(self._size()):
-                self._hire()
-            while self._next or self._suspects or any(job for _, job in self._pending.values()):
+            for _ in range(self._count()):
+                self._start()
+            while not queue.empty or any(call.jobs for call in self._calls.values()):
                 self._hand_out(queue)
-                refs = ray.wait(list(self._pending), num_returns=1, timeout=PATIENCE)[0]
-                if not refs and not any(member.ready for member in self._members):
-                    crew = self.crew
-                    self.note(f"the cluster has no room for a worker yet ({crew.cpus:g} CPU, {crew.gpus:g} GPU)")
-                for ref in refs:
-                    member, job = self._pending.pop(ref)
-                    try:
-                        result = ray.get(ref)
-                    except ray.exceptions.RayTaskError as error:  # only `ready` raises
-                        raise NacError(f"a worker cannot begin: {reason(error.cause)}") from None
-                    except ray.exceptions.RayError:
-                        yield from self._lost(member, job)
-                        continue
-                    if job is None:
-                        self._welcome(member, result)
+                for call, result in self._returned():
+                    if isinstance(result, Exception):
+                        yield from self._lost(call, queue)
+                    elif not call.jobs:
+                        self._is_ready(call.worker, result)
                     else:
-                        member.files -= 1
-                        member.alone = False
+                        self._is_back(call)
                         yield result
         finally:
-            self._dismiss()
+            self._stop()
 
-    def _size(self) -> int:
+    def _count(self) -> int:
         import ray
 
-        return self.crew.workers or max(1, int(ray.cluster_resources().get("CPU", 1) // max(self.crew.cpus, 0.01)))
+        cpus = int(ray.cluster_resources().get("CPU", 1) // max(self.options.cpus, 0.01))
+        return self.options.workers or max(1, cpus)
 
-    def _hire(self) -> None:
+    def _start(self) -> None:
         import ray
 
-        crew = self.crew
-        options = {"num_cpus": crew.cpus, "num_gpus": crew.gpus, "max_concurrency": crew.files}
-        actor = ray.remote(Worker).options(**options).remote(self.action)
-        member = Member(actor)
-        self._members.append(member)
-        self._pending[actor.ready.remote()] = member, None
+        options = self.options
+        settings = {"num_cpus": options.cpus, "num_gpus": options.gpus, "max_concurrency": options.files}
+        worker = Started(ray.remote(ProcessWorker).options(**settings).remote(self.action))
+        self._workers.append(worker)
+        self._calls[worker.actor.ready.remote()] = Call(worker)
 
-    def _welcome(self, member: Member, kit: tuple[str, ...]) -> None:
+    def _returned(self) -> Iterator[tuple[Call, Any]]:
+        """Calls that are back, and their results: an exception where the worker has died."""
+        import ray
+
+        refs = ray.wait(list(self._calls), num_returns=1, timeout=PATIENCE)[0]
+        if not refs and not any(worker.ready for worker in self._workers):
+            options = self.options
+            self.note(f"the cluster has no room for a worker yet ({options.cpus:g} CPU, {options.gpus:g} GPU)")
+        for ref in refs:
+            call = self._calls.pop(ref)
+            try:
+                yield call, ray.get(ref)
+            except ray.exceptions.RayTaskError as error:  # only `ready` raises
+                raise NacError(f"a worker cannot begin: {reason(error.cause)}") from None
+            except ray.exceptions.RayError as error:
+                yield call, error
+
+    def _is_ready(self, worker: Started, version: tuple[str, ...]) -> None:
         """A worker has begun; what it works with has to be what the others have."""
-        self._kit = self._kit or kit
-        if kit != self._kit:
+        self._version = self._version or version
+        if version != self._version:
             raise NacError(
                 "the machines differ in nac's version or in their models, and would make different files: "
-                f"{', '.join(kit)}; {', '.join(self._kit)}",
+                f"{', '.join(version)}; {', '.join(self._version)}",
                 remedy="model",
             )
-        member.ready, self._stillborn = True, 0
+        worker.ready, self._failed_starts = True, 0
 
-    def _hand_out(self, queue: Iterator[Job]) -> None:
+    def _is_back(self, call: Call) -> None:
+        """A worker is done with a bundle."""
+        worker, took = call.worker, time.monotonic() - call.began
+        worker.calls -= 1
+        worker.alone = False
+        if took < FAST and len(call.jobs) == worker.bundle:
+            worker.bundle = min(LARGEST, 2 * worker.bundle)
+        elif took > SLOW:
+            worker.bundle = max(1, worker.bundle // 2)
+
+    def _hand_out(self, queue: Queue) -> None:
         """Give every worker as much as it takes."""
-        for member in self._members:
-            while member.ready and not member.alone and member.files < self.crew.files:
-                if self._suspects and not member.files:
-                    job, member.alone = self._suspects.popleft(), True
-                elif self._next:
-                    job, self._next = self._next, next(queue, None)
-                else:
+        for worker in self._workers:
+            while worker.ready and not worker.alone and worker.calls < self.options.files and not queue.empty:
+                worker.alone = bool(queue.suspects) and not worker.calls
+                jobs = (queue.suspects.popleft(),) if worker.alone else queue.take(worker.bundle)
+                if not jobs:  # only suspects, which wait until it has nothing else
                     break
-                member.files += 1
-                self._pending[member.actor.do.remote(job)] = member, job
+                worker.calls += 1
+                self._calls[worker.actor.do.remote(jobs)] = Call(worker, jobs)
 
-    def _lost(self, member: Member, job: Job | None) -> Iterator[Outcome]:
+    def _lost(self, call: Call, queue: Queue) -> Iterator[list[Outcome]]:
         """A worker has died, with this in hand."""
         import ray
 
-        if member in self._members:  # else this was told of already, by another file
-            ray.kill(member.actor)
-            self._members.remove(member)
-            self._stillborn += not member.ready
-            if self._stillborn >= STILLBORN:
-                raise NacError(f"workers die before they have begun, {STILLBORN} in a row: Ray's logs may say why")
-            self._hire()
-        if job is None:
-            return
-        if job.suspect:
-            error = "two workers died on it, the second with nothing else in hand"
-            yield Outcome("failed", Row(job.input, job.output, error=error))
-        else:
-            self.note(f"a worker died over {job.input}, which is tried once more, alone")
-            self._suspects.append(replace(job, suspect=True))
+        worker = call.worker
+        if worker in self._workers:  # else it was seen already, by another call
+            ray.kill(worker.actor)
+            self._workers.remove(worker)
+            self._failed_starts += not worker.ready
+            if self._failed_starts >= FAILED_STARTS:
+                in_a_row = f"workers die before they have begun, {FAILED_STARTS} in a row"
+                raise NacError(f"{in_a_row}: Ray's logs may say why")
+            self._start()
+        suspects = [job for job in call.jobs if not job.suspect]
+        queue.suspects += (replace(job, suspect=True) for job in suspects)
+        if len(suspects) == 1:
+            self.note(f"a worker died over {suspects[0].input}, which is tried once more, alone")
+        elif suspects:
+            more = f"{suspects[0].input} and {len(suspects) - 1} more"
+            self.note(f"a worker died over {more}, which are tried once more, each alone")
+        error = "two workers died on it, the second with nothing else in hand"
+        for job in call.jobs:
+            if job.suspect:
+                yield [Outcome("failed", Row(job.input, job.output, error=error))]
 
-    def _dismiss(self) -> None:
+    def _stop(self) -> None:
         import ray
 
-        busy = {id(member) for member, _ in self._pending.values()}
-        leaving = [member.actor.leave.remote() for member in self._members if id(member) not in busy]
+        busy = {id(call.worker) for call in self._calls.values()}
+        leaving = [worker.actor.leave.remote() for worker in self._workers if id(worker) not in busy]
         ray.wait(leaving, num_returns=len(leaving), timeout=5) if leaving else None
-        for member in self._members:
-            ray.kill(member.actor)
-        self._members, self._pending = [], {}
+        for worker in self._workers:
+            ray.kill(worker.actor)
+        self._workers, self._calls = [], {}

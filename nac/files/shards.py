@@ -13,13 +13,15 @@ import mimetypes
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, BinaryIO, cast
+from pathlib import PurePath
+from typing import Any, BinaryIO, Literal, cast
 
 from nac.audio.kinds import ENDINGS, may_be_audio
+from nac.codecs.base import Codec
 from nac.codecs.parallel import ahead
 from nac.container.header import SIGNATURE
 from nac.errors import NacError, Remedy, reason
@@ -155,6 +157,33 @@ class Recoding:
         return folder + slash + self.rename(name)
 
 
+def recoding(
+    command: Literal["compress", "decompress"],
+    options: Mapping[str, Any],
+    load: Callable[[str], Codec],
+    rename: Callable[[str], str],
+    **how: Any,
+) -> Recoding:
+    """How to do to shards what a function of :mod:`nac.files.conversion` does to files.
+
+    ``options``: its keyword arguments; ``how``: further ones of :class:`Recoding`.
+    """
+
+    def compress(src: BinaryIO, out: BinaryIO, name: str) -> Result:
+        from nac.files import conversion
+
+        return conversion.compress(src, out, load=load, **options)
+
+    def decompress(src: BinaryIO, out: BinaryIO, name: str) -> Result:
+        from nac.files import conversion
+
+        return conversion.decompress(src, out, load=load, **{**options, "format": PurePath(name).suffix[1:]})
+
+    if command == "compress":
+        return Recoding(compress, rename, is_recording, **how)
+    return Recoding(decompress, rename, is_packed, **how)
+
+
 class _Summed(io.RawIOBase):
     """A file that is written from front to back, with a checksum of what was written."""
 
@@ -183,6 +212,15 @@ class _Summed(io.RawIOBase):
         self._file.seek(0, os.SEEK_END)
         if found.digest() != self._sum.digest():
             raise NacError("the output did not come back as it was written")
+
+
+def contents(file: BinaryIO, wanted: Wanted, column: str | None = None) -> Iterator[tuple[str, io.BytesIO]]:
+    """What each recording in a shard is called there, in order, and its bytes. Raises NacError."""
+    for record in open_shard(file, wanted, column).records():
+        for item in record.items:
+            if item.problem:
+                raise NacError(f"{item.key}: {item.problem}")
+            yield item.key, io.BytesIO(item.data)
 
 
 @dataclass(frozen=True)

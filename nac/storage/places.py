@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OBJECT_STORES = ("s3", "gcs", "abfs")
 """What pyarrow calls them. There a file appears with the end of its upload, and cannot be renamed."""
-BUFFER = 1 << 16
+BUFFER, AHEAD = 1 << 16, 8 << 20
+"""Bytes that are fetched at a time: usually, and of what is read from front to back."""
 PAUSES = (0.5, 2.0, 8.0, 30.0)
 """Seconds, more or less, before a transfer that failed is tried again."""
 HOPELESS = re.compile(r"AWS Error (NO_SUCH_BUCKET|ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH)\b")
@@ -48,6 +49,10 @@ class Place(Protocol):
         """Whether it is a folder or can become one: no file has its name, and its bucket is there."""
         ...
 
+    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """What is in a folder, in any order: names, and whether it is a folder. Nothing if there is no folder."""
+        ...
+
     def list(self, folder: str) -> tuple[list[str], list[str]]:
         """Names of the files and of the folders in a folder, in order; none where there is no such folder."""
         ...
@@ -58,6 +63,10 @@ class Place(Protocol):
 
     def open(self, file: str, buffering: int = -1) -> BinaryIO:
         """A file to read, which can seek; so many bytes are fetched at a time, or what is usual."""
+        ...
+
+    def streamed(self, file: str) -> AbstractContextManager[Path | BinaryIO]:
+        """What to read a file from, once and from front to back, without a copy of it here."""
         ...
 
     def fetched(self, file: str) -> AbstractContextManager[Path]:
@@ -86,6 +95,18 @@ def is_url(name: str) -> bool:
     return re.match(r"[A-Za-z][\w+.-]+://", name) is not None
 
 
+def below(folder: str, name: str) -> str:
+    """The path of what is called so in a folder."""
+    return f"{folder}/{name}" if folder else name
+
+
+def split(name: str) -> tuple[str, str]:
+    """The folder of the file at a path or URL, and the file's name there."""
+    path, mark, options = name.partition("?") if is_url(name) else (name, "", "")
+    folder, slash, last = path.rstrip("/").rpartition("/")
+    return (folder or slash or ".") + mark + options, last
+
+
 def walk(place: Place, skip: Collection[str | None] = ()) -> Iterator[tuple[str, list[str] | OSError]]:
     """Every folder of a place, in order, and the names of its files, or the error where it cannot be listed.
 
@@ -95,13 +116,21 @@ def walk(place: Place, skip: Collection[str | None] = ()) -> Iterator[tuple[str,
     while left:
         folder = left.pop()
         try:
-            files, below = place.list(folder)
+            files, folders = place.list(folder)
         except OSError as error:
             yield folder, error
             continue
-        paths = [f"{folder}/{name}".lstrip("/") for name in below]
+        paths = [below(folder, name) for name in folders]
         left += reversed([path for path in paths if path not in skip])
         yield folder, files
+
+
+def _in_order(entries: Iterator[tuple[str, bool]]) -> tuple[list[str], list[str]]:
+    """Names of files and of folders."""
+    names: tuple[list[str], list[str]] = [], []
+    for name, is_folder in entries:
+        names[is_folder].append(name)
+    return sorted(names[False]), sorted(names[True])
 
 
 class Local:
@@ -116,26 +145,28 @@ class Local:
     def takes_files(self) -> bool:
         return self.is_there() or not self.root.exists()
 
+    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        with suppress(FileNotFoundError), os.scandir(self.root / folder) as entries:
+            for entry in entries:
+                # Links to folders are not followed: they may lead in circles.
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.name, True
+                elif entry.is_file() and not entry.name.endswith(SUFFIX):
+                    yield entry.name, False
+
     def list(self, folder: str) -> tuple[list[str], list[str]]:
-        files, folders = [], []
-        try:
-            with os.scandir(self.root / folder) as entries:
-                for entry in entries:
-                    # Links to folders are not followed: they may lead in circles.
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.name)
-                    elif entry.is_file() and not entry.name.endswith(SUFFIX):
-                        files.append(entry.name)
-        except FileNotFoundError:
-            return [], []
-        return sorted(files), sorted(folders)
+        return _in_order(self.entries(folder))
 
     def size(self, file: str) -> int | None:
         path = self.root / file
-        return path.stat().st_size if path.exists() else None
+        return path.stat().st_size if path.is_file() else None
 
     def open(self, file: str, buffering: int = -1) -> BinaryIO:
         return (self.root / file).open("rb", buffering)
+
+    @contextmanager
+    def streamed(self, file: str) -> Iterator[Path | BinaryIO]:
+        yield self.root / file
 
     @contextmanager
     def fetched(self, file: str) -> Iterator[Path]:
@@ -179,14 +210,19 @@ class Remote:
         (found,) = _patiently(lambda: self._system.get_file_info([path]))
         return bool(found.type != FileType.NotFound)
 
-    def list(self, folder: str) -> tuple[list[str], list[str]]:
+    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         from pyarrow.fs import FileSelector, FileType
 
-        found = _patiently(
-            lambda: self._system.get_file_info(FileSelector(self._path(folder), allow_not_found=True))
-        )
-        files = [i.base_name for i in found if i.type == FileType.File and not i.base_name.endswith(SUFFIX)]
-        return sorted(files), sorted(i.base_name for i in found if i.type == FileType.Directory)
+        # All at once, some hundred bytes each: pyarrow has no other way.
+        selector = FileSelector(self._path(folder), allow_not_found=True)
+        for found in _patiently(lambda: self._system.get_file_info(selector)):
+            if found.type == FileType.Directory:
+                yield found.base_name, True
+            elif found.type == FileType.File and not found.base_name.endswith(SUFFIX):
+                yield found.base_name, False
+
+    def list(self, folder: str) -> tuple[list[str], list[str]]:
+        return _in_order(self.entries(folder))
 
     def size(self, file: str) -> int | None:
         from pyarrow.fs import FileType
@@ -196,6 +232,11 @@ class Remote:
 
     def open(self, file: str, buffering: int = -1) -> BinaryIO:
         return io.BufferedReader(_Patient(self._system, self._path(file)), BUFFER if buffering < 0 else buffering)
+
+    @contextmanager
+    def streamed(self, file: str) -> Iterator[Path | BinaryIO]:
+        with self.open(file, AHEAD) as stream:
+            yield stream
 
     @contextmanager
     def fetched(self, file: str) -> Iterator[Path]:

@@ -11,6 +11,8 @@ from nac.errors import NacError
 from nac.storage.records import HEAD, Shard, Wanted
 
 Kind = Literal["tar", "parquet"]
+ENDINGS = (".tar", ".parquet")
+"""Of the names of shards, where these are all that there is to go by."""
 
 
 def kind_of(head: bytes) -> Kind | None:

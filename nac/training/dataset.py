@@ -24,8 +24,6 @@ from nac.training import shards
 
 T = TypeVar("T")
 Codes = Tensor | list[Tensor]
-AHEAD = 8 << 20
-"""Bytes of a shard that are fetched at a time."""
 
 
 class Dataset(torch.utils.data.Dataset[Any]):
@@ -263,7 +261,7 @@ class ShardDataset(Dataset, torch.utils.data.IterableDataset[Any]):
         """The files in shards: their names, and their frames."""
         for name in names:
             shard = f"{self._place.name}/{name}"
-            with _told(shard), self._place.open(name, AHEAD) as stream:
+            with _told(shard), self._place.open(name, places.AHEAD) as stream:
                 for key, data in shards.read(stream, name):
                     with _told(key), NacFile(io.BytesIO(data)) as file:
                         whole = f"{shard}: {key}"

@@ -39,7 +39,7 @@ class LeftOut:
     """A file that is in no new shard: it is in an old one, cannot be read or is broken, or is no .nac file."""
 
     input: str
-    fate: Literal["skipped", "failed", "other"]
+    status: Literal["skipped", "failed", "other"]
     error: str | None = None
 
 
@@ -125,7 +125,7 @@ def pack(
                 writer.add(item)
             elif tell:
                 tell(item)
-            elif item.fate == "failed":
+            elif item.status == "failed":
                 raise NacError(f"{item.input}: {item.error}")
 
 

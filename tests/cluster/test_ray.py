@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -19,17 +20,19 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from toy_command import ROOT, nac
+from audio_shards import parquet, recordings, tar
+from toy_command import ROOT, install_toy, nac, wav
 
 pytest.importorskip("ray", reason="Ray is absent: pip install 'nac-audio[ray]'")
 pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install 'nac-audio[ray]'")
 
-from fragile_worker import FragileWorker
+from fragile_worker import FragileWorker, IdleWorker
 from pyarrow.fs import FileSystem, FileType
 
 from nac.cluster import workers
 from nac.cluster.manifest import FOLDER
 from nac.cluster.worker import scratch
+from nac.storage import sorting
 from nac.storage.places import place
 
 
@@ -158,7 +161,7 @@ def test_again_does_the_rest(cluster: Any, folder: Path) -> None:
 def test_a_file_that_breaks_workers_is_tried_alone_and_left(
     cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "Worker", FragileWorker)
+    monkeypatch.setattr(workers, "ProcessWorker", FragileWorker)
     names = ("0", "1", "once", "poison", "4", "5")
     for number, name in enumerate(names):
         clip(f"src/{name}.wav", seed=number)
@@ -202,7 +205,8 @@ def test_what_a_killed_worker_held_is_deleted_by_the_next(tmp_path: Path, monkey
 def test_a_killed_node_costs_only_its_work_in_hand(
     cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "Worker", FragileWorker)
+    monkeypatch.setattr(workers, "ProcessWorker", FragileWorker)
+    monkeypatch.setattr(workers, "LARGEST", 1)
     node = cluster.add_node(num_cpus=1, resources={"doomed": 1}, object_store_memory=80 << 20)
     for number, name in enumerate(("0", "1", "2", "slow", "slow2", "slow3")):
         clip(f"src/{name}.wav", seed=number)
@@ -318,10 +322,9 @@ def test_wrong_usage(folder: Path, words: tuple[str, ...], message: str) -> None
 def test_urls(folder: Path) -> None:
     clip("src/a.wav")
     for words in ("foo://x", "-o", "dst"), ("src", "-o", "foo://x"):
-        message = nac("compress", "-r", *words, code=2).stderr
-        assert "foo://x is a URL: --engine ray takes those" in message
-        told = nac("compress", "-r", *words, "--engine", "ray", code=1).stderr
-        assert told == "nac: foo://x: Protocol not known: foo\n"
+        for engine in "local", "ray":
+            told = nac("compress", "-r", *words, "--engine", engine, code=1).stderr
+            assert re.fullmatch(r"nac: foo://x?: Protocol not known: foo\n", told)
     assert [path.name for path in folder.iterdir()] == ["src"]
 
 
@@ -363,3 +366,120 @@ def test_no_cluster_is_told_in_one_line(folder: Path) -> None:
     clip("src/a.wav")
     told = nac("compress", "-r", "src", "-o", "dst", "--engine", "ray", "--address", "127.0.0.1:1", code=1).stderr
     assert "no Ray at 127.0.0.1:1" in told
+
+
+def shards_of(folder: str, count: int = 4) -> None:
+    """Tar and Parquet files of the same clips, one of each broken."""
+    sounds = recordings("src")
+    for number in range(count):
+        made = tar if number % 2 else parquet
+        made(f"{folder}/{number}.{'tar' if number % 2 else 'parquet'}", sounds)
+
+
+def test_shards_are_the_same_as_on_one_machine(cluster: Any, folder: Path) -> None:
+    shards_of("in")
+    clip("in/d/alone.wav")
+    with tarfile.open("in/texts.tar", "w") as file:
+        file.add("src/0000.wav", "0000.txt")
+    told = ray("compress", "-r", "in", "-o", "dst", "--json", cluster=cluster, code=1)
+    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    assert len(rows) == 4 * 6 + 1
+    assert "21 done, 0 skipped, 4 failed" in told.stderr
+    assert "passed over 1 other file" in told.stderr
+    failed = {(row["input"], row["key"]) for row in rows if row["error"]}
+    assert failed == {(f"in/{n}.parquet", "0003.wav") for n in (0, 2)} | {
+        (f"in/{n}.tar", "part one/0003.wav") for n in (1, 3)
+    }
+    nac("compress", "-r", "in", "-o", "plain", "-q", code=1)
+    assert contents("dst") == contents("plain")
+
+    from pyarrow.parquet import read_table
+
+    table = read_table(Path("dst", FOLDER)).to_pylist()
+    assert len(table) == 25
+    assert {(row["input"], row["key"]) for row in table if row["error"]} == {(n[3:], key) for n, key in failed}
+    assert all(row["fingerprint"] and row["bytes_out"] for row in table if not row["error"])
+
+    assert "0 done, 5 skipped, 0 failed" in ray("compress", "-r", "in", "-o", "dst", cluster=cluster).stderr
+    # Without the manifest, as if the command had been killed before it wrote it.
+    shutil.rmtree(f"dst/{FOLDER}")
+    told = ray("compress", "-r", "in", "-o", "dst", cluster=cluster, code=1).stderr
+    assert "0 done, 21 skipped, 4 failed" in told
+    assert told.count("is there already, and 1 of the recordings are not in both (-f replaces it)") == 4
+
+    names = [f"dst/{name}" for name in ("0.parquet", "1.tar")]
+    ray("decompress", *names, "-o", "back", "--format", "flac", cluster=cluster)
+    nac("decompress", *names, "-o", "plainback", "--format", "flac", "-q")
+    assert contents("back") == contents("plainback")
+
+
+def test_a_worker_killed_over_a_shard(cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "ProcessWorker", FragileWorker)
+    sounds = recordings("src", 2)
+    for name in ("0", "1", "once", "poison", "4"):
+        tar(f"in/{name}.tar", sounds)
+    told = ray("compress", "-r", "in", "-o", "dst", cluster=cluster, code=1).stderr
+    assert "a worker died over once.tar, which is tried once more, alone" in told
+    assert "poison.tar: two workers died on it" in told
+    Path("in/poison.tar").unlink()
+    nac("compress", "-r", "in", "-o", "plain", "-q")
+    assert contents("dst") == contents("plain")
+
+
+def test_bundles_grow_and_none_is_lost(cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that does nothing, and dies once in the middle of a large bundle."""
+    monkeypatch.setattr(workers, "ProcessWorker", IdleWorker)
+    for number in range(3000):
+        Path(f"src/{number % 3}").mkdir(parents=True, exist_ok=True)
+        Path(f"src/{number % 3}/{number}.wav").touch()
+    Path("src/1/1500 once.wav").touch()
+    told = ray("compress", "-r", "src", "-o", "dst", "--json", cluster=cluster)
+    assert "3001 done, 0 skipped, 0 failed" in told.stderr
+    assert re.search(r"a worker died over .* and \d\d+ more, which are tried once more, each alone", told.stderr)
+    inputs = [json.loads(line)["input"] for line in told.stdout.splitlines()]
+    assert len(inputs) == len(set(inputs)) == 3001
+    assert len(manifest("dst")) == 3001
+
+
+def test_urls_without_a_cluster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("moto.server", reason="moto's S3 server is absent: pip install 'moto[s3,server]'")
+    from throttled_s3 import s3_server
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    install_toy(monkeypatch)
+    shards_of("in", 2)
+    wav("in/alone.wav", 4000)
+    nac("compress", "-r", "in", "-o", "plain", "-q", code=1)
+    with s3_server() as (throttle, options):
+        store, _ = FileSystem.from_uri(f"s3://archive/{options}&allow_bucket_creation=true")
+        store.create_dir("archive")
+        for path in Path("in").iterdir():
+            with store.open_output_stream(f"archive/in/{path.name}") as out:
+                out.write(path.read_bytes())
+        throttle.times = 2
+        names = [f"s3://archive/in/{name}{options}" for name in ("0.parquet", "1.tar", "alone.wav")]
+        told = nac("compress", *names[:2], "-o", f"s3://archive/out{options}", "--json", code=1)
+        assert len(told.stdout.splitlines()) == 12
+        assert "s3://archive/in/1.tar: part one/0003.wav: cut off" in told.stderr
+        told = nac("compress", "-r", f"s3://archive/in{options}", "-o", f"s3://archive/out{options}").stderr
+        assert "1 done, 2 skipped, 0 failed" in told
+        for name in ("0.parquet", "1.tar", "alone.nac"):
+            with store.open_input_stream(f"archive/out/{name}") as file:
+                assert file.read() == Path(f"plain/{name}").read_bytes()
+        nac("decompress", "-r", f"s3://archive/out{options}", "-o", "back")
+        nac("compress", "-r", "in", "-o", f"s3://archive/up{options}", code=1)
+        assert store.get_file_info("archive/up/1.tar").size == Path("plain/1.tar").stat().st_size
+        told = nac("compress", f"s3://archive/none.tar{options}", "-o", "x", code=2).stderr
+        assert "a URL takes -r, one folder or URL" in told
+    nac("decompress", "-r", "plain", "-o", "plainback", "-q")
+    assert contents("back") == contents("plainback")
+
+
+def test_names_are_sorted_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sorting, "HELD", 7)
+    names = [(f"{number * 37 % 100:03}\n", f"é{number}\udcff") for number in range(100)]
+    sorter = sorting.Sorter()
+    for pair in names:
+        sorter.add(*pair)
+    assert list(sorter) == sorted(names)

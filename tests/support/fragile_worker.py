@@ -8,16 +8,17 @@ import time
 from pathlib import Path
 
 from nac.cluster.jobs import Job, Outcome
-from nac.cluster.worker import Worker
+from nac.cluster.manifest import Row
+from nac.cluster.worker import ProcessWorker
 
 
-class FragileWorker(Worker):
+class FragileWorker(ProcessWorker):
     """Marks are left in the target's parent folder: NAME.PID for a file that is begun.
 
     "poison" in a name kills the worker always, "once" the first time, "slow" takes until a file `go` is there.
     """
 
-    def do(self, job: Job) -> Outcome:
+    def _one(self, job: Job) -> list[Outcome]:
         folder, name = Path(self._action.target).parent, Path(job.input).stem
         begun = list(folder.glob(f"{name}.*"))
         (folder / f"{name}.{os.getpid()}").touch()
@@ -25,4 +26,15 @@ class FragileWorker(Worker):
             os.kill(os.getpid(), signal.SIGKILL)
         while "slow" in name and not (folder / "go").exists():
             time.sleep(0.05)
-        return super().do(job)
+        return super()._one(job)
+
+
+class IdleWorker(ProcessWorker):
+    """Does nothing with files; those with "once" in their names kill it the first time."""
+
+    def _one(self, job: Job) -> list[Outcome]:
+        mark = Path(self._action.target).parent / "killed"
+        if "once" in job.input and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [Outcome("done", Row(job.input, job.output))]
