@@ -16,8 +16,8 @@ from nac.codecs.mdct_torch import nearest
 
 #: all of them: a lone tone high up is a gain that principal components of recordings hardly know
 GAIN_PARTS = len(BANDS)
-#: weight of gains against shape; with it the first two codebooks are spent on gains
-GAIN_WEIGHT = 4.0
+#: weight of gains against shape; with it the first codebooks are spent on gains, whose errors are heard first
+GAIN_WEIGHT = 8.0
 
 
 def principal(vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:

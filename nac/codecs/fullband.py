@@ -47,7 +47,7 @@ SHORT = 160
 PARTS = HOP // SHORT
 SHORT_BINS = BINS * SHORT // HOP
 NOISE_BANDS = (*[1] * 6, *[2] * 4, 3, 3, 4, 4, 5, 6, 7, 8, 10, 12, 14, 16, 14, 16)
-#: what the decoder gives beside the linear map: shape and level of the lines, levels of noise, shape of clicks
+#: what the decoder gives beside the linear map: shape of the lines, levels, those of noise, shape of clicks
 OUTPUTS = (2 * LINES, len(BANDS), PARTS * len(NOISE_BANDS), PARTS * SHORT_BINS)
 #: gains are measured above this amplitude, just below the last bit of 16
 FLOOR = 1e-5
@@ -160,11 +160,11 @@ class Network:
         """Codes of the frames ``first`` and on to samples."""
         latent, number = self.quantizer.decode(codes), len(codes) - 1
         deep = self.decoder.deep(latent, self._level[number])
-        shape, share, amounts, clicks = np.split(deep, np.cumsum(OUTPUTS[:-1]), axis=1)
+        shape, mended, amounts, clicks = np.split(deep, np.cumsum(OUTPUTS[:-1]), axis=1)
         plain = self.decoder.linear(with_neighbours(latent))
         shape += plain[:, : 2 * LINES]
-        gains = plain[:, 2 * LINES :].clip(LOWEST, HIGHEST)
-        samples = self._long(self._tonal(shape, (gains + share).clip(LOWEST, HIGHEST)))
+        gains = (plain[:, 2 * LINES :] + mended).clip(LOWEST, HIGHEST)
+        samples = self._long(self._tonal(shape, gains))
         samples += self._clicks_and_noise(gains, amounts + np.tile(self._noise[number], PARTS), clicks, first)
         return samples
 

@@ -172,10 +172,10 @@ class FullbandNet(nn.Module):
 
     def render(self, plain: Tensor, deep: Tensor, codebooks: Tensor, noise: Tensor) -> Sound:
         """Audio of what :meth:`describe` says, with unit noise [PARTS * T, SHORT_BINS]."""
-        shape, share, amounts, clicks = torch.split(deep, [*OUTPUTS], dim=-1)
+        shape, mended, amounts, clicks = torch.split(deep, [*OUTPUTS], dim=-1)
         plain, gains = torch.split(plain, [2 * LINES, len(BANDS)], dim=-1)
-        gains = gains.clamp(LOWEST, HIGHEST)
-        lines = self.tonal(plain + shape, (gains + share).clamp(LOWEST, HIGHEST))
+        gains = (gains + mended).clamp(LOWEST, HIGHEST)
+        lines = self.tonal(plain + shape, gains)
         floor = (gains @ self.noise_bands)[..., None, :]
         levels = (
             floor + torch.unflatten(amounts, -1, (PARTS, -1)) + self.noise((codebooks - 1)[:, None])[:, :, None]
