@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does, for busy machines
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, for busy machines
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def entry() -> NoReturn:
     """Run the command, and exit with 0: done; 1: a file failed; 2: wrong usage; 130: interrupted."""
     # PyTorch's threads wait for one another by spinning, which on a busy machine can take a hundred times as long
     # as the work. This has to be said before PyTorch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     atexit.register(gc.freeze)  # or Python looks for cycles among all objects as it ends: with PyTorch, 0.5 s
     try:
         sys.exit(main(standalone_mode=False))

@@ -190,7 +190,7 @@ class ProcessWorker(Worker):
     """A worker that has a process of its own, as an actor of Ray has."""
 
     def __init__(self, action: Action) -> None:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command does, before PyTorch is loaded
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, before PyTorch is loaded
         tempfile.tempdir, self._held = scratch()
         notes = Notes()
         logging.getLogger("nac").addHandler(notes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial, reduce
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nac.codecs.base import Codec, Codes
-from nac.codecs.parallel import in_turn
+from nac.codecs.parallel import each, in_turn
 from nac.codecs.windows import Plan
 
 
@@ -57,11 +58,13 @@ class CausalCodec(Codec):
 
     ``block``: frames that are computed at a time, counted from the first of the signal. A network that forgets has
     a ``decode_plan`` with windows as long and its blocks on the grid of these, so that it can start to decode
-    anywhere and give the same numbers.
+    anywhere and give the same numbers. ``pipelined``: threads are at different stages; else they share the work of
+    one, block after block.
     """
 
     block: int
     decode_plan: Plan | None = None
+    pipelined: bool = True
 
     @abstractmethod
     def encode_stages(self, codebooks: int) -> Sequence[Stage]:
@@ -109,18 +112,24 @@ class _Blocks:
             self._streams = [[Stream() for _ in range(1 if each.together else rows)] for each in self._stages]
         stages = [self._step(*each) for each in zip(self._stages, self._streams, strict=True)]
         items = [(block, ended and block is blocks[-1]) for block in blocks]
-        return [x for x, _ in in_turn(stages, items)]
+        if self.codec.pipelined:
+            return [x for x, _ in in_turn([self.codec.within(stage) for stage in stages], items)]
+        jobs = [partial(reduce, lambda item, stage: stage(item), stages, item) for item in items]
+        (results,) = self.codec.run([lambda: [job()[0] for job in jobs]])
+        return results
 
     def _step(self, stage: Stage, streams: list[Stream]) -> Callable[[tuple[Tensor, bool]], tuple[Tensor, bool]]:
         def step(item: tuple[Tensor, bool]) -> tuple[Tensor, bool]:
-            results = []
-            for part, stream in zip(item[0].chunk(len(streams)), streams, strict=True):
+            def one(part: Tensor, stream: Stream) -> Tensor:
                 stream.last = item[1]
-                results.append(run(stage.layers, part, stream))
+                result = run(stage.layers, part, stream)
                 stream.first = False
-            return torch.cat(results), item[1]
+                return result
 
-        return self.codec.within(step)
+            parts = zip(item[0].chunk(len(streams)), streams, strict=True)
+            return torch.cat(each([partial(one, *both) for both in parts])), item[1]
+
+        return step
 
 
 class CausalEncoder:

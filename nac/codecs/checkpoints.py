@@ -15,6 +15,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,12 @@ def load(
     try:
         _check(spec, parameters)
         tensors = canonical(folded(tensors))
-        digest = _fingerprint(tensors)
-        digests = (_fingerprint(lasting(tensors)), digest) if lasting else (digest,)
-        return build(spec.with_fingerprint(*digests), Weights(tensors, device))
+        with ThreadPoolExecutor(1) as beside:  # to hash takes about as long as to pack
+            digest = beside.submit(_fingerprint, tensors)
+            codec = build(spec, Weights(tensors, device))
+            digests = (_fingerprint(lasting(tensors)), digest.result()) if lasting else (digest.result(),)
+        codec.spec = codec.spec.with_fingerprint(*digests)
+        return codec
     except ModelError as error:
         raise ModelError(f"{file}: {error}") from None
 

@@ -1,4 +1,7 @@
-"""Functions of tensors that threads run side by side: their many short steps do not wait for Python's lock."""
+"""Functions of tensors that threads run side by side: their many short steps do not wait for Python's lock.
+
+TorchScript is the one thing in PyTorch that does this without a C++ compiler at hand.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ R = TypeVar("R")
 
 
 class compiled(Generic[P, R]):
-    """A decorator: the function as TorchScript, made when it is first called; itself where that is not to be had.
+    """A decorator: the function as TorchScript, made when it is first called; itself on a GPU or without that.
 
-    Either way the same operations give the same numbers.
+    Its first argument is a tensor. Either way the same operations give the same numbers.
     """
 
     def __init__(self, function: Callable[P, R]) -> None:
@@ -24,6 +27,8 @@ class compiled(Generic[P, R]):
         self._function, self._script = function, cast(Any, None)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not cast(Any, args[0]).is_cpu:
+            return self._function(*args, **kwargs)
         if self._script is None:
             self._script = self._compile()
         return cast(R, self._script(*args, **kwargs))

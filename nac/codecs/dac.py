@@ -23,10 +23,9 @@ from nac.codecs.base import Codec
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import (
     Chain,
+    Convolved,
     Layer,
-    Padded,
     Plain,
-    SnakeConv,
     Span,
     Stages,
     Tanh,
@@ -69,32 +68,32 @@ WINDOW = 192  # frames; measured: context costs more in shorter windows, memory 
 
 def _encoder(weights: Weights, shape: Shape) -> Chain:
     width = shape.encoder
-    layers: list[Layer] = [Padded(conv(weights, "encoder.block.0", 1, width, 7))]
+    layers: list[Layer] = [Convolved(conv(weights, "encoder.block.0", 1, width, 7))]
     for block, stride in enumerate(shape.strides, 1):
         name = f"encoder.block.{block}.block"
         layers += residual_units(weights, name, 0, width, by_channel=False)
         narrow = down(weights, f"{name}.4", width, 2 * width, stride)
-        layers.append(SnakeConv(snake(weights, f"{name}.3", width), narrow))
+        layers.append(Convolved(narrow, snake(weights, f"{name}.3", width)))
         width *= 2
     end = len(shape.strides) + 1
     last = conv(weights, f"encoder.block.{end + 1}", width, shape.latent, 3)
-    return Chain([*layers, SnakeConv(snake(weights, f"encoder.block.{end}", width), last)])
+    return Chain([*layers, Convolved(last, snake(weights, f"encoder.block.{end}", width))])
 
 
 def _decoder(weights: Weights, shape: Shape) -> Stages:
     width = shape.decoder
-    stages = [Plain(Chain([Padded(conv(weights, "decoder.model.0", shape.latent, width, 7))]))]
+    stages = [Plain(Chain([Convolved(conv(weights, "decoder.model.0", shape.latent, width, 7))]))]
     for block, stride in enumerate(reversed(shape.strides), 1):
         name = f"decoder.model.{block}.block"
         # No output padding: an odd stride loses the last step, and what follows sees zeros there.
         wide = up(weights, f"{name}.1", width, width // 2, stride, short=stride % 2)
-        first = SnakeConv(snake(weights, f"{name}.0", width), wide)
+        first = Convolved(wide, snake(weights, f"{name}.0", width))
         width //= 2
         stages.append(Plain(Chain([first, *residual_units(weights, name, 2, width, by_channel=False)]), stride))
     end = len(shape.strides) + 1
     last = to_audio(weights, f"decoder.model.{end + 1}", width, 7)
     return Stages(
-        [*stages, Plain(Chain([SnakeConv(snake(weights, f"decoder.model.{end}", width), last), Tanh()]))]
+        [*stages, Plain(Chain([Convolved(last, snake(weights, f"decoder.model.{end}", width)), Tanh()]))]
     )
 
 

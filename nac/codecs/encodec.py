@@ -9,9 +9,8 @@ second, each brought to the same loudness, which overlap by 1 %.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from torch import Tensor, nn
 
 from nac.codecs import checkpoints, rvq, seanet
 from nac.codecs.base import Codec, Codes
-from nac.codecs.causal import CausalCodec, Layer, Stage, Stream, run
+from nac.codecs.causal import CausalCodec, Stage, Stream, run
 from nac.codecs.fingerprint import RANDOM
-from nac.codecs.layers import Weights
+from nac.codecs.layers import Weights, each
 from nac.codecs.random_weights import RandomWeights
 from nac.codecs.reference import Reference
 from nac.codecs.seanet import Shape
@@ -56,6 +55,7 @@ class Encodec24(_Encodec, CausalCodec):
     """EnCodec at 24 kHz, one channel. Every frame depends on all before it."""
 
     block = BLOCK
+    pipelined = False  # the LSTM does best with all threads
 
     def encode_stages(self, codebooks: int) -> Sequence[Stage]:
         network, quantisers = self.encode_network, self.quantisers[:codebooks]
@@ -114,8 +114,8 @@ class Encodec48(_Encodec):
         def back(x: Tensor) -> tuple[Tensor, ...]:
             return rvq.encode(quantisers, run(network.back, x, Stream(last=True)))
 
-        x, scale = self._each(front, audio.flatten(0, 1))
-        codes = self._each(back, self._remember(network.middle, x))
+        x, scale = each(front, audio.flatten(0, 1))
+        codes = each(back, run(network.middle, x, Stream(last=True)))
         return Codes(tuple(array.reshape(batch, -1) for array in codes), scale.reshape(batch, -1))
 
     def decode_segments(self, codes: Codes, segments: int) -> Tensor:
@@ -129,20 +129,9 @@ class Encodec48(_Encodec):
         def back(x: Tensor) -> tuple[Tensor]:
             return (run(network.back, x, Stream(last=True)),)
 
-        (x,) = self._each(front, *(array.reshape(batch * segments, -1) for array in codes.arrays))
-        (audio,) = self._each(back, self._remember(network.middle, x))
+        (x,) = each(front, *(array.reshape(batch * segments, -1) for array in codes.arrays))
+        (audio,) = each(back, run(network.middle, x, Stream(last=True)))
         return audio.transpose(1, 2).reshape(batch, segments, *audio.shape[:0:-1]) * codes.scale[..., None, None]
-
-    def _each(self, function: Callable[..., tuple[Tensor, ...]], *batch: Tensor) -> tuple[Tensor, ...]:
-        """A function of batches [B, ...]: at once on a GPU, item by item and side by side on a CPU."""
-        if self.on_gpu:
-            return self.within(function)(*batch)
-        items = zip(*(torch.split(tensor, 1) for tensor in batch), strict=True)
-        results = self.run([partial(function, *item) for item in items])
-        return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
-
-    def _remember(self, lstm: Sequence[Layer], x: Tensor) -> Tensor:
-        return self.within(run)(lstm, x, Stream(last=True))
 
 
 class Encoder48:
@@ -178,7 +167,7 @@ class Encoder48:
         length = min(self._codec.samples, self._rest.shape[-1])
         stride = self._codec.segment.stride
         segments = self._rest.unfold(-1, length, stride)[:, :, :count].transpose(1, 2)
-        codes = self._codec.encode_segments(segments, self._codebooks)
+        (codes,) = self._codec.run([lambda: self._codec.encode_segments(segments, self._codebooks)])
         self._rest = self._rest[..., count * stride :]
         self._segment += count
         return codes
@@ -236,7 +225,7 @@ class Decoder48:
         taken = Codes(tuple(a[:, : count * frames] for a in self._rest.arrays), self._rest.scale[:, :count])
         left = tuple(a[:, count * frames :].clone() for a in self._rest.arrays)
         self._rest = Codes(left, self._rest.scale[:, count:].clone())
-        audio = self._codec.decode_segments(taken, count)
+        (audio,) = self._codec.run([lambda: self._codec.decode_segments(taken, count)])
         self._segment += count
         return [self._fade(segment) for segment in audio.unbind(1)]
 

@@ -8,24 +8,20 @@ the last: on a CPU such a network runs near the speed of its matrix products.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from nac.codecs import onednn
+from nac.codecs import kernels, onednn
 from nac.codecs import parallel as workers
-from nac.codecs.compiled import compiled
+from nac.codecs.kernels import Activation, Kernel
 from nac.errors import ModelError
 
 TILE, ROWS = 1 << 18, 1024  # numbers and steps of a signal that are computed at a time, as measured
-AT_LEAST, FEWEST = 4, 128  # tiles of a signal if they have so many steps
 CPU = torch.device("cpu")
-PASS = 1 << 16  # numbers that stay in a core's own cache from one pass to the next
 
 
 class Span(NamedTuple):
@@ -164,15 +160,18 @@ class Weights:
         self._missing: list[str] = []
         self._misshapen: list[str] = []
 
-    def take(self, name: str, *shape: int) -> Tensor:
-        """The tensor of that name, float32 on the device: a copy, so that the file it came from can be closed."""
+    def take(self, name: str, *shape: int, copy: bool = True) -> Tensor:
+        """The tensor of that name, float32 on the device.
+
+        A ``copy``, so that the file it came from can be closed, unless it is to be packed and not kept.
+        """
         self._taken.add(name)
         if name not in self._tensors:
             self._missing.append(name)
         elif (found := tuple(self._tensors[name].shape)) != shape:
             self._misshapen.append(f"{name} {list(found)} instead of {list(shape)}")
         else:
-            return self._tensors[name].to(self.device, torch.float32, copy=True)
+            return self._tensors[name].to(self.device, torch.float32, copy=copy)
         return torch.zeros(shape, device=self.device)
 
     def finish(self) -> None:
@@ -210,7 +209,9 @@ def tiles(length: int, tile: int, unit: int = 1, device: torch.device = CPU) -> 
     """
     if device.type != "cpu":
         tile = unit = max(length, 1)
-    count = max(-(-length // tile), min(AT_LEAST, length // (FEWEST * unit)), 1)
+    rows = length // unit
+    several = 4 if rows >= 512 else 2 if rows >= 64 else 1  # for two threads, and each tile has its price
+    count = max(-(-length // tile), several)
     size = max(-(-length // (count * unit)), 1) * unit
     return [Span(low, min(low + size, length) - 1) for low in range(0, length, size)]
 
@@ -236,44 +237,20 @@ class Sliding:
     def length(self, steps: int) -> int:
         return (steps + sum(self.pad) - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
 
+    def first(self, span: Span) -> int:
+        return 0
+
     def needs(self, span: Span) -> Span:
         return conv_span(span, kernel=self.kernel, stride=self.stride, dilation=self.dilation, left=self.pad[0])
 
 
-class Product(Protocol):
-    """A convolution of stride 1 without padding, [B, T, i] -> [B, T - reach, o]."""
-
-    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        """Added in place to ``onto`` if that is given."""
-        ...
-
-
-def product(weight: Tensor, bias: Tensor | None, *, steps: int, dilation: int = 1) -> Product:
-    """What computes it where its weights [o, i, kernel] are. ``steps``: about so many at a time."""
-    if not weight.is_cpu or not onednn.works():
-        return Taps(weight, bias, dilation)
-    if weight.shape[2] == 1:
-        return onednn.Rows(weight[..., 0], bias, steps)
-    return onednn.Convolution(weight, bias, dilation, steps)
-
-
-class Taps:
-    """See :class:`Product`: a matrix product for each tap of the kernel, summed in place."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, dilation: int) -> None:
-        self._taps, self._bias, self._dilation = weight.permute(2, 1, 0).contiguous(), bias, dilation
-
-    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        batch, length = x.shape[0], x.shape[1] - (len(self._taps) - 1) * self._dilation
-        if onto is None:
-            zero = self._taps.new_zeros(self._taps.shape[2])
-            onto = (zero if self._bias is None else self._bias).repeat(batch, length, 1)
-        elif self._bias is not None:
-            onto.add_(self._bias)
-        for k, tap in enumerate(self._taps):
-            first = k * self._dilation
-            onto.baddbmm_(x[:, first : first + length], tap.expand(batch, -1, -1))
-        return onto
+def kernel(weight: Tensor, bias: Tensor | None, *, steps: int = ROWS, dilation: int = 1) -> Kernel:
+    """What computes a convolution where its weights [o, i, kernel] are, about so many ``steps`` at a time."""
+    if weight.is_cpu and weight.shape[1] > 1 and onednn.works():
+        return onednn.kernel(weight, bias, dilation=dilation, steps=steps)
+    return Kernel(
+        kernels.TAPS, weight.permute(2, 1, 0).contiguous(), bias, dilation, (weight.shape[2] - 1) * dilation
+    )
 
 
 class Conv(Sliding):
@@ -286,46 +263,25 @@ class Conv(Sliding):
     def __init__(
         self, weight: Tensor, bias: Tensor, *, stride: int = 1, dilation: int = 1, pad: tuple[int, int] = (0, 0)
     ) -> None:
-        out, channels, kernel = weight.shape
-        super().__init__(channels, out, kernel, pad=pad, stride=stride, dilation=dilation)
+        out, channels, taps = weight.shape
+        super().__init__(channels, out, taps, pad=pad, stride=stride, dilation=dilation)
         # Thin inputs make poor products: their taps are laid side by side instead.
-        self._thin = stride == dilation == 1 and channels < 8
-        group = kernel if self._thin else stride
+        thin = stride == dilation == 1 < taps and channels < 8
+        group = taps if thin else stride
         weight = weight.view(out, channels, -1, group).permute(0, 3, 1, 2).reshape(out, group * channels, -1)
-        self._product = product(weight, bias, steps=self.tile, dilation=dilation)
-
-    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        """[B, T, in] -> [B, (T - reach) // stride + 1, out]; added in place to ``onto`` if that is given."""
-        batch, steps, channels = x.shape
-        if self._thin:
-            x = x.unfold(1, self.kernel, 1).transpose(2, 3).reshape(batch, -1, self.kernel * channels)
-        elif self.stride > 1:
-            x = x[:, : steps // self.stride * self.stride].reshape(batch, -1, self.stride * channels)
-        return self._product(x, onto)
-
-    def part(self, x: Tensor, span: Span) -> Tensor:
-        return self(x)
+        made = kernel(weight, bias, steps=self.tile, dilation=dilation)
+        self.weights = made._replace(group=group, thin=thin)
 
 
 class ToAudio(Sliding):
     """A convolution to few channels, [B, T, in] -> [B, T - kernel + 1, out], as one product for all taps."""
 
     def __init__(self, weight: Tensor, bias: Tensor, *, pad: tuple[int, int] = (0, 0)) -> None:
-        out, channels, kernel = weight.shape
-        super().__init__(channels, out, kernel, pad=pad)
-        self._product = product(weight.permute(2, 0, 1).reshape(-1, channels, 1), None, steps=self.tile)
-        self._bias = bias
-
-    def __call__(self, x: Tensor) -> Tensor:
-        parts = self._product(x).view(x.shape[0], x.shape[1], self.kernel, self.out)
-        length = x.shape[1] - self.kernel + 1
-        out = parts[:, :length, 0] + self._bias
-        for k in range(1, self.kernel):
-            out += parts[:, k : k + length, k]
-        return out
-
-    def part(self, x: Tensor, span: Span) -> Tensor:
-        return self(x)
+        out, channels, taps = weight.shape
+        super().__init__(channels, out, taps, pad=pad)
+        offset = torch.cat([bias, bias.new_zeros((taps - 1) * out)])
+        matrix = weight.permute(2, 0, 1).reshape(-1, channels, 1)
+        self.weights = kernel(matrix, offset, steps=self.tile)._replace(summed=taps)
 
 
 class Transposed:
@@ -336,22 +292,18 @@ class Transposed:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, *, trim: int = 0, short: int = 0) -> None:
-        channels, self.out, kernel = weight.shape
-        self.stride, self.trim, self.short = kernel // 2, trim, short
-        self.tile, self.unit = tile_of(self.out * self.stride) * self.stride, self.stride
-        taps = weight.reshape(channels, self.out, 2, self.stride).permute(2, 0, 3, 1)
-        self._conv = Conv(taps.flip(0).reshape(2, channels, -1).permute(2, 1, 0), bias.repeat(self.stride))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """All that the kernel reaches: [B, T, in] -> [B, (T - 1) * stride, out]."""
-        return self._conv(x).reshape(x.shape[0], -1, self.out)
+        channels, self.out, taps = weight.shape
+        self.stride, self.trim, self.short = taps // 2, trim, short
+        rows = tile_of(self.out * self.stride)
+        self.tile, self.unit = rows * self.stride, self.stride
+        weight = weight.reshape(channels, self.out, 2, self.stride).flip(2).permute(3, 1, 0, 2)
+        self.weights = kernel(weight.reshape(-1, channels, 2), bias.repeat(self.stride), steps=rows)
 
     def length(self, steps: int) -> int:
         return steps * self.stride - self.short
 
-    def part(self, x: Tensor, span: Span) -> Tensor:
-        first = (span.low + self.trim) % self.stride
-        return self(x)[:, first : first + span.high + 1 - span.low]
+    def first(self, span: Span) -> int:
+        return (span.low + self.trim) % self.stride
 
     def needs(self, span: Span) -> Span:
         return transposed_span(span, kernel=2 * self.stride, stride=self.stride, trim=self.trim)
@@ -361,23 +313,17 @@ class Depthwise(Sliding):
     """A convolution of each channel by itself; ``weight`` [channels, 1, kernel]."""
 
     def __init__(self, weight: Tensor, bias: Tensor, *, dilation: int = 1, pad: tuple[int, int] = (0, 0)) -> None:
-        channels, _, kernel = weight.shape
-        super().__init__(channels, channels, kernel, pad=pad, dilation=dilation)
-        self._weight = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-        self._bias = bias
-
-    def __call__(self, x: Tensor) -> Tensor:
-        # Time-major [B, T, C] is an image [B, C, 1, T] in channels-last layout, for which there are fast kernels.
-        image = x.transpose(1, 2).unsqueeze(2)
-        out = functional.conv2d(image, self._weight, self._bias, dilation=(1, self.dilation), groups=self.out)
-        return out.squeeze(2).transpose(1, 2)
-
-    def part(self, x: Tensor, span: Span) -> Tensor:
-        return self(x)
+        channels, _, taps = weight.shape
+        super().__init__(channels, channels, taps, pad=pad, dilation=dilation)
+        image = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        self.weights = Kernel(kernels.BY_CHANNEL, image, bias, dilation, (taps - 1) * dilation)
 
 
 class Convolution(Protocol):
     """A convolution that can compute part of its output."""
+
+    @property
+    def weights(self) -> Kernel: ...
 
     @property
     def out(self) -> int:
@@ -398,42 +344,34 @@ class Convolution(Protocol):
         """Steps of the output for so many of the input."""
         ...
 
-    def part(self, x: Tensor, span: Span, /) -> Tensor:
-        """The outputs ``span`` from just the inputs that they need, zeros around the signal included."""
+    def first(self, span: Span, /) -> int:
+        """Which of the steps that come of what ``span`` needs is its first."""
         ...
 
     def needs(self, span: Span, /) -> Span: ...
 
 
-class Tiled(ABC):
-    """Base of the layers around a convolution that compute tile by tile."""
+PLAIN = Activation(kernels.NONE, torch.empty(0), torch.empty(0))
 
-    def __init__(self, conv: Convolution) -> None:
-        self.conv, self.needs = conv, conv.needs
+
+class Convolved:
+    """An activation, then a convolution, tile by tile."""
+
+    def __init__(self, conv: Convolution, by: Activation = PLAIN) -> None:
+        self.conv, self.by, self.needs = conv, by, conv.needs
 
     def __call__(self, x: Tensor) -> Tensor:
-        steps, length = x.shape[1], self.conv.length(x.shape[1])
-        out = x.new_empty(x.shape[0], length, self.conv.out)
+        conv, steps, length = self.conv, x.shape[1], self.conv.length(x.shape[1])
+        out = x.new_empty(x.shape[0], length, conv.out)
 
         def compute(span: Span) -> None:
             low, high = self.needs(span)
-            zeros = max(-low, 0), max(high + 1 - steps, 0)
-            padded = self.padded(x[:, max(low, 0) : high + 1], zeros)
-            out[:, span.low : span.high + 1] = self.conv.part(padded, span)
+            zeros, part = (max(-low, 0), max(high + 1 - steps, 0)), out[:, span.low : span.high + 1]
+            within = x[:, max(low, 0) : high + 1]
+            kernels.convolved(within, zeros, self.by, conv.weights, conv.out, conv.first(span), part)
 
-        in_tiles(compute, tiles(length, self.conv.tile, self.conv.unit, x.device))
+        in_tiles(compute, tiles(length, conv.tile, conv.unit, x.device))
         return out
-
-    @abstractmethod
-    def padded(self, x: Tensor, zeros: tuple[int, int]) -> Tensor:
-        """What the convolution takes: the signal between zeros."""
-
-
-class Padded(Tiled):
-    """A convolution alone."""
-
-    def padded(self, x: Tensor, zeros: tuple[int, int]) -> Tensor:
-        return functional.pad(x, (0, 0, *zeros))
 
 
 class Tanh(Pointwise):
@@ -441,84 +379,40 @@ class Tanh(Pointwise):
         return x.tanh_()
 
 
-class Snake:
-    """``x + sin(a x)^2 / (a + 1e-9)``, with ``a`` for each channel (Ziyin et al. 2020, arXiv:2006.08195)."""
-
-    def __init__(self, alpha: Tensor) -> None:
-        self._alpha = alpha.reshape(-1)
-        self._inverse = (self._alpha + 1e-9).reciprocal()
-
-    def __call__(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        out = torch.empty_like(x) if out is None else out
-        rows = max(PASS // x.shape[2], 1) if x.is_cpu else max(x.shape[1], 1)
-        return _snake(x, self._alpha, self._inverse, out, rows)
-
-
-@compiled
-def _snake(x: Tensor, alpha: Tensor, inverse: Tensor, out: Tensor, rows: int) -> Tensor:
-    """So many steps at a time."""
-    for low in range(0, x.size(1), rows):
-        count = min(rows, x.size(1) - low)
-        part = x.narrow(1, low, count)
-        sine = (part * alpha).sin_()
-        torch.addcmul(part, sine.mul_(sine), inverse, out=out.narrow(1, low, count))
-    return out
-
-
-class SnakeConv(Tiled):
-    """Snake, then a convolution."""
-
-    def __init__(self, snake: Snake, conv: Convolution) -> None:
-        super().__init__(conv)
-        self._snake = snake
-
-    def padded(self, x: Tensor, zeros: tuple[int, int]) -> Tensor:
-        before, steps, after = zeros[0], x.shape[1], zeros[1]
-        out = x.new_empty(x.shape[0], before + steps + after, x.shape[2])
-        out[:, :before] = 0
-        out[:, before + steps :] = 0
-        self._snake(x, out=out[:, before : before + steps])
-        return out
-
-
 class Residual:
     """``x + last(snake(wide(snake(x))))``, added to ``x`` in place; ``wide`` keeps the length."""
 
-    def __init__(self, first: Snake, wide: Conv | Depthwise, second: Snake, last: Conv) -> None:
-        self.needs = wide.needs
-        self._first, self._wide, self._second, self._last = first, wide, second, last
+    def __init__(self, first: Activation, wide: Conv | Depthwise, second: Activation, last: Conv) -> None:
+        self.needs, self._pad, self._tile = wide.needs, wide.pad, wide.tile
+        self._activations, self._kernels = (first, second), (wide.weights, last.weights)
 
     def __call__(self, x: Tensor) -> Tensor:
-        steps = x.shape[1]
-        left, right = self._wide.pad
-        spans = tiles(steps, self._wide.tile, device=x.device)
+        left, right = self._pad
+        spans = tiles(x.shape[1], self._tile, device=x.device)
         # What tiles need of their neighbours is kept, who may have changed by then.
         sides = [(x[:, max(low - left, 0) : low], x[:, high + 1 : high + 1 + right]) for low, high in spans]
         kept = {span: (before.clone(), after.clone()) for span, (before, after) in zip(spans, sides, strict=True)}
 
         def compute(span: Span) -> None:
-            part, (before, after) = x[:, span.low : span.high + 1], kept[span]
-            held = x.new_empty(x.shape[0], left + part.shape[1] + right, x.shape[2])
-            filled = left - before.shape[1]
-            held[:, :filled] = 0
-            for known in (before, part, after):
-                self._first(known, out=held[:, filled : filled + known.shape[1]])
-                filled += known.shape[1]
-            held[:, filled:] = 0
-            inner = self._wide(held)
-            self._last(self._second(inner, out=inner), onto=part)
+            part = x[:, span.low : span.high + 1]
+            kernels.add_branch(part, *kept[span], self._pad, self._activations, self._kernels)
 
         in_tiles(compute, spans)
         return x
 
 
-def snake(weights: Weights, name: str, channels: int) -> Snake:
-    return Snake(weights.take(f"{name}.alpha", 1, channels, 1))
+def snake(weights: Weights, name: str, channels: int) -> Activation:
+    """``x + sin(a x)^2 / (a + 1e-9)``, with ``a`` for each channel (Ziyin et al. 2020, arXiv:2006.08195)."""
+    alpha = weights.take(f"{name}.alpha", 1, channels, 1).reshape(-1)
+    return Activation(kernels.SNAKE, alpha, (alpha + 1e-9).reciprocal())
 
 
 def conv(weights: Weights, name: str, inner: int, outer: int, kernel: int, dilation: int = 1) -> Conv:
     """A convolution that keeps the length."""
-    weight, bias = weights.take(f"{name}.weight", outer, inner, kernel), weights.take(f"{name}.bias", outer)
+    weight, bias = (
+        weights.take(f"{name}.weight", outer, inner, kernel, copy=False),
+        weights.take(f"{name}.bias", outer),
+    )
     reach = (kernel - 1) * dilation // 2
     return Conv(weight, bias, dilation=dilation, pad=(reach, reach))
 
@@ -532,14 +426,20 @@ def depthwise(weights: Weights, name: str, channels: int, kernel: int, dilation:
 
 def down(weights: Weights, name: str, inner: int, outer: int, stride: int) -> Conv:
     """A convolution of kernel ``2 * stride`` that divides the length by ``stride``."""
-    weight, bias = weights.take(f"{name}.weight", outer, inner, 2 * stride), weights.take(f"{name}.bias", outer)
+    weight, bias = (
+        weights.take(f"{name}.weight", outer, inner, 2 * stride, copy=False),
+        weights.take(f"{name}.bias", outer),
+    )
     before = (stride + 1) // 2
     return Conv(weight, bias, stride=stride, pad=(before, stride - before))
 
 
 def up(weights: Weights, name: str, inner: int, outer: int, stride: int, short: int = 0) -> Transposed:
     """A transposed convolution that multiplies the length by ``stride`` (less ``short``)."""
-    weight, bias = weights.take(f"{name}.weight", inner, outer, 2 * stride), weights.take(f"{name}.bias", outer)
+    weight, bias = (
+        weights.take(f"{name}.weight", inner, outer, 2 * stride, copy=False),
+        weights.take(f"{name}.bias", outer),
+    )
     return Transposed(weight, bias, trim=(stride + 1) // 2, short=short)
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import NamedTuple
+
 import torch
+from threadpoolctl import LibController, ThreadpoolController
 from torch import Tensor
 
 from nac.codecs import onednn
+from nac.codecs.compiled import compiled
+from nac.codecs.kernels import Kernel, convolve
 from nac.codecs.layers import Weights
-from nac.codecs.parallel import Together
+from nac.codecs.parallel import Together, idle
 
 MOST_ROWS = 16  # signals that are computed as one
 Piece = tuple[Tensor, Tensor]
@@ -22,23 +31,20 @@ class Lstm:
 
     def __init__(self, weights: Weights, name: str, size: int) -> None:
         self._size = size
-        self._parameters: list[Tensor] = []  # as torch orders them
-        for layer in (0, 1):
-            for part in ("weight_ih", "weight_hh"):
-                self._parameters.append(weights.take(f"{name}.lstm.{part}_l{layer}", 4 * size, size))
-            for part in ("bias_ih", "bias_hh"):
-                self._parameters.append(weights.take(f"{name}.lstm.{part}_l{layer}", 4 * size))
-        self._cells = [self._cell(*self._parameters[:4]), self._cell(*self._parameters[4:])]
+        shapes = {"weight_ih": (4 * size, size), "weight_hh": (4 * size, size), "bias_ih": (4 * size,)}
+        shapes["bias_hh"] = shapes["bias_ih"]
+        names = [(f"{name}.lstm.{part}_l{layer}", shape) for layer in (0, 1) for part, shape in shapes.items()]
+        on_gpu = weights.device.type != "cpu"
+        parameters = [weights.take(part, *shape, copy=on_gpu) for part, shape in names]  # as torch orders them
+        self._parameters = parameters if on_gpu else []
+        self._cells = [] if on_gpu else [self._cell(*parameters[:4]), self._cell(*parameters[4:])]
         self._together = Together(self._batch, MOST_ROWS)
 
-    def _cell(self, *parameters: Tensor) -> tuple[Tensor, Rows, Tensor]:
-        """The weights of a layer [C, 4 C] and its bias.
-
-        Gates come as input, forget, cell, output; here the cell's is last, so that one call does all sigmoids.
-        """
+    def _cell(self, *parameters: Tensor) -> Cell:
+        """Gates come as input, forget, cell, output; here the cell's is last: one call does all sigmoids."""
         order = (0, 1, 3, 2)
         into, again, bias, more = (torch.cat([p.chunk(4)[gate] for gate in order]) for p in parameters)
-        return into.t().contiguous(), Rows(again), bias + more
+        return Cell(Rows(into), Rows(again), bias + more)
 
     def __call__(self, x: Tensor, state: Tensor | None) -> Piece:
         """The next piece [B, T, C] of signals, and the state [2, layers, B, C] after it; None at their start."""
@@ -74,20 +80,23 @@ class Lstm:
             after.append(torch.stack(last))
         return x, torch.stack(after, 1)
 
-    def _layer(
-        self, x: Tensor, cell: tuple[Tensor, Rows, Tensor], hidden: Tensor, memory: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _layer(self, x: Tensor, cell: Cell, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One layer over [B, T, C], step by step from a state [B, C], and the state after it."""
-        into, again, bias = cell
-        gates = torch.stack([torch.addmm(bias, row, into) for row in x], 1)
+        gates = torch.stack([cell.into(row).add_(cell.bias) for row in x], 1)
         out = x.new_empty(x.shape[1], x.shape[0], self._size)
-        for gate, step in zip(gates.unbind(), out.unbind(), strict=True):
-            gate += again(hidden)
-            gate[:, : 3 * self._size].sigmoid_()
-            enter, keep, leave, new = gate.chunk(4, 1)
-            memory = torch.addcmul(memory * keep, enter, new.tanh_())
-            hidden = torch.mul(memory.tanh(), leave, out=step)
+        hidden, memory = cell.again.steps(gates, (hidden, memory), out)
         return out.transpose(0, 1), hidden, memory
+
+
+State = tuple[Tensor, Tensor]
+
+
+class Cell(NamedTuple):
+    """A layer: what its input and its last output are multiplied by, and its bias [4 C]."""
+
+    into: Rows
+    again: Rows
+    bias: Tensor
 
 
 class Rows:
@@ -96,11 +105,90 @@ class Rows:
     oneDNN's products with packed weights read them once for all rows; without it, row is multiplied by row.
     """
 
+    PROBE = 6  # steps that tell how long others will take
+
     def __init__(self, matrix: Tensor) -> None:
-        packed = matrix.is_cpu and onednn.works()
-        self._matrix = onednn.Rows(matrix, rows=MOST_ROWS // 2) if packed else matrix.t().contiguous()
+        self._width, packed = matrix.shape[1], matrix.is_cpu and onednn.works()
+        self._packed = onednn.kernel(matrix[..., None], steps=MOST_ROWS // 2) if packed else None
+        self._columns = None if packed else matrix.t().contiguous()
+        self._steady: dict[int, bool] = {}  # numbers of threads that give the same numbers as one
+        self._alone: dict[int, float] = {}  # seconds that one thread takes for PROBE steps of so many rows
 
     def __call__(self, x: Tensor) -> Tensor:
-        if isinstance(self._matrix, onednn.Rows):
-            return self._matrix(x)
-        return torch.cat([row @ self._matrix for row in torch.split(x, 1)])
+        if self._packed:
+            return convolve(x, self._packed)
+        assert self._columns is not None
+        return torch.cat([row @ self._columns for row in torch.split(x, 1)])
+
+    def steps(self, gates: Tensor, state: State, out: Tensor) -> State:
+        """Take all steps [T, B, C]; ``gates`` [T, B, 4 C] are without what this matrix adds."""
+        matrix = self._packed
+        if not matrix:
+            for gate, step in zip(gates.unbind(), out.unbind(), strict=True):
+                state = lstm_step(gate.add_(self(state[0])), state[1], step)
+            return state
+        with idle() as threads:
+            done = 0
+            if threads > 1 and len(gates) > 2 * self.PROBE and self._is_steady(matrix, threads):
+                state, done, threads = self._probe(matrix, threads, gates, state, out)
+            with openmp_threads(threads if done else 1):
+                return lstm_steps(gates[done:], matrix.weight, *state, out[done:])
+
+    def _is_steady(self, matrix: Kernel, threads: int) -> bool:
+        if threads not in self._steady:
+            self._steady[threads] = onednn.steady(matrix, self._width, threads, MOST_ROWS)
+        return self._steady[threads]
+
+    def _probe(
+        self, matrix: Kernel, threads: int, gates: Tensor, state: State, out: Tensor
+    ) -> tuple[State, int, int]:
+        """Begin with several threads, each of which holds a part of the matrix in its cache.
+
+        They wait for each other at every step, which on a busy machine takes far longer than the work: then one
+        is better. The state, steps taken, and the number of threads to go on with.
+        """
+        rows, taken, done = gates.shape[1], dict[int, float](), 0
+        for number in (threads,) if rows in self._alone else (threads, 1):
+            some = slice(done, done + self.PROBE)
+            began = time.perf_counter()
+            with openmp_threads(number):
+                state = lstm_steps(gates[some], matrix.weight, *state, out[some])
+            taken[number], done = time.perf_counter() - began, done + self.PROBE
+        self._alone.setdefault(rows, taken.get(1, 0.0))
+        return state, done, threads if taken[threads] < self._alone[rows] else 1
+
+
+@contextmanager
+def openmp_threads(number: int) -> Iterator[None]:
+    """So many threads within an operation; PyTorch's own way would make and end threads of another pool."""
+    for library in _openmp():
+        library.set_num_threads(number)
+    try:
+        yield
+    finally:
+        for library in _openmp():
+            library.set_num_threads(1)
+
+
+@cache
+def _openmp() -> list[LibController]:
+    return list(ThreadpoolController().select(user_api="openmp").lib_controllers)
+
+
+def lstm_step(gate: Tensor, memory: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+    """The new state [B, C], of which the first is put into ``out``."""
+    gate[:, : 3 * memory.size(1)].sigmoid_()
+    enter, keep, leave, new = gate.chunk(4, 1)
+    memory = torch.addcmul(memory * keep, enter, new.tanh_())
+    return torch.mul(memory.tanh(), leave, out=out), memory
+
+
+@compiled
+def lstm_steps(
+    gates: Tensor, packed: Tensor, hidden: Tensor, memory: Tensor, out: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same for all steps, with a packed matrix."""
+    for t in range(gates.size(0)):
+        again = torch.ops.mkldnn._linear_pointwise(hidden, packed, None, "none", [], "")
+        hidden, memory = lstm_step(gates[t].add_(again), memory, out[t])
+    return hidden, memory

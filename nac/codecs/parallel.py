@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import reduce
 from itertools import islice
 from queue import SimpleQueue
@@ -40,6 +40,8 @@ def each(jobs: Sequence[Callable[[], T]], within: Within = nullcontext) -> list[
     ``within``: made and entered by every thread that takes part; those who share a job's jobs are within too.
     """
     outer = _mine.work
+    if not jobs:
+        return []
     if outer and len(jobs) < 2:
         return [job() for job in jobs]
     if outer:
@@ -63,6 +65,17 @@ def _shared(work: Work[T]) -> list[T]:
     finally:
         work.close()
     return work.results()
+
+
+@contextmanager
+def idle() -> Iterator[int]:
+    """Keep those of the crew who are idle for what has threads of its own; gives how many it may have."""
+    work = _mine.work
+    taken = _crew.take(work.threads) if work else 0
+    try:
+        yield 1 + taken
+    finally:
+        _crew.leave(taken)
 
 
 def in_turn(stages: Sequence[Callable[[T], T]], items: Sequence[T]) -> list[T]:
@@ -215,10 +228,17 @@ class _Crew:
                 self._changed.wait()
             self._busy += 1
 
-    def leave(self) -> None:
+    def take(self, threads: int) -> int:
+        """Count as busy those who are not, of so many; how many they are."""
         with self._changed:
-            self._busy -= 1
-            self._changed.notify()
+            taken = max(threads - self._busy, 0)
+            self._busy += taken
+            return taken
+
+    def leave(self, number: int = 1) -> None:
+        with self._changed:
+            self._busy -= number
+            self._changed.notify_all()
 
     def call(self, work: Work[Any]) -> None:
         """Have as many help as may."""
@@ -238,7 +258,10 @@ class _Crew:
 
     def _serve(self, queue: SimpleQueue[Work[Any]]) -> None:
         while True:
-            queue.get().help()
+            work = queue.get()
+            if (torch := sys.modules.get("torch")) and torch.get_num_threads() > 1:
+                torch.set_num_threads(1)  # for good, as to change it takes as long as a tile
+            work.help()
             with self._changed:
                 self._busy -= 1
                 self._idle.append(queue)

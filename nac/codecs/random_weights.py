@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nac.codecs.base import Codec
+from nac.codecs.base import Array, Codec
 from nac.codecs.layers import Weights
-from nac.codecs.tflite import Array
 from nac.spec import CodecSpec
 
 if TYPE_CHECKING:
@@ -29,9 +28,9 @@ class RandomWeights(Weights):
         super().__init__(self.tensors, device)
         self._generator = torch.Generator().manual_seed(seed)
 
-    def take(self, name: str, *shape: int) -> Tensor:
+    def take(self, name: str, *shape: int, copy: bool = True) -> Tensor:
         self.tensors[name] = self._random(name, shape)
-        return super().take(name, *shape)
+        return super().take(name, *shape, copy=copy)
 
     def _random(self, name: str, shape: tuple[int, ...]) -> Tensor:
         normal = torch.randn(shape, generator=self._generator)

@@ -6,16 +6,24 @@ Each codebook quantises what the coarser ones left. Vectors are float32 [B, T, D
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from nac.codecs.layers import Weights
+from nac.codecs import parallel as workers
+from nac.codecs.kernels import convolve
+from nac.codecs.layers import Weights, kernel
+
+AT_ONCE = 128  # vectors that one thread quantises
 
 
 class Quantiser(Protocol):
-    """One codebook with whatever stands around it."""
+    """One codebook with whatever stands around it. ``stride``: steps that share a code."""
+
+    stride: int
 
     def encode(self, vectors: Tensor) -> Tensor:
         """[B, T, D] -> the numbers of the nearest entries."""
@@ -28,12 +36,19 @@ class Quantiser(Protocol):
 
 def encode(quantisers: Sequence[Quantiser], vectors: Tensor) -> tuple[Tensor, ...]:
     """Codes of all ``quantisers``, coarse to fine."""
-    codes, rest = [], vectors
-    for quantiser in quantisers:
-        codes.append(quantiser.encode(rest))
-        if len(codes) < len(quantisers):
-            rest = rest - quantiser.decode(codes[-1])
-    return tuple(codes)
+
+    def some(rest: Tensor) -> tuple[Tensor, ...]:
+        codes = []
+        for quantiser in quantisers:
+            codes.append(quantiser.encode(rest))
+            if len(codes) < len(quantisers):
+                rest = rest - quantiser.decode(codes[-1])
+        return tuple(codes)
+
+    together = max(quantiser.stride for quantiser in quantisers)
+    tile = AT_ONCE * together if vectors.is_cpu else max(vectors.shape[1], 1)
+    results = workers.each([partial(some, part) for part in torch.split(vectors, tile, 1)])
+    return tuple(torch.cat(layers, 1) for layers in zip(*results, strict=True))
 
 
 def decode(quantisers: Sequence[Quantiser], codes: Sequence[Tensor]) -> Tensor:
@@ -50,17 +65,18 @@ def highest(scores: Tensor) -> Tensor:
 class Euclidean:
     """The nearest of ``entries`` [size, D] by Euclidean distance (EnCodec)."""
 
+    stride = 1
+
     def __init__(self, entries: Tensor) -> None:
         self._entries = entries
         # |x - e|^2 = |x|^2 - 2 (x e - |e|^2 / 2), where the first term is the same for all entries.
-        self._columns = self._entries.t().contiguous()
-        self._offset = self._entries.square().sum(1) * -0.5
+        self._kernel = kernel(entries[..., None], entries.square().sum(1) * -0.5)
 
     def encode(self, vectors: Tensor) -> Tensor:
-        return highest((vectors @ self._columns).add_(self._offset))
+        return highest(convolve(vectors, self._kernel))
 
     def decode(self, codes: Tensor) -> Tensor:
-        return self._entries[codes]
+        return functional.embedding(codes, self._entries)
 
 
 class Projected:
@@ -77,7 +93,7 @@ class Projected:
         self._out_bias = weights.take(f"{name}.out_proj.bias", wide)
         self._entries = weights.take(f"{name}.codebook.weight", size, narrow)
         # Of unit vectors the nearest has the largest product, whatever the length of the one sought.
-        self._directions = torch.nn.functional.normalize(self._entries).t().contiguous()
+        self._directions = functional.normalize(self._entries).t().contiguous()
 
     def encode(self, vectors: Tensor) -> Tensor:
         if self.stride > 1:

@@ -5,26 +5,40 @@ Signals are float32 [B, T, C]. Causal networks take a signal in pieces; others t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nac.codecs import kernels
+from nac.codecs import parallel as workers
 from nac.codecs.causal import Layer, Stream
-from nac.codecs.layers import Conv, ToAudio, Transposed, Weights
+from nac.codecs.kernels import Activation
+from nac.codecs.layers import (
+    PLAIN,
+    Conv,
+    Convolved,
+    Span,
+    ToAudio,
+    Transposed,
+    Weights,
+    in_tiles,
+    tile_of,
+    tiles,
+)
 from nac.codecs.lstm import Lstm
 
 Edges = Callable[[Tensor, int, int], Tensor]
 """A signal [B, T, C] with so many steps more before it and after it."""
 
 
-def elu(x: Tensor) -> Tensor:
-    """ELU with exp(x) - 1 for negative x: its error of 6e-8 does no harm, and it takes half the time of expm1."""
-    below = x.clamp_max(0).exp_().sub_(1)
-    return torch.maximum(x, below, out=below)
+ELU = Activation(kernels.ELU, torch.empty(0), torch.empty(0))
 
 
 def reflect(x: Tensor, left: int, right: int) -> Tensor:
@@ -74,12 +88,25 @@ class Norm:
         self._scale, self._shift = (weights.take(f"{name}.norm.{part}", channels) for part in ("weight", "bias"))
 
     def __call__(self, x: Tensor) -> Tensor:
-        normal = functional.layer_norm(x, x.shape[1:])
-        return torch.addcmul(self._shift, normal, self._scale, out=normal)
+        if not x.is_cpu:
+            normal = functional.layer_norm(x, x.shape[1:])
+            return torch.addcmul(self._shift, normal, self._scale, out=normal)
+        parts = [x[:, span.low : span.high + 1] for span in tiles(x.shape[1], tile_of(x.shape[2]))]
+        sums = np.array(workers.each([partial(_sums, part) for part in parts])).sum(0) / x.numel()
+        scale = self._scale / math.sqrt(sums[1] - sums[0] ** 2 + 1e-5)
+        shift = self._shift - scale * float(sums[0])
+        workers.each([partial(torch.addcmul, shift, part, scale, out=part) for part in parts])
+        return x
+
+
+def _sums(x: Tensor) -> tuple[float, float]:
+    """Of numbers, and of their squares."""
+    flat = x.flatten()
+    return float(flat.sum()), float(flat.dot(flat))
 
 
 class Padded:
-    """A convolution over a signal with something at its ends, and normalised after it if not causal."""
+    """``activation``, then a convolution over a signal with something at its ends, normalised if not causal."""
 
     def __init__(
         self,
@@ -92,20 +119,22 @@ class Padded:
         shape: Shape,
         stride: int = 1,
         bias: bool = True,
+        activation: Activation = PLAIN,
     ) -> None:
-        weight = weights.take(f"{name}.conv.weight", outer, inner, kernel)
+        weight = weights.take(f"{name}.conv.weight", outer, inner, kernel, copy=False)
         offset = weights.take(f"{name}.conv.bias", outer) if bias else weight.new_zeros(outer)
-        self._conv = ToAudio(weight, offset) if outer < 8 and stride == 1 else Conv(weight, offset, stride=stride)
+        conv = ToAudio(weight, offset) if outer < 8 and stride == 1 else Conv(weight, offset, stride=stride)
+        self.conv, self._convolved = conv, Convolved(conv, activation)
         self._norm = None if shape.causal else Norm(weights, name, outer)
         self._stride, self._edges, total = stride, shape.edges, kernel - stride
         self._right = 0 if shape.causal else total // 2
         self._left = total - self._right
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        x = self._conv(self._pad(x, stream))
+        x = self._convolved(self.pad(x, stream))
         return self._norm(x) if self._norm else x
 
-    def _pad(self, x: Tensor, stream: Stream) -> Tensor:
+    def pad(self, x: Tensor, stream: Stream) -> Tensor:
         right = self._right + -x.shape[1] % self._stride if stream.last else 0
         left = self._left if stream.first else 0
         if not stream.first and self._left:
@@ -121,15 +150,14 @@ class Up:
     """ELU, then a transposed convolution, normalised before it is cut if not causal."""
 
     def __init__(self, weights: Weights, name: str, inner: int, outer: int, stride: int, *, shape: Shape) -> None:
-        weight = weights.take(f"{name}.conv.weight", inner, outer, 2 * stride)
+        weight = weights.take(f"{name}.conv.weight", inner, outer, 2 * stride, copy=False)
         bias = weights.take(f"{name}.conv.bias", outer)
         self._norm = None if shape.causal else Norm(weights, name, outer)
         self._stride = stride
-        self._conv = Transposed(weight, bias)
+        self._conv = Convolved(Transposed(weight, bias, trim=stride, short=stride), ELU)
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
         length = x.shape[1] * self._stride
-        x = elu(x)
         if self._norm:
             left = self._stride - self._stride // 2
             return self._norm(self._conv(functional.pad(x, (0, 0, 1, 1))))[:, left : left + length]
@@ -142,26 +170,32 @@ class Block:
     """Residual block: ELU, kernel 3, ELU, kernel 1, beside nothing or a convolution of kernel 1."""
 
     def __init__(self, weights: Weights, name: str, channels: int, *, shape: Shape) -> None:
-        hidden = channels // 2
-        self._wide = Padded(weights, f"{name}.block.1", channels, hidden, 3, shape=shape)
-        self._narrow = Padded(weights, f"{name}.block.3", hidden, channels, 1, shape=shape)
+        hidden, self._causal = channels // 2, shape.causal
+        self._wide = Padded(weights, f"{name}.block.1", channels, hidden, 3, shape=shape, activation=ELU)
+        self._narrow = Padded(weights, f"{name}.block.3", hidden, channels, 1, shape=shape, activation=ELU)
         self._shortcut = (
             Padded(weights, f"{name}.shortcut", channels, channels, 1, shape=shape) if shape.shortcut else None
         )
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        inner = self._narrow(elu(self._wide(elu(x), stream)), stream)
+        if self._causal:
+            return self._at_once(self._wide.pad(x, stream), x.shape[1])
+        inner = self._narrow(self._wide(x, stream), stream)
         return inner.add_(self._shortcut(x, stream) if self._shortcut else x)
 
+    def _at_once(self, x: Tensor, length: int) -> Tensor:
+        """All three convolutions, which nothing normalises, tile by tile."""
+        out = x.new_empty(x.shape[0], length, x.shape[2])
+        wide, narrow = self._wide.conv, self._narrow.conv
+        shortcut = self._shortcut.conv.weights if self._shortcut else None
 
-class EluConv:
-    """ELU, then a convolution."""
+        def compute(span: Span) -> None:
+            low, high = wide.needs(span)
+            part = out[:, span.low : span.high + 1]
+            kernels.with_shortcut(x[:, low : high + 1], ELU, wide.weights, narrow.weights, shortcut, part)
 
-    def __init__(self, conv: Padded) -> None:
-        self._conv = conv
-
-    def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        return self._conv(elu(x), stream)
+        in_tiles(compute, tiles(length, narrow.tile, device=x.device))
+        return out
 
 
 class Recurrent:
@@ -190,12 +224,16 @@ def encoder(weights: Weights, channels: int, shape: Shape) -> Network:
     for i, stride in enumerate(shape.strides):
         front.append(Block(weights, f"encoder.layers.{3 * i + 1}", width, shape=shape))
         name = f"encoder.layers.{3 * i + 3}"
-        front.append(EluConv(Padded(weights, name, width, 2 * width, 2 * stride, shape=shape, stride=stride)))
+        front.append(
+            Padded(weights, name, width, 2 * width, 2 * stride, shape=shape, stride=stride, activation=ELU)
+        )
         width *= 2
     end = 3 * len(shape.strides) + 1
     middle = [Recurrent(weights, f"encoder.layers.{end}", width)] if shape.lstm else []
     name = f"encoder.layers.{end + 1 + shape.lstm}"
-    return Network(front, middle, [EluConv(Padded(weights, name, width, shape.latent, shape.last, shape=shape))])
+    return Network(
+        front, middle, [Padded(weights, name, width, shape.latent, shape.last, shape=shape, activation=ELU)]
+    )
 
 
 def decoder(weights: Weights, channels: int, shape: Shape) -> Network:
@@ -208,5 +246,5 @@ def decoder(weights: Weights, channels: int, shape: Shape) -> Network:
         width //= 2
         back.append(Block(weights, f"decoder.layers.{number + 1}", width, shape=shape))
     name = f"decoder.layers.{3 * len(shape.strides) + 2 + shape.lstm}"
-    back.append(EluConv(Padded(weights, name, width, channels, shape.last, shape=shape)))
+    back.append(Padded(weights, name, width, channels, shape.last, shape=shape, activation=ELU))
     return Network(front, middle, back)

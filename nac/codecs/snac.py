@@ -19,13 +19,12 @@ from torch.nn import functional
 from nac.codecs import checkpoints, rvq
 from nac.codecs.base import Codec
 from nac.codecs.fingerprint import RANDOM
+from nac.codecs.kernels import convolve
 from nac.codecs.layers import (
-    ROWS,
     Chain,
+    Convolved,
     Layer,
-    Padded,
     Plain,
-    SnakeConv,
     Span,
     Stage,
     Stages,
@@ -37,7 +36,7 @@ from nac.codecs.layers import (
     down,
     each,
     in_tiles,
-    product,
+    kernel,
     residual_units,
     snake,
     tile_of,
@@ -84,7 +83,7 @@ class Attention:
         self._scale, self._shift = (weights.take(f"{name}.norm.{part}", channels) for part in ("weight", "bias"))
         into = weights.take(f"{name}.to_qkv.weight", 3 * channels, channels)
         out = weights.take(f"{name}.to_out.weight", channels, channels)
-        self._into, self._out = (product(matrix[..., None], None, steps=ROWS) for matrix in (into, out))
+        self._into, self._out = (kernel(matrix[..., None], None) for matrix in (into, out))
         frequencies = weights.take(f"{name}.rel_pos.inv_freq", HEAD // 2)
         angles = torch.arange(window, device=frequencies.device)[:, None] * frequencies.repeat(2)
         self._cos, self._sin = angles.cos(), angles.sin()
@@ -92,11 +91,11 @@ class Attention:
     def __call__(self, x: Tensor) -> Tensor:
         """[B, T, C], T a multiple of the window."""
         normal = functional.layer_norm(x, x.shape[-1:], self._scale, self._shift)
-        joint = self._into(normal)
+        joint = convolve(normal, self._into)
         # [B, T, 3 C] -> query, key, value of [B, windows, heads, window, HEAD]
         query, key, value = joint.view(x.shape[0], -1, self.window, 3, self._heads, HEAD).permute(3, 0, 1, 4, 2, 5)
         mixed = functional.scaled_dot_product_attention(self._turn(query), self._turn(key), value)
-        return self._out(mixed.transpose(2, 3).reshape(x.shape)).add_(x)
+        return convolve(mixed.transpose(2, 3).reshape(x.shape), self._out).add_(x)
 
     def _turn(self, x: Tensor) -> Tensor:
         first, second = x.chunk(2, -1)
@@ -134,9 +133,8 @@ class Noise:
     """``x + noise * linear(x)``, the same noise in all channels. ``stream``: the number of this layer's noise."""
 
     def __init__(self, weights: Weights, name: str, channels: int, stream: int) -> None:
-        self._product = product(
-            weights.take(f"{name}.linear.weight", channels, channels, 1), None, steps=tile_of(channels)
-        )
+        weight = weights.take(f"{name}.linear.weight", channels, channels, 1)
+        self._kernel = kernel(weight, None, steps=tile_of(channels))
         self._stream = stream
 
     def __call__(self, x: Tensor, position: int) -> Tensor:
@@ -144,7 +142,7 @@ class Noise:
 
         def add(span: Span) -> None:
             part = slice(span.low, span.high + 1)
-            x[:, part].addcmul_(self._product(x[:, part]), drawn[part])
+            x[:, part].addcmul_(convolve(x[:, part], self._kernel), drawn[part])
 
         in_tiles(add, tiles(x.shape[1], tile_of(x.shape[2]), device=x.device))
         return x
@@ -153,7 +151,7 @@ class Noise:
 class Block(NamedTuple):
     """A block of the decoder: upsampling, noise, residual units."""
 
-    up: SnakeConv
+    up: Convolved
     noise: Noise
     units: Chain
     stride: int
@@ -170,38 +168,38 @@ def _body(weights: Weights, shape: Shape, first: int) -> Stages:
     width, stages = shape.decoder, list[Stage]()
     for block, stride in enumerate(reversed(shape.strides)):
         name = f"decoder.model.{first + block}.block"
-        wide = SnakeConv(snake(weights, f"{name}.0", width), up(weights, f"{name}.1", width, width // 2, stride))
+        wide = Convolved(up(weights, f"{name}.1", width, width // 2, stride), snake(weights, f"{name}.0", width))
         width //= 2
         units = Chain(residual_units(weights, name, 3, width, by_channel=True))
         stages.append(Block(wide, Noise(weights, f"{name}.2", width, block), units, stride))
     end = first + len(shape.strides)
     last = to_audio(weights, f"decoder.model.{end + 1}", width, 7)
     return Stages(
-        [*stages, Plain(Chain([SnakeConv(snake(weights, f"decoder.model.{end}", width), last), Tanh()]))]
+        [*stages, Plain(Chain([Convolved(last, snake(weights, f"decoder.model.{end}", width)), Tanh()]))]
     )
 
 
 def _encoder(weights: Weights, shape: Shape) -> Chain:
     width = shape.encoder
-    layers: list[Layer] = [Padded(conv(weights, "encoder.block.0", 1, width, 7))]
+    layers: list[Layer] = [Convolved(conv(weights, "encoder.block.0", 1, width, 7))]
     for block, stride in enumerate(shape.strides, 1):
         name = f"encoder.block.{block}.block"
         layers += residual_units(weights, name, 0, width, by_channel=True)
         narrow = down(weights, f"{name}.4", width, 2 * width, stride)
-        layers.append(SnakeConv(snake(weights, f"{name}.3", width), narrow))
+        layers.append(Convolved(narrow, snake(weights, f"{name}.3", width)))
         width *= 2
     end = len(shape.strides) + 1
     if shape.attention:
         layers.append(Attention(weights, f"encoder.block.{end}", width, shape.attention))
         end += 1
-    return Chain([*layers, Padded(depthwise(weights, f"encoder.block.{end}", width, 7))])
+    return Chain([*layers, Convolved(depthwise(weights, f"encoder.block.{end}", width, 7))])
 
 
 def _decoder(weights: Weights, shape: Shape) -> tuple[Chain, Stages]:
     """The decoder up to its attention, and the rest, where the work is."""
     head: list[Layer] = [
-        Padded(depthwise(weights, "decoder.model.0", shape.latent, 7)),
-        Padded(conv(weights, "decoder.model.1", shape.latent, shape.decoder, 1)),
+        Convolved(depthwise(weights, "decoder.model.0", shape.latent, 7)),
+        Convolved(conv(weights, "decoder.model.1", shape.latent, shape.decoder, 1)),
     ]
     if shape.attention:
         head.append(Attention(weights, "decoder.model.2", shape.decoder, shape.attention))

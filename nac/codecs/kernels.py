@@ -1,0 +1,199 @@
+"""What a tile of a signal goes through: functions that threads run side by side, see :mod:`nac.codecs.compiled`.
+
+Signals are float32 [B, T, channels]. TorchScript knows no classes of ours: weights come in named tuples.
+"""
+# Annotations are read by TorchScript, as types and not as text.
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nac.codecs.compiled import compiled
+
+
+class Kernel(NamedTuple):
+    """A convolution of stride 1 over groups of ``group`` steps, [B, T, i] -> [B, T // group - reach, o].
+
+    ``kind``: a matrix for each tap of the kernel, [k, i, o]; a matrix or an image's kernel as oneDNN packed it;
+    or a kernel for each channel by itself. ``thin``: a group at every step, laid side by side. ``summed``: the
+    products of a step with so many taps are still to be summed. ``fewest``: steps that are computed at least.
+    """
+
+    kind: int
+    weight: Tensor
+    bias: Tensor | None
+    dilation: int = 1
+    reach: int = 0
+    group: int = 1
+    thin: bool = False
+    summed: int = 1
+    fewest: int = 1
+
+
+TAPS, ROWS, IMAGE, BY_CHANNEL = 0, 1, 2, 3
+
+
+class Activation(NamedTuple):
+    """``kind``: none, ELU, or Snake with what it multiplies each channel by, before and after the sine."""
+
+    kind: int
+    alpha: Tensor
+    inverse: Tensor
+
+
+NONE, ELU, SNAKE = 0, 1, 2
+
+
+def convolve(x: Tensor, kernel: Kernel) -> Tensor:
+    """[B, T, i] -> [B, T // group - reach, o]."""
+    return _convolve(_grouped(x, kernel), kernel, None)
+
+
+def add_convolved(x: Tensor, kernel: Kernel, onto: Tensor) -> Tensor:
+    """The same, added in place to ``onto``."""
+    return _convolve(_grouped(x, kernel), kernel, onto)
+
+
+def _grouped(x: Tensor, kernel: Kernel) -> Tensor:
+    if kernel.thin:
+        x = x.unfold(1, kernel.group, 1).transpose(2, 3).reshape(x.size(0), -1, kernel.group * x.size(2))
+    elif kernel.group > 1:
+        count = x.size(1) // kernel.group
+        x = x.narrow(1, 0, count * kernel.group).reshape(x.size(0), count, kernel.group * x.size(2))
+    return x
+
+
+def _convolve(x: Tensor, kernel: Kernel, onto: Tensor | None) -> Tensor:
+    length = x.size(1) - kernel.reach
+    if kernel.kind == 0 and kernel.summed == 1:
+        return _taps(x, kernel, onto)
+    if kernel.kind == 0:
+        out = _taps(x, kernel, None)
+    elif kernel.kind == 1:
+        out = torch.ops.mkldnn._linear_pointwise(x, kernel.weight, kernel.bias, "none", [], "")
+    elif kernel.kind == 2:
+        missing = max(kernel.fewest - length, 0)
+        if missing > 0:
+            x = functional.pad(x, [0, 0, 0, missing])
+        image, dilation = x.transpose(1, 2).unsqueeze(2), [1, kernel.dilation]
+        out = torch.ops.mkldnn._convolution_pointwise(
+            image, kernel.weight, kernel.bias, [0, 0], [1, 1], dilation, 1, "none", [], ""
+        )
+        out = out.squeeze(2).transpose(1, 2).narrow(1, 0, length)
+    else:
+        image, dilation = x.transpose(1, 2).unsqueeze(2), [1, kernel.dilation]
+        image = torch.conv2d(image, kernel.weight, kernel.bias, [1, 1], [0, 0], dilation, x.size(2))
+        out = image.squeeze(2).transpose(1, 2)
+    if kernel.summed > 1:
+        out = _sum(out, kernel.summed)
+    return out if onto is None else onto.add_(out)
+
+
+def _sum(products: Tensor, taps: int) -> Tensor:
+    """[B, T, taps * o] -> [B, T - taps + 1, o]."""
+    parts = products.view(products.size(0), products.size(1), taps, -1)
+    length = parts.size(1) - taps + 1
+    out = parts.select(2, 0).narrow(1, 0, length).contiguous()
+    for tap in range(1, taps):
+        out.add_(parts.select(2, tap).narrow(1, tap, length))
+    return out
+
+
+def _taps(x: Tensor, kernel: Kernel, onto: Tensor | None) -> Tensor:
+    """A matrix product for each tap, summed in place."""
+    weight, bias = kernel.weight, kernel.bias
+    length = x.size(1) - kernel.reach
+    if onto is None:
+        onto = x.new_zeros([x.size(0), length, weight.size(2)])
+    if bias is not None:
+        onto.add_(bias)
+    for tap in range(weight.size(0)):
+        part = x.narrow(1, tap * kernel.dilation, length)
+        onto.baddbmm_(part, weight[tap].expand(x.size(0), -1, -1))
+    return onto
+
+
+def activate(x: Tensor, by: Activation, out: Tensor, rows: int) -> Tensor:
+    """So many steps at a time, which stay in the cache from one pass to the next; ``out`` may be ``x``."""
+    for low in range(0, x.size(1), rows):
+        count = min(rows, x.size(1) - low)
+        part, to = x.narrow(1, low, count), out.narrow(1, low, count)
+        if by.kind == 2:
+            sine = (part * by.alpha).sin_()
+            torch.addcmul(part, sine.mul_(sine), by.inverse, out=to)
+        elif by.kind == 1:
+            # exp(x) - 1 for negative x: its error of 6e-8 does no harm, and it takes half the time of expm1
+            torch.maximum(part, part.clamp_max(0).exp_().sub_(1), out=to)
+        else:
+            to.copy_(part)
+    return out
+
+
+def rows_of(x: Tensor) -> int:
+    """Steps of a signal that stay in a core's own cache; a GPU takes all at once, as each pass has its price."""
+    return max((1 << 16) // x.size(2) if x.device.type == "cpu" else x.size(1), 1)
+
+
+@compiled
+def convolved(
+    x: Tensor, zeros: tuple[int, int], by: Activation, kernel: Kernel, width: int, first: int, out: Tensor
+) -> None:
+    """An activation, then a convolution of that between so many zeros.
+
+    ``out`` is given the steps from ``first`` on, where each has ``width`` channels.
+    """
+    if by.kind != 0 or zeros[0] + zeros[1] > 0:
+        steps = zeros[0] + x.size(1)
+        held = x.new_empty([x.size(0), steps + zeros[1], x.size(2)])
+        held.narrow(1, 0, zeros[0]).zero_()
+        held.narrow(1, steps, zeros[1]).zero_()
+        activate(x, by, held.narrow(1, zeros[0], x.size(1)), rows_of(x))
+        x = held
+    y = convolve(x, kernel)
+    out.copy_(y.reshape(y.size(0), -1, width).narrow(1, first, out.size(1)))
+
+
+@compiled
+def add_branch(
+    x: Tensor,
+    before: Tensor,
+    after: Tensor,
+    pad: tuple[int, int],
+    activations: tuple[Activation, Activation],
+    kernels: tuple[Kernel, Kernel],
+) -> None:
+    """Add two convolutions, each after an activation, to ``x`` in place.
+
+    ``before`` and ``after``: the signal's steps on either side as far as there are any, up to ``pad`` of them.
+    """
+    by, rows = activations[0], rows_of(x)
+    held = x.new_empty([x.size(0), pad[0] + x.size(1) + pad[1], x.size(2)])
+    filled = pad[0] - before.size(1)
+    held.narrow(1, 0, filled).zero_()
+    for known in [before, x, after]:
+        activate(known, by, held.narrow(1, filled, known.size(1)), rows)
+        filled += known.size(1)
+    held.narrow(1, filled, held.size(1) - filled).zero_()
+    inner = convolve(held, kernels[0])
+    activate(inner, activations[1], inner, rows)
+    add_convolved(inner, kernels[1], x)
+
+
+@compiled
+def with_shortcut(
+    x: Tensor, by: Activation, wide: Kernel, narrow: Kernel, shortcut: Kernel | None, out: Tensor
+) -> None:
+    """Two convolutions, each after an activation, and beside them the signal or a convolution of it.
+
+    ``x`` begins with the steps that the first takes before ``out``.
+    """
+    rows, first = rows_of(x), x.size(1) - out.size(1)
+    inner = convolve(activate(x, by, torch.empty_like(x), rows), wide)
+    activate(inner, by, inner, rows)
+    beside = x.narrow(1, first, out.size(1))
+    if shortcut is not None:
+        out.copy_(add_convolved(inner, narrow, convolve(beside, shortcut)))
+    else:
+        out.copy_(convolve(inner, narrow).add_(beside))
