@@ -22,7 +22,8 @@ from nac.codecs import checkpoints, rvq, seanet
 from nac.codecs.base import Codec
 from nac.codecs.causal import CausalCodec, Layer, Stage, Stream, run
 from nac.codecs.fingerprint import RANDOM
-from nac.codecs.layers import Product, Weights, product
+from nac.codecs.kernels import Kernel, add_convolved, convolve
+from nac.codecs.layers import Weights, kernel
 from nac.codecs.random_weights import RandomWeights
 from nac.codecs.reference import Reference
 from nac.codecs.seanet import Padded, Shape
@@ -98,14 +99,15 @@ class Attention:
 
     def __call__(self, x: Tensor, stream: Stream, onto: Tensor) -> Tensor:
         batch, steps, width = x.shape
-        heads = self._into(x).view(batch, steps, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
+        heads = convolve(x, self._into).view(batch, steps, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
         seen = heads[1:] if stream.first else torch.cat([stream.memory[self], heads[1:]], 3)
         stream.memory[self] = seen[:, :, :, max(seen.shape[3] - WINDOW + 1, 0) :].clone()
         before = seen.shape[3] - steps
         query = self._positions.rotate(heads[0], before) * (width // HEADS) ** -0.5
         key, value = self._positions.rotate(seen[0], 0), seen[1]
         weight = (query @ key.mT).add_(self._positions.hidden(steps, before)).softmax(-1)
-        return self._out((weight @ value).transpose(1, 2).reshape(batch, steps, width), onto)
+        mixed = (weight @ value).transpose(1, 2).reshape(batch, steps, width)
+        return add_convolved(mixed, self._out, onto)
 
 
 class Norm:
@@ -132,7 +134,7 @@ class TransformerLayer:
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
         x = self._attention(self._first(x), stream, x)
-        return self._narrow(functional.gelu(self._wide(self._second(x))), x)
+        return add_convolved(functional.gelu(convolve(self._second(x), self._wide)), self._narrow, x)
 
 
 class Double:
@@ -164,10 +166,10 @@ class Half:
             self._quantisers.append(rvq.Euclidean(total / usage.clamp_min(1e-5)[:, None]))
 
     def encode(self, x: Tensor, codebooks: int) -> tuple[Tensor, ...]:
-        return rvq.encode(self._quantisers[:codebooks], self._into(x))
+        return rvq.encode(self._quantisers[:codebooks], convolve(x, self._into))
 
     def decode(self, codes: Sequence[Tensor]) -> Tensor:
-        return self._out(rvq.decode(self._quantisers, codes))
+        return convolve(rvq.decode(self._quantisers, codes), self._out)
 
 
 class Mimi(CausalCodec):
@@ -231,9 +233,9 @@ def _transformer(weights: Weights, name: str, positions: Positions) -> list[Laye
     return [TransformerLayer(weights, f"{name}.layers.{i}", positions) for i in range(LAYERS)]
 
 
-def _matrix(matrix: Tensor) -> Product:
+def _matrix(matrix: Tensor) -> Kernel:
     """What multiplies rows with a matrix [out, in]."""
-    return product(matrix[..., None], None, steps=STEPS * BLOCK)
+    return kernel(matrix[..., None], None, steps=STEPS * BLOCK)
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
