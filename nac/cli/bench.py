@@ -14,24 +14,27 @@ from nac.errors import NacError
 
 @click.command()
 @several("-m", "--model", "names", of=ModelName(), metavar="A,B", help="Names from `nac models`.")
-@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(0.1, 600), help="Of sound.")
+@several(
+    "--lengths", "lengths", of=click.FloatRange(0.1, 600), metavar="A,B", help="Of sound, in s; 1, 3, 10 and 30."
+)
 @click.option("--random", is_flag=True, help="Take random weights at official size; nothing needs to be here.")
 @click.option("--reference", is_flag=True, help="Compare with the reference packages too; needs --random.")
 @DEVICE
 @JSON
 def bench(
-    names: tuple[str, ...], seconds: float, random: bool, reference: bool, device: str, as_json: bool
+    names: tuple[str, ...], lengths: tuple[float, ...], random: bool, reference: bool, device: str, as_json: bool
 ) -> None:
     """Measure how fast models are on this machine, and how much memory they take.
 
-    All models that are here by default. Speeds are seconds of audio a second; shares are of what the machine does
-    in float32 matrix products.
+    All models that are here by default. Speeds are seconds of audio a second; shares are of the most that any
+    library does in float32 on this machine. Without --lengths, eight clips of 3 s at once are measured too.
     """
     from nac.evaluate import bench as measuring
 
     if reference and not random:
         raise click.UsageError("--reference needs --random: the reference gets the same random weights")
-    rows = measuring.bench(names, seconds=seconds, random=random, reference=reference, device=device)
+    clips = [measuring.Clips(length) for length in lengths] or measuring.CLIPS
+    rows = measuring.bench(names, clips=clips, random=random, reference=reference, device=device)
     if not as_json:
         report.note(measuring.machine())
         report.note(report.bench_head(reference))

@@ -180,18 +180,19 @@ def check_text(checked: Checked) -> str:
     return f"{name}: whole, {clock(checked.seconds)} in {many(checked.chunks, 'chunk')}{gaps}"
 
 
-BENCH = (20, 9, 9, 9, 16, 9, 9, 10)
+BENCH = (20, 6, 9, 9, 9, 11, 9, 9, 10)
 
 
 def bench_head(reference: bool) -> str:
     """The heading over :func:`bench_text`; the last columns only with a ``reference``."""
-    head = ["model", "encode", "decode", "memory", "of matrix peak", "x ref enc", "x ref dec", "same codes"]
-    return _columns(head if reference else head[:5])
+    head = ["model", "s", "encode", "decode", "memory", "of peak", "x ref enc", "x ref dec", "same codes"]
+    return _columns(head if reference else head[:6])
 
 
 def bench_text(row: Measured) -> str:
     """A model's speed, on one line."""
-    cells = [row.model, f"{number(row.encode.speed)}x", f"{number(row.decode.speed)}x", size(row.memory)]
+    clips = f"{row.batch} x " * (row.batch > 1) + number(round(row.seconds, 1))
+    cells = [row.model, clips, f"{number(row.encode.speed)}x", f"{number(row.decode.speed)}x", size(row.memory)]
     cells.append(f"{row.encode.share:.0%} / {row.decode.share:.0%}")
     if row.encode.ratio and row.decode.ratio and row.same_codes is not None:
         cells += [f"{row.encode.ratio:.2f}", f"{row.decode.ratio:.2f}", f"{row.same_codes:.2%}"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
-from nac.codecs import registry
+from nac.codecs import kernels, layers, registry
 from nac.evaluate import bench
 
 
@@ -36,22 +37,26 @@ def test_operations_of_all_windows_are_counted() -> None:
     assert many > 3 * few
 
 
-def test_the_peak_is_that_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = []
+def test_packed_products_are_counted_as_others() -> None:
+    x, weight = torch.ones(1, 10, 48), torch.ones(64, 48, 3)
+    packed, taps = layers.kernel(weight, None), layers.kernel(weight[..., :1], None)
+    with torch.inference_mode():
+        assert bench.count_operations(lambda: kernels.convolve(x, packed)) == 2 * 64 * 8 * 48 * 3
+        assert bench.count_operations(lambda: kernels.convolve(x, taps)) == 2 * 64 * 10 * 48
 
-    class Square:
-        def __matmul__(self, other: object) -> object:
-            threads.append(torch.get_num_threads())
-            return self
 
+def test_the_peak_is_the_best_of_all_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     codec, _ = registry.random(registry.find("snac_24khz").spec)
-    monkeypatch.setattr(codec, "array", lambda *_: Square())
-    bench._peak(codec)
-    assert set(threads) == {torch.get_num_threads()}
+    monkeypatch.setattr(bench, "SHAPES", ((512, 256, 256), (300, 256, 256)))
+    usual = bench.peak(codec)
+    monkeypatch.setattr(bench, "_products", lambda *_: [lambda: None])
+    assert bench.peak(codec) > 2 * usual
+    monkeypatch.setattr(bench, "_products", lambda *_: [lambda: time.sleep(0.01)])
+    assert 0.1 * usual < bench.peak(codec) < 10 * usual
 
 
 def test_the_built_in_model_is_measured() -> None:
-    done = run("-m", "nac_24khz", "--seconds", "2", "--json")
+    done = run("-m", "nac_24khz", "--lengths", "2", "--json")
     row = json.loads(done.stdout)
     assert row["model"] == "nac_24khz"
     assert row["memory"] < 200e6  # what importing PyTorch alone would take
@@ -64,7 +69,7 @@ def test_the_built_in_model_is_measured() -> None:
 def test_a_reference_gets_the_same_weights_and_gives_the_same_codes() -> None:
     pytest.importorskip("snac", reason="snac, the reference of SNAC, is absent")
     row = json.loads(
-        run("-m", "snac_24khz", "--seconds", "0.5", "--random", "--reference", "--json").stdout,
+        run("-m", "snac_24khz", "--lengths", "0.5", "--random", "--reference", "--json").stdout,
     )
     assert row["reference"] == "snac"
     assert row["same_codes"] > 0.99
