@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# Who starts the tests may ignore signals (nohup, a job in the background), and children would inherit that.
+for _name in ("SIGHUP", "SIGINT", "SIGTERM"):
+    if (_number := getattr(signal, _name, None)) and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, for busy machines
 

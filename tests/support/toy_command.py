@@ -25,7 +25,9 @@ SOURCE = models.Web("https://localhost/none", (models.File("toy.bin", 10),))
 def install_toy(monkeypatch: pytest.MonkeyPatch) -> ToyCodec:
     """Make a toy codec the only model."""
     codec = ToyCodec()
-    monkeypatch.setattr(registry, "MODELS", {"toy": Model(codec.spec, "tests", "none", (SOURCE,))})
+    monkeypatch.setattr(
+        registry, "MODELS", {"toy": Model(codec.spec, "tests", "none", (SOURCE,), codec.decode_plan)}
+    )
     monkeypatch.setattr(models, "load", lambda name, **_: registry.find(name) and codec)
     monkeypatch.setattr(models, "present", lambda: ["toy"])
     return codec
@@ -53,7 +55,8 @@ def run(*words: str, **options: object) -> subprocess.Popen[bytes]:
         "import sys; sys.path[:0] = [sys.argv.pop(1), sys.argv.pop(1)]\n"
         "from nac import cli; from nac.codecs import registry; from nac.codecs.family import Model\n"
         "from nac.weights import models; from toy_codec import ToyCodec\n"
-        "codec = ToyCodec(); registry.MODELS = {'toy': Model(codec.spec, 'tests', 'none', ())}\n"
+        "codec = ToyCodec()\n"
+        "registry.MODELS = {'toy': Model(codec.spec, 'tests', 'none', (), codec.decode_plan)}\n"
         "models.load = lambda name, **_: codec; models.present = lambda: ['toy']\n"
         "cli.entry()"
     )
