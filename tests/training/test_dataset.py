@@ -175,7 +175,7 @@ def test_an_announced_week_is_no_memory(tmp_path: Path) -> None:
     data = written(replace(HEADER, samples=320), [chunk], 320).getvalue()
     head = replace(HEADER, samples=320).to_bytes()
     for samples in (24000 * 86400 * 700, (1 << 48) - 1):
-        claim = replace(HEADER, samples=samples, original_sample_rate=1).to_bytes()
+        claim = replace(HEADER, samples=samples, original_sample_rate=1000).to_bytes()
         (tmp_path / "a.nac").write_bytes(claim + data[len(head) :])
         with pytest.raises(NacError, match=r"a\.nac: .* bytes would become"):
             nac.Dataset(tmp_path)[0]
