@@ -25,7 +25,7 @@ from threading import Event, Thread
 
 from memory import recording
 
-from nac.cluster.manifest import FOLDER
+from nac.storage.places import MANIFEST
 
 WAYS = {
     "plain, 1 core": ("-j", "1"),
@@ -119,7 +119,7 @@ def main() -> None:
         for way, words in list(WAYS.items()) * options.rounds:
             found = run(folder / "src", folder / way, options.model, words, options.seconds)
             assert contents(folder / way) == contents(folder / "plain, 1 core")
-            shutil.rmtree(folder / way / FOLDER, ignore_errors=True)
+            shutil.rmtree(folder / way / MANIFEST, ignore_errors=True)
             runs[way] = max(runs.get(way, found), found, key=lambda run: run.speed)
         for way, best in runs.items():
             print(

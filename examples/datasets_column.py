@@ -1,9 +1,11 @@
 """A column of Hugging Face datasets with .nac bytes, decoded when it is looked at.
 
 python datasets_column.py folder first.flac second.wav ...
+nac compress train.parquet -o packed && python datasets_column.py packed/train.parquet
 
 `datasets.Audio` decodes whole files of common formats; here the column stays small on the disk, and a transform
-makes samples of the rows that are asked for, in whatever process asks.
+makes samples of the rows that are asked for, in whatever process asks. In a Parquet file that `nac compress` made,
+the audio column is as `datasets` wrote it, of {bytes, path}, with .nac files for bytes.
 """
 
 import sys
@@ -15,26 +17,33 @@ import soundfile
 
 import nac
 
-folder, *recordings = sys.argv[1:]
+where, *recordings = sys.argv[1:]
 
 
-def encoded(path: str) -> bytes:
+def encoded(path: str) -> dict[str, Any]:
     samples, sample_rate = soundfile.read(path, dtype="int16")
-    return nac.encode(samples, sample_rate, model="nac_24khz", kbps=6)
+    data = nac.encode(samples, sample_rate, model="nac_24khz", kbps=6)
+    return {"bytes": data, "path": Path(path).with_suffix(".nac").name}
 
 
 def decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """Rows with samples, as `datasets.Audio` gives them, in place of bytes."""
-    pairs = [nac.decode(data) for data in batch["audio"]]
-    audio = [{"array": samples.T, "sampling_rate": sample_rate} for samples, sample_rate in pairs]
+    audio = []
+    for value in batch["audio"]:
+        samples, sample_rate = nac.decode(value["bytes"])
+        audio.append({"path": value["path"], "array": samples.T, "sampling_rate": sample_rate})
     return {**batch, "audio": audio}
 
 
-features = datasets.Features({"name": datasets.Value("string"), "audio": datasets.Value("binary")})
-rows = {"name": [Path(path).name for path in recordings], "audio": [encoded(path) for path in recordings]}
-datasets.Dataset.from_dict(rows, features=features).save_to_disk(folder)
+if recordings:
+    pair = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    rows = {"audio": [encoded(path) for path in recordings]}
+    datasets.Dataset.from_dict(rows, features=datasets.Features({"audio": pair})).save_to_disk(where)
+    dataset = datasets.load_from_disk(where)
+else:
+    dataset = datasets.Dataset.from_parquet(where, cache_dir=f"{where}-cache")
 
-dataset = datasets.load_from_disk(folder).with_transform(decoded)
-for row in dataset:
+dataset = dataset.cast_column("audio", datasets.Audio(decode=False))  # {bytes, path}, left as they are
+for row in dataset.with_transform(decoded):
     audio = row["audio"]
-    print(f"{row['name']}: {audio['array'].shape} at {audio['sampling_rate']} Hz")
+    print(f"{audio['path']}: {audio['array'].shape} at {audio['sampling_rate']} Hz")

@@ -167,6 +167,13 @@ def info_text(info: Info) -> str:
     return "\n".join([printable(info.path), *(f"  {name:<6} {printable(text)}" for name, text in rows)])
 
 
+def item_text(key: str, info: Info) -> str:
+    """A .nac file in a shard, on one line."""
+    damage = f", damaged: {info.damage}" if info.damage else ""
+    audio = f"{clock(info.seconds)}, {info.sample_rate} Hz, {many(info.channels, 'channel')}"
+    return f"  {printable(key)}: {audio}, {info.model} {number(info.kbps)} kbit/s, {size(info.bytes)}{damage}"
+
+
 def check_text(checked: Checked) -> str:
     """What a check found, on one line, or a line for each loss where a file was recovered."""
     name = printable(checked.path)

@@ -98,15 +98,20 @@ def each(
 def each_nac_file(
     files: Iterable[Path], action: Callable[[Path], None], *, recursive: bool, as_json: bool
 ) -> None:
-    """:func:`each` for .nac files, and for those in folders."""
+    """:func:`each` for .nac files and shards of them, and for those in folders."""
     from nac.files.nacfile import is_nac
+    from nac.files.shards import is_packed
+    from nac.storage.shards import is_shard, is_shard_of
+
+    def wanted(path: Path) -> bool:
+        return is_shard_of(path, is_packed) if is_shard(path) else is_nac(path)
 
     def one(item: Item) -> None:
         if item.error:
             raise NacError(item.error)
         action(item.path)
 
-    items, others = expand(files, is_nac, recursive=recursive)
+    items, others = expand(files, wanted, recursive=recursive)
     try:
         each(items, one, as_json, lambda item: item.path)
     finally:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nac.cli import report
 from nac.cli.batch import Job, Plan
+from nac.cli.hints import told
 from nac.cli.notes import NOTES
 from nac.cli.options import gathered
 from nac.cli.running import Settings, Told, at_once
 from nac.cli.standard import source, target
+from nac.errors import NacError
 from nac.storage.records import Wanted
-from nac.storage.shards import holds_items, is_shard
+from nac.storage.shards import is_shard, is_shard_of
 
 if TYPE_CHECKING:
     from nac.files.shards import Recoded, Recoding
 
 F = TypeVar("F", bound=Callable[..., object])
 
+COLUMN = click.option("--column", help="Of Parquet: the one with the recordings, where several have some.")
 _OPTIONS = (
-    click.option("--column", help="Of Parquet: the one with the recordings, where several have some."),
+    COLUMN,
     click.option("--keep-failed", is_flag=True, help="Leave what fails in a shard as it is, and not out."),
 )
 
@@ -39,7 +45,7 @@ class Shards:
         """Whether a file in a folder is to be taken: a shard with such items, or what else is wanted."""
 
         def takes(path: Path) -> bool:
-            return self._holds(path, item) if is_shard(path) else otherwise(path)
+            return is_shard_of(path, item, self.column) if is_shard(path) else otherwise(path)
 
         return takes
 
@@ -49,13 +55,9 @@ class Shards:
         def wrong(path: Path) -> str:
             if not is_shard(path):
                 return otherwise(path)
-            return "" if self._holds(path, item) else f"a shard without {what}"
+            return "" if is_shard_of(path, item, self.column) else f"a shard without {what}"
 
         return wrong
-
-    def _holds(self, path: Path, item: Wanted) -> bool:
-        with path.open("rb") as file:
-            return holds_items(file, item, self.column)
 
     def how(self, *, verify: bool) -> dict[str, Any]:
         """Keyword arguments of :class:`nac.files.shards.Recoding`."""
@@ -80,6 +82,29 @@ def items_at_once(plan: Plan, settings: Settings) -> int:
     """Items of a shard at a time, so that all its files and shards together are as many as was asked for."""
     shards = sum(job.shard for job in plan.jobs)
     return max(1, at_once(settings.workers) // max(shards, 1))
+
+
+def each_packed(path: Path, column: str | None, action: Callable[[str, BytesIO], None], *, as_json: bool) -> int:
+    """Do something with every .nac file in a shard: its key there, and its bytes. How many there are.
+
+    What is wrong with one is told at once; at the end NacError is raised, as it is for a shard that is not whole.
+    """
+    from nac.files.shards import is_packed, items
+
+    count = failed = 0
+    with path.open("rb") as file:
+        for item in items(file, is_packed, column):
+            count += 1
+            try:
+                action(item.key, BytesIO(item.data))
+            except NacError as error:
+                failed += 1
+                report.error(f"{path}: {item.key}", error)
+                if as_json:
+                    report.out(json.dumps({"path": str(path), "key": item.key, "error": told(error)}))
+    if failed:
+        raise NacError(f"{failed} of its {report.many(count, '.nac file')} cannot be read")
+    return count
 
 
 def shard_options(command: F) -> F:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,11 @@ import click
 from nac.cli import report
 from nac.cli.options import FILES, FORCE, JSON, QUIET, RECURSIVE, path
 from nac.cli.running import each_nac_file
+from nac.cli.shards import COLUMN, each_packed
 from nac.cli.standard import seekable, source
+from nac.container.timeline import clock
 from nac.errors import NacError
+from nac.storage.shards import is_shard
 
 if TYPE_CHECKING:
     from nac.files.verify import Checked
@@ -22,31 +27,68 @@ if TYPE_CHECKING:
 @click.command()
 @FILES
 @click.option("--recover", type=path(), help="Save what is whole of a damaged FILE to this .nac file.")
+@COLUMN
 @RECURSIVE
 @FORCE
 @JSON
 @QUIET
 def verify(
-    files: tuple[Path, ...], recover: Path | None, recursive: bool, force: bool, as_json: bool, quiet: bool
+    files: tuple[Path, ...],
+    recover: Path | None,
+    column: str | None,
+    recursive: bool,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Check every byte of .nac files, or of all in folders (with -r). Needs no model."""
+    """Check every byte of .nac files, or of all in folders (with -r). Needs no model.
+
+    Of a shard, a tar file or a Parquet file, each .nac file in it is checked.
+    """
+    from nac.files.verify import check
+
     if recover is not None and (len(files) > 1 or recursive):
         raise click.UsageError("--recover takes one FILE")
 
     def check_one(path: Path) -> None:
+        if is_shard(path):
+            check_items(path)
+            return
         found = _check(path) if recover is None else _recover(path, recover, force)
         if as_json:
-            report.out(json.dumps({key: value for key, value in asdict(found).items() if key != "remedy"}))
+            report.out(json.dumps(_row(found)))
         elif found.error and (quiet or not found.output):
             raise NacError(found.error, remedy=found.remedy)
         elif not quiet:
             report.out(report.check_text(found))
         failed.append(not found.ok)
 
+    def check_items(path: Path) -> None:
+        if recover is not None:
+            raise NacError("is a shard, and --recover saves one .nac file")
+        total = 0.0
+
+        def check_item(key: str, data: BytesIO) -> None:
+            nonlocal total
+            found = check(data)
+            if found.error:
+                raise NacError(found.error)  # in a shard there is no file to recover
+            total += found.seconds
+            if as_json:
+                report.out(json.dumps({**_row(found), "path": os.fspath(path), "key": key}))
+
+        count = each_packed(path, column, check_item, as_json=as_json)
+        if not (as_json or quiet):
+            report.out(f"{report.printable(path)}: whole, {report.many(count, '.nac file')}, {clock(total)}")
+
     failed: list[bool] = []
     each_nac_file(files, check_one, recursive=recursive, as_json=as_json)
     if any(failed):
         raise SystemExit(1)
+
+
+def _row(found: Checked) -> dict[str, object]:
+    return {key: value for key, value in asdict(found).items() if key != "remedy"}
 
 
 def _check(path: Path) -> Checked:

@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from nac.audio.kinds import may_be_audio
-from nac.cluster.manifest import FOLDER, Done, Row
+from nac.cluster.manifest import Done, Row
 from nac.container.header import SIGNATURE
 from nac.errors import Remedy, reason
-from nac.storage.places import Place, below, place
+from nac.storage.places import MANIFEST, Place, below, place
 from nac.storage.records import HEAD
 from nac.storage.shards import ENDINGS, kind_of
 from nac.storage.sorting import Sorter
@@ -76,7 +76,7 @@ def jobs(action: Action, done: Done) -> Iterator[Job | Outcome]:
     """What there is to do, folder by folder, and what needs no doing."""
     source, target = place(action.source), place(action.target)
     left = [""]
-    skip = {source.below(target), FOLDER}
+    skip = {source.below(target), MANIFEST}
     while left:
         folder = left.pop()
         files = Sorter()

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nac.storage.output import whole_file
-from nac.storage.places import Place, as_text
+from nac.storage.places import MANIFEST, Place, as_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FOLDER = "nac-manifest"
 ROWS, SECONDS = 10_000, 60.0
 """A file is written after so many rows, or so long."""
 
@@ -92,8 +91,8 @@ class Manifest:
     def _done(self) -> Iterator[str]:
         from pyarrow.parquet import ParquetFile
 
-        for name in self._place.list(FOLDER)[0]:
-            with self._place.fetched(f"{FOLDER}/{name}") as path, path.open("rb") as file:
+        for name in self._place.list(MANIFEST)[0]:
+            with self._place.fetched(f"{MANIFEST}/{name}") as path, path.open("rb") as file:
                 for batch in ParquetFile(file).iter_batches(columns=["input", "error"]):
                     inputs, errors = (column.to_pylist() for column in batch.columns)
                     yield from (name for name, error in zip(inputs, errors, strict=True) if error is None)
@@ -119,7 +118,7 @@ class Manifest:
                 pa.array(column, kind.type)
                 for column, kind in zip(zip(*self._rows, strict=True), _schema(), strict=True)
             ]
-            name = f"{FOLDER}/{self._run}-{self._files:05}.parquet"
+            name = f"{MANIFEST}/{self._run}-{self._files:05}.parquet"
             with self._place.written(name) as path, whole_file(path) as file:
                 write_table(pa.table(arrays, schema=_schema()), file)
             self._files += 1

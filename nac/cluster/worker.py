@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
@@ -159,10 +160,11 @@ class Worker:
             )
             packed, other = (target, source) if self._action.name == "compress" else (source, target)
             count = 0
-            for key, data in shards.contents(packed, shards.is_packed, column):
+            for item in shards.items(packed, shards.is_packed, column):
                 count += 1
-                yield Outcome("skipped", _described(replace(row, key=key), info(data), None, None))
-            missing = sum(1 for _ in shards.contents(other, shards.is_recording, column)) - count
+                found = info(io.BytesIO(item.data))
+                yield Outcome("skipped", _described(replace(row, key=item.key), found, None, None))
+            missing = sum(1 for _ in shards.items(other, shards.is_recording, column)) - count
         if missing:
             error = f"{row.output} is there already, and {abs(missing)} of the recordings are not in both"
             yield Outcome("failed", replace(row, error=error), remedy="force")

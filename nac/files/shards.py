@@ -214,13 +214,13 @@ class _Summed(io.RawIOBase):
             raise NacError("the output did not come back as it was written")
 
 
-def contents(file: BinaryIO, wanted: Wanted, column: str | None = None) -> Iterator[tuple[str, io.BytesIO]]:
-    """What each recording in a shard is called there, in order, and its bytes. Raises NacError."""
+def items(file: BinaryIO, wanted: Wanted, column: str | None = None) -> Iterator[Item]:
+    """The recordings in a shard, in order. Raises NacError where it is not whole, or one has no bytes."""
     for record in open_shard(file, wanted, column).records():
         for item in record.items:
             if item.problem:
                 raise NacError(f"{item.key}: {item.problem}")
-            yield item.key, io.BytesIO(item.data)
+            yield item
 
 
 @dataclass(frozen=True)

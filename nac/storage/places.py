@@ -30,6 +30,8 @@ OBJECT_STORES = ("s3", "gcs", "abfs")
 """What pyarrow calls them. There a file appears with the end of its upload, and cannot be renamed."""
 BUFFER, AHEAD = 1 << 16, 8 << 20
 """Bytes that are fetched at a time: usually, and of what is read from front to back."""
+MANIFEST = "nac-manifest"
+"""The folder in a place where a large job keeps what became of each file."""
 PAUSES = (0.5, 2.0, 8.0, 30.0)
 """Seconds, more or less, before a transfer that failed is tried again."""
 HOPELESS = re.compile(r"AWS Error (NO_SUCH_BUCKET|ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH)\b")

@@ -42,8 +42,9 @@ def open_shard(file: BinaryIO, wanted: Wanted, column: str | None = None) -> Sha
     ``column``: of Parquet, the one with the items; by default the only one that has some.
     """
     file.seek(0)
-    kind = kind_of(file.read(HEAD))
+    head = file.read(HEAD)
     file.seek(0)
+    kind = "tar" if head == bytes(HEAD) else kind_of(head)  # a tar file of nothing has only its end
     if kind == "tar":
         from nac.storage.tar import TarShard
 
@@ -53,6 +54,14 @@ def open_shard(file: BinaryIO, wanted: Wanted, column: str | None = None) -> Sha
 
         return ParquetShard(file, wanted, column)
     raise NacError("is not a tar file, nor Parquet")
+
+
+def is_shard_of(path: Path, wanted: Wanted, column: str | None = None) -> bool:
+    """Whether a plain file at a path is a shard, and has items."""
+    if not is_shard(path):
+        return False
+    with path.open("rb") as file:
+        return holds_items(file, wanted, column)
 
 
 def holds_items(file: BinaryIO, wanted: Wanted, column: str | None = None) -> bool:

@@ -262,7 +262,7 @@ class ShardDataset(Dataset, torch.utils.data.IterableDataset[Any]):
         for name in names:
             shard = f"{self._place.name}/{name}"
             with _told(shard), self._place.open(name, places.AHEAD) as stream:
-                for key, data in shards.read(stream, name):
+                for key, data in shards.read(stream):
                     with _told(key), NacFile(io.BytesIO(data)) as file:
                         whole = f"{shard}: {key}"
                         held = self._look(whole, file)
@@ -313,7 +313,7 @@ def _names(source: str) -> list[str]:
     """Every file below a folder or URL, in order. Raises NacError."""
     names = []
     with _told(source):
-        for folder, files in places.walk(_place(source)):
+        for folder, files in places.walk(_place(source), {places.MANIFEST}):
             if isinstance(files, OSError):
                 raise files
             names += [f"{folder}/{name}".lstrip("/") for name in files]

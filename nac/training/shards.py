@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 from nac.errors import NacError
 from nac.files.nacfile import Info, info
+from nac.files.shards import is_packed, items
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,14 +103,10 @@ def is_shard(name: str) -> bool:
     return name.endswith((".tar", ".parquet"))
 
 
-def read(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
+def read(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     """The .nac files in a shard, in order: what each is called there, and its bytes. Raises NacError."""
-    if name.endswith(".tar"):
-        for key, data in _members(file, ".nac"):
-            yield f"{key}.nac", data
-    else:
-        for row in _rows(file, "path", "nac"):
-            yield row["path"], row["nac"]
+    for item in items(file, is_packed):
+        yield item.key, bytes(item.data)
 
 
 def paths(file: BinaryIO, name: str) -> Iterator[str]:

@@ -30,10 +30,9 @@ from fragile_worker import FragileWorker, IdleWorker
 from pyarrow.fs import FileSystem, FileType
 
 from nac.cluster import workers
-from nac.cluster.manifest import FOLDER
 from nac.cluster.worker import scratch
 from nac.storage import sorting
-from nac.storage.places import place
+from nac.storage.places import MANIFEST, place
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def clip(name: str | Path, *, seed: int = 0, rate: int = 16000) -> Path:
 
 
 def contents(folder: str) -> dict[str, bytes]:
-    paths = [path for path in Path(folder).rglob("*") if path.is_file() and path.parent.name != FOLDER]
+    paths = [path for path in Path(folder).rglob("*") if path.is_file() and path.parent.name != MANIFEST]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -80,7 +79,7 @@ def manifest(folder: str) -> dict[str, dict[str, Any]]:
     """The last row of every input."""
     from pyarrow.parquet import read_table
 
-    rows = read_table(Path(folder, FOLDER)).sort_by("written").to_pylist()
+    rows = read_table(Path(folder, MANIFEST)).sort_by("written").to_pylist()
     return {row["input"]: row for row in rows}
 
 
@@ -144,7 +143,7 @@ def test_again_does_the_rest(cluster: Any, folder: Path) -> None:
     ray("compress", "-r", "src", "-o", "dst", cluster=cluster)
     whole = contents("dst")
     Path("dst/1.nac").unlink()
-    shutil.rmtree(f"dst/{FOLDER}")  # as if the command had been killed before it wrote a row
+    shutil.rmtree(f"dst/{MANIFEST}")  # as if the command had been killed before it wrote a row
     Path("dst/2.nac").write_bytes(b"not what nac wrote")
     again = ray("compress", "-r", "src", "-o", "dst", cluster=cluster, code=1)
     assert "1 done, 2 skipped, 1 failed" in again.stderr
@@ -272,7 +271,7 @@ def test_an_object_store_that_turns_requests_away(cluster: Any, folder: Path) ->
             ).stderr
         )
         ray("decompress", "-r", f"s3://archive/out{options}", "-o", "back", cluster=cluster)
-        assert store.get_file_info(f"archive/out/{FOLDER}").type == FileType.Directory
+        assert store.get_file_info(f"archive/out/{MANIFEST}").type == FileType.Directory
     nac("decompress", "-r", "plain", "-o", "plainback", "-q")
     assert contents("back") == contents("plainback")
 
@@ -395,14 +394,14 @@ def test_shards_are_the_same_as_on_one_machine(cluster: Any, folder: Path) -> No
 
     from pyarrow.parquet import read_table
 
-    table = read_table(Path("dst", FOLDER)).to_pylist()
+    table = read_table(Path("dst", MANIFEST)).to_pylist()
     assert len(table) == 25
     assert {(row["input"], row["key"]) for row in table if row["error"]} == {(n[3:], key) for n, key in failed}
     assert all(row["fingerprint"] and row["bytes_out"] for row in table if not row["error"])
 
     assert "0 done, 5 skipped, 0 failed" in ray("compress", "-r", "in", "-o", "dst", cluster=cluster).stderr
     # Without the manifest, as if the command had been killed before it wrote it.
-    shutil.rmtree(f"dst/{FOLDER}")
+    shutil.rmtree(f"dst/{MANIFEST}")
     told = ray("compress", "-r", "in", "-o", "dst", cluster=cluster, code=1).stderr
     assert "0 done, 21 skipped, 4 failed" in told
     assert told.count("is there already, and 1 of the recordings are not in both (-f replaces it)") == 4

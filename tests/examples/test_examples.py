@@ -66,7 +66,24 @@ def test_a_column_of_datasets(tmp_path: Path) -> None:
     out = run(tmp_path, EXAMPLES / "datasets_column.py", "rows", *RECORDINGS)
     samples = {recording: soundfile.info(recording) for recording in RECORDINGS}
     for recording, told in samples.items():
-        assert f"{recording.name}: ({told.channels}, {told.frames}) at {told.samplerate} Hz" in out
+        assert f"{recording.stem}.nac: ({told.channels}, {told.frames}) at {told.samplerate} Hz" in out
+
+
+def test_a_parquet_file_of_nac_is_an_audio_column_of_datasets(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = {
+        "audio": [{"bytes": path.read_bytes(), "path": path.name} for path in RECORDINGS],
+        "text": ["a voice", "a guitar"],
+    }
+    features = datasets.Features({"audio": datasets.Audio(), "text": datasets.Value("string")})
+    made = datasets.Dataset.from_dict({**rows, "audio": [None, None]}, features=features)
+    table = made.data.table.set_column(0, "audio", [rows["audio"]])  # without decoding what is in it
+    datasets.Dataset(table).to_parquet(tmp_path / "train.parquet")
+    run(tmp_path, "-m", "nac", "compress", "train.parquet", "-o", "packed", "-m", "nac_24khz", "-q")
+    out = run(tmp_path, EXAMPLES / "datasets_column.py", "packed/train.parquet")
+    for recording in RECORDINGS:
+        told = soundfile.info(recording)
+        assert f"{recording.stem}.nac: ({told.channels}, {told.frames}) at {told.samplerate} Hz" in out
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pytest
 from audio_shards import BROKEN, members, parquet, recordings, tar
 from toy_command import install_toy, nac, run, wav
 
+import nac as library
 from nac.errors import NacError
 from nac.files.shards import Outcome, Recoding, is_packed, is_recording, recode
 from nac.storage.output import Result
@@ -361,3 +362,46 @@ def test_rows_without_sound(folder: Path) -> None:
 def test_no_shard(folder: Path) -> None:
     with pytest.raises(NacError, match="not a tar file, nor Parquet"):
         open_shard(io.BytesIO(b"RIFF"), is_recording)
+
+
+def test_info_and_verify_tell_of_the_items(folder: Path, form: str) -> None:
+    made(form, f"in/a.{form}", recordings("src", 3))
+    nac("compress", f"in/a.{form}", "-o", "out")
+    nac("compress", "-r", "src", "-o", "files")
+    out = f"out/a.{form}"
+    keys = list(items(out))
+    assert [key.split("/")[-1] for key in keys] == ["0000.nac", "0001.nac", "0002.nac"]
+
+    shown = nac("info", out, "--json").stdout.splitlines()
+    for key, line in zip(keys, shown, strict=True):
+        alone = json.loads(nac("info", f"files/{key.split('/')[-1]}", "--json").stdout)
+        assert json.loads(line) == {**alone, "path": out, "key": key}
+    text = nac("info", out).stdout.splitlines()
+    assert text[0].startswith(f"  {keys[0]}: 0:00.2, 16000 Hz, 1 channel, toy 128 kbit/s")
+    assert text[-1].startswith(f"{out}: 3 .nac files, 0:00.8")
+    assert len(nac("info", "-r", "in", "out", "files", "--json").stdout.splitlines()) == 6
+
+    assert nac("verify", out).stdout == f"{out}: whole, 3 .nac files, 0:00.8\n"
+    assert [json.loads(line)["key"] for line in nac("verify", out, "--json").stdout.splitlines()] == keys
+    data = bytearray(Path(out).read_bytes())
+    data[data.index(items(out)[keys[1]]) + 2000] ^= 1
+    Path(out).write_bytes(data)
+    told = nac("verify", out, code=1)
+    assert f"nac: {out}: {keys[1]}: " in told.stderr
+    assert f"nac: {out}: 1 of its 3 .nac files cannot be read" in told.stderr
+    rows = [json.loads(line) for line in nac("verify", out, "--json", code=1).stdout.splitlines()]
+    assert [bool(row["error"]) for row in rows] == [False, True, False, True]
+    for words in ("verify", out, "--recover", "x.nac"), ("info", out, "--plot", "x.svg"):
+        assert "is a shard" in nac(*words, code=1).stderr
+
+
+def test_a_dataset_reads_shards_that_were_compressed(folder: Path, form: str) -> None:
+    made(form, f"in/a.{form}", recordings("src"))
+    nac("compress", f"in/a.{form}", "-o", "out", "--keep-failed", code=1)
+    nac("compress", "-r", "src", "-o", "files", code=1)
+    Path("out/nac-manifest").mkdir()
+    Path("out/nac-manifest/0.parquet").touch()  # as of a large job
+    from_shards, from_files = list(library.Dataset("out")), library.Dataset("files")
+    assert len(from_shards) == len(from_files) == 5
+    for number, codes in enumerate(from_shards):
+        assert codes.equal(from_files[number])

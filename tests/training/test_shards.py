@@ -53,8 +53,8 @@ def contents(folder: str) -> dict[str, bytes]:
 def packed(folder: str) -> list[bytes]:
     """The files in shards, in order."""
     found = []
-    for name, data in contents(folder).items():
-        found += [data for _, data in shards.read(io.BytesIO(data), name)]
+    for data in contents(folder).values():
+        found += [data for _, data in shards.read(io.BytesIO(data))]
     return found
 
 
