@@ -158,6 +158,7 @@ def fetch(url: str, part: str = "") -> tuple[int, Any, bytes]:
         return error.code, error.headers, error.read()
 
 
+@pytest.mark.network
 def test_the_server_gives_the_wav_that_decompressing_makes(server: str, archive: Path, tmp_path: Path) -> None:
     nac.decompress(archive / "speech.nac", tmp_path / "x.wav")
     status, headers, whole = fetch(f"{server}speech.nac")
@@ -180,6 +181,7 @@ def test_the_server_gives_the_wav_that_decompressing_makes(server: str, archive:
     assert fetch(f"{server}speech.nac", f"bytes={size}-")[0] == 416
 
 
+@pytest.mark.network
 def test_the_server_gives_a_stretch_of_time(server: str, archive: Path) -> None:
     body = fetch(f"{server}speech.nac?start=1&duration=0.5")[2]
     heard, _ = soundfile.read(io.BytesIO(body), dtype="int16", always_2d=True)
@@ -189,6 +191,7 @@ def test_the_server_gives_a_stretch_of_time(server: str, archive: Path) -> None:
     assert len(fetch(f"{server}speech.nac?duration=-1")[2]) == 44
 
 
+@pytest.mark.network
 def test_the_server_keeps_to_its_folder(server: str) -> None:
     for path in ("none.nac", "../x.nac", "%2e%2e/%2e%2e/etc/passwd", "", "speech.wav"):
         assert fetch(f"{server}{path}")[0] == 404
