@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from nac.files.results import Stopwatch
 from nac.files.verify import check_stretch_bytes, read_back, tell_gaps
 from nac.storage.output import PathOrFile, Result, check_file, check_output, created, sync
 
+if TYPE_CHECKING:
+    import torch
+
 log = logging.getLogger("nac")
 _AUDIBLE = 1.0
 """dB by which an output has to be quieter for it to be told."""
@@ -44,7 +47,7 @@ def compress(
     codebooks: int | None = None,
     mono: bool = False,
     coding: Coding = "auto",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     weights: str | os.PathLike[str] | None = None,
     force: bool = False,
     verify: bool = False,
@@ -69,7 +72,7 @@ def compress(
         Mix down to one channel first.
     coding : {"auto", "packed", "range"}
         "auto" takes fewer bytes where the codes allow it, "packed" is faster, "range" tries harder.
-    device : str
+    device : str or torch.device
         "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
     weights : path, optional
         A checkpoint of one's own instead of the official weights.
@@ -160,7 +163,7 @@ def decompress(
     bits: Bits | None = None,
     kbps: float | None = None,
     codebooks: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     weights: str | os.PathLike[str] | None = None,
     force: bool = False,
     force_model: bool = False,
@@ -187,7 +190,7 @@ def decompress(
         Decode no more than that, in kbit/s: the finest codebooks are left out.
     codebooks : int, optional
         The most codebooks to decode of each stream, instead of ``kbps``.
-    device : str
+    device : str or torch.device
         "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
     weights : path, optional
         A checkpoint of one's own instead of the official weights.
@@ -262,7 +265,7 @@ def read(
     start: float = 0.0,
     duration: float | None = None,
     dtype: DType = "float32",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     weights: str | os.PathLike[str] | None = None,
     codec: Codec | None = None,
     load: Load | None = None,
@@ -282,7 +285,7 @@ def read(
     dtype : {"float32", "float64", "int16", "int32"}
         Of the samples. Floats lie beyond -1 to 1 where the original's did; integers are rounded, and set to full
         scale where they would be beyond it.
-    device : str
+    device : str or torch.device
         "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
     weights : path, optional
         A checkpoint of one's own instead of the official weights. None are downloaded.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from nac.audio.resample import Samples
 from nac.codecs.base import Codec
@@ -14,11 +15,18 @@ from nac.files.opening import check_growth
 from nac.files.pipeline import check_model, decode_blocks
 from nac.weights.loaded import loaded
 
+if TYPE_CHECKING:
+    import torch
+
 Load = Callable[[str], Codec]
 
 
 def loader(
-    codec: Codec | None, weights: str | os.PathLike[str] | None, device: str, *, download: bool = False
+    codec: Codec | None,
+    weights: str | os.PathLike[str] | None,
+    device: str | torch.device,
+    *,
+    download: bool = False,
 ) -> Load:
     """What gives a codec by its model's name: the one at hand, or else one that stays loaded."""
     return lambda name: codec or loaded(name, weights=weights, device=device, download=download)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nac.audio.memory import Array, DType, in_memory
 from nac.codecs.base import Codec
@@ -15,6 +16,11 @@ from nac.files.decoding import loader
 from nac.files.encoding import Encoding, prepare, write_nac
 from nac.files.results import Stopwatch
 from nac.storage.output import PathOrFile, Result, check_output, created
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("nac")
 
 
 def write(
@@ -28,7 +34,7 @@ def write(
     mono: bool = False,
     coding: Coding = "auto",
     tags: Mapping[str, str] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     weights: str | os.PathLike[str] | None = None,
     codec: Codec | None = None,
     force: bool = False,
@@ -60,7 +66,7 @@ def write(
         "auto" takes fewer bytes where the codes allow it, "packed" is faster, "range" tries harder.
     tags : mapping of str to str, optional
         Title, artist and so on, by the names that Vorbis comments have.
-    device : str
+    device : str or torch.device
         "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
     weights : path, optional
         A checkpoint of one's own instead of the official weights.
@@ -109,6 +115,8 @@ def write(
     network, header = prepare(source, how, loader(None, weights, device, download=True), codec)
     with created(None, file, force=force) as out:
         count, size = write_nac(out, source, network, header, coding)
+    for note in source.notes:
+        log.warning("%s", note)
     return watch.result(None, file, header, seconds=count / source.sample_rate, size=size)
 
 
@@ -122,7 +130,7 @@ def encode(
     mono: bool = False,
     coding: Coding = "auto",
     tags: Mapping[str, str] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     weights: str | os.PathLike[str] | None = None,
     codec: Codec | None = None,
 ) -> bytes:
@@ -178,7 +186,7 @@ def decode(
     start: float = 0.0,
     duration: float | None = None,
     dtype: DType = "float32",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     weights: str | os.PathLike[str] | None = None,
     codec: Codec | None = None,
 ) -> tuple[Array, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ from nac.files.opening import check_growth, check_stretch, stream_of
 from nac.files.playback import Playback
 from nac.files.recorder import Recorder
 from nac.storage.output import PathOrFile, name_of
+
+if TYPE_CHECKING:
+    import torch
 
 CodeArray = npt.NDArray[np.int32]
 SILENT = -1
@@ -127,7 +130,7 @@ class NacFile:
         codebooks: int | None = None,
         coding: Coding = "auto",
         tags: Mapping[str, str] | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         weights: str | os.PathLike[str] | None = None,
         codec: Codec | None = None,
         force: bool = False,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from nac.interop.arrays import convert_codes, from_arrays
 from nac.interop.file_codes import Array, FileCodes, of_file, of_streams
 from nac.storage.output import PathOrFile, Result, check_output, created
 from nac.weights.loaded import loaded
+
+if TYPE_CHECKING:
+    import torch
 
 
 def write_codes(
@@ -113,7 +116,7 @@ def decode_codes(
     channels: int | None = None,
     samples: int | None = None,
     dtype: DType = "float32",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     weights: str | os.PathLike[str] | None = None,
 ) -> tuple[Array, int]:
     """The samples that codes stand for: a language model's output becomes sound.

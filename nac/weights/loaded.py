@@ -8,10 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nac.codecs.base import Codec
 from nac.weights import models
+
+if TYPE_CHECKING:
+    import torch
 
 MOST = 2
 """Codecs that are kept: those used last."""
@@ -22,7 +25,7 @@ def loaded(
     name: str,
     *,
     weights: str | os.PathLike[str] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     download: bool = False,
 ) -> Codec[Any]:
     """Like :func:`nac.weights.models.load`, but a codec that was used lately is given again.
@@ -37,7 +40,7 @@ def loaded(
     path = models.locate(name, Path(weights) if weights is not None else None)
     if path is None:  # to be downloaded, or refused
         return load()
-    return _KEPT.get((name, weights is not None, device, path, _stamp(path)), load)
+    return _KEPT.get((name, weights is not None, str(device), path, _stamp(path)), load)
 
 
 def forget() -> None:

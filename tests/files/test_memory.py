@@ -54,14 +54,19 @@ def test_an_array_gives_the_bytes_of_the_wav_file_that_holds_it(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_floats_beyond_full_scale_and_no_numbers(tmp_path: Path, dtype: str) -> None:
+def test_floats_beyond_full_scale_and_no_numbers(
+    tmp_path: Path, dtype: str, caplog: pytest.LogCaptureFixture
+) -> None:
     samples = sound((20_000, 2), dtype, peak=3)
     expected = by_file(samples, 24000, tmp_path, model=MODEL)
     assert nac.encode(samples, 24000, model=MODEL) == expected
     back, _ = nac.decode(expected)
     assert np.abs(back).max() > 1.5
+    caplog.clear()
     samples[100] = np.nan, np.inf
-    assert nac.encode(samples, 24000, model=MODEL) == by_file(samples, 24000, tmp_path, model=MODEL)
+    data = nac.encode(samples, 24000, model=MODEL)
+    assert "2 samples that are no numbers" in caplog.text
+    assert data == by_file(samples, 24000, tmp_path, model=MODEL)
 
 
 def test_options_are_those_of_compress(tmp_path: Path) -> None:
