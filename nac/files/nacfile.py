@@ -72,6 +72,10 @@ class Info:
     lost: list[str]
 
 
+_NOT_WRITTEN = (None, None, None, None, None, "auto", "auto", False)
+"""What :class:`NacFile` takes by default of a file to be written."""
+
+
 class NacFile:
     """A .nac file open for reading or writing, like ``soundfile.SoundFile``. :func:`nac.open` is its other name.
 
@@ -146,6 +150,8 @@ class NacFile:
             load = loader(None, weights, device, download=True)
             self._recorder = Recorder(file, rate, count, how, load, codec, tags=tags, force=force)
         elif mode == "r":
+            if (sample_rate, channels, kbps, codebooks, tags, model, coding, force) != _NOT_WRITTEN:
+                raise ArgumentError("to read takes no sample_rate, channels, model, kbps... of what is written")
             with ExitStack() as stack:
                 reader = Reader(stack.enter_context(stream_of(file)))
                 self._player = Playback(reader, loader(codec, weights, device))

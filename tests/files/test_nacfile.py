@@ -175,6 +175,9 @@ def test_what_cannot_be_read_is_refused(toy_file: tuple[bytes, np.ndarray]) -> N
         file.write(noise(10))
     with pytest.raises(ValueError, match="mode"):
         nac.open(io.BytesIO(toy_file[0]), "a")  # type: ignore[arg-type]
+    for options in ({"kbps": 3}, {"sample_rate": 8000}, {"model": "nac_24khz"}, {"force": True}):
+        with pytest.raises(ValueError, match="of what is written"):
+            nac.open(io.BytesIO(toy_file[0]), **options)  # type: ignore[arg-type]
     file.close()
     file.close()
     for action in (file.read, file.blocks):
