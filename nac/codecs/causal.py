@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nac.codecs.base import Codec, Codes
-from nac.codecs.parallel import each, in_turn
+from nac.codecs.parallel import in_turn, parts
 from nac.codecs.windows import Plan
 
 
@@ -126,8 +126,8 @@ class _Blocks:
                 stream.first = False
                 return result
 
-            parts = zip(item[0].chunk(len(streams)), streams, strict=True)
-            return torch.cat(each([partial(one, *both) for both in parts])), item[1]
+            pairs = zip(item[0].chunk(len(streams)), streams, strict=True)
+            return torch.cat(parts([partial(one, *pair) for pair in pairs])), item[1]
 
         return step
 

@@ -5,6 +5,7 @@ TorchScript is the one thing in PyTorch that does this without a C++ compiler at
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from functools import update_wrapper
@@ -14,6 +15,9 @@ from typing_extensions import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+_lock = threading.Lock()  # what warnings are ignored is the process's
 
 
 class compiled(Generic[P, R]):
@@ -36,7 +40,7 @@ class compiled(Generic[P, R]):
     def _compile(self) -> Any:
         import torch
 
-        with warnings.catch_warnings():
+        with _lock, warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # of what is to follow TorchScript, nothing runs without a C++ compiler

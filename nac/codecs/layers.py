@@ -197,7 +197,7 @@ def each(function: Callable[..., tuple[Tensor, ...]], *batch: Tensor) -> tuple[T
     if not batch[0].is_cpu or batch[0].shape[0] == 1:
         return function(*batch)
     items = zip(*(torch.split(tensor, 1) for tensor in batch), strict=True)
-    results = workers.each([partial(function, *item) for item in items])
+    results = workers.parts([partial(function, *item) for item in items])
     return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
 
 
@@ -217,7 +217,7 @@ def tiles(length: int, tile: int, unit: int = 1, device: torch.device = CPU) -> 
 
 
 def in_tiles(compute: Callable[[Span], None], spans: Sequence[Span]) -> None:
-    workers.each([partial(compute, span) for span in spans])
+    workers.parts([partial(compute, span) for span in spans])
 
 
 def tile_of(width: int) -> int:

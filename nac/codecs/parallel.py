@@ -36,16 +36,10 @@ def cores() -> int:
 def each(jobs: Sequence[Callable[[], T]], within: Within = nullcontext) -> list[T]:
     """Do the jobs and give their results in order. The caller takes part, and whoever of the crew is idle.
 
-    A job may call this again: what is left to do at the end of one set of jobs is shared by all.
-    ``within``: made and entered by every thread that takes part; those who share a job's jobs are within too.
+    ``within``: made and entered by every thread that takes part. Jobs may have parts, see :func:`parts`.
     """
-    outer = _mine.work
-    if not jobs:
-        return []
-    if outer and len(jobs) < 2:
-        return [job() for job in jobs]
-    if outer:
-        return _shared(Work(jobs, outer.threads, outer.within))
+    if _mine.work or not jobs:
+        return parts(jobs)
     if (threads := count()) < 2:
         with within():
             return [job() for job in jobs]
@@ -55,6 +49,14 @@ def each(jobs: Sequence[Callable[[], T]], within: Within = nullcontext) -> list[
             return _shared(Work(jobs, threads, within))
     finally:
         _crew.leave()
+
+
+def parts(jobs: Sequence[Callable[[], T]]) -> list[T]:
+    """Do the parts of a job that :func:`each` does, with whoever is idle by then; those of any other in turn."""
+    outer = _mine.work
+    if outer is None or len(jobs) < 2:
+        return [job() for job in jobs]
+    return _shared(Work(jobs, outer.threads, outer.within))
 
 
 def _shared(work: Work[T]) -> list[T]:

@@ -47,7 +47,7 @@ def encode(quantisers: Sequence[Quantiser], vectors: Tensor) -> tuple[Tensor, ..
 
     together = max(quantiser.stride for quantiser in quantisers)
     tile = AT_ONCE * together if vectors.is_cpu else max(vectors.shape[1], 1)
-    results = workers.each([partial(some, part) for part in torch.split(vectors, tile, 1)])
+    results = workers.parts([partial(some, part) for part in torch.split(vectors, tile, 1)])
     return tuple(torch.cat(layers, 1) for layers in zip(*results, strict=True))
 
 

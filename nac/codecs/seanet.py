@@ -92,10 +92,10 @@ class Norm:
             normal = functional.layer_norm(x, x.shape[1:])
             return torch.addcmul(self._shift, normal, self._scale, out=normal)
         parts = [x[:, span.low : span.high + 1] for span in tiles(x.shape[1], tile_of(x.shape[2]))]
-        sums = np.array(workers.each([partial(_sums, part) for part in parts])).sum(0) / x.numel()
+        sums = np.array(workers.parts([partial(_sums, part) for part in parts])).sum(0) / x.numel()
         scale = self._scale / math.sqrt(sums[1] - sums[0] ** 2 + 1e-5)
         shift = self._shift - scale * float(sums[0])
-        workers.each([partial(torch.addcmul, shift, part, scale, out=part) for part in parts])
+        workers.parts([partial(torch.addcmul, shift, part, scale, out=part) for part in parts])
         return x
 
 
