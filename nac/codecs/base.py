@@ -229,7 +229,7 @@ class Codec(ABC, Generic[A]):
         Parameters
         ----------
         device : str or torch.device
-            "auto", "cpu", "cuda" or "cuda:N".
+            "auto", "cpu", "cuda", "cuda:N" or "mps".
 
         Returns
         -------
