@@ -84,7 +84,7 @@ class Opus(NamedTuple):
         source, path = folder / "clip.wav", folder / "clip.opus"
         soundfile.write(source, samples, RATE, subtype="FLOAT")
         command = ["opusenc", "--quiet", "--bitrate", f"{self.kbps:g}", str(source), str(path)]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, capture_output=True)
         decoded, _ = soundfile.read(path, dtype="float32")
         return fitted(decoded, len(samples)), path.stat().st_size
 

@@ -1,4 +1,4 @@
-"""A codec that works before any training: principal components, least squares, and k-means codebooks.
+"""A codec that works before any training: principal components and k-means codebooks.
 
 Training then starts from this instead of from noise, which saves it most of its steps.
 """
@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from nac.codecs.fullband import BANDS, BINS, LINES
-from nac.codecs.fullband_torch import FullbandNet, with_neighbours
+from nac.codecs.fullband import BANDS, BINS
+from nac.codecs.fullband_torch import FullbandNet
 from nac.codecs.mdct_torch import nearest
 
 #: all of them: a lone tone high up is a gain that principal components of recordings hardly know
@@ -60,17 +60,13 @@ def start(net: FullbandNet, audio: Tensor, generator: torch.Generator, rounds: i
         linear.bias.zero_()
     net.level.weight.zero_()
 
-    encoded = net.encode(audio)
-    rest = encoded.flatten(0, 1)
+    rest = net.encode(audio).flatten(0, 1)
     outof = net.decoder.linear
     outof.weight.zero_()
+    outof.weight[:BINS, GAIN_PARTS:] = shape_parts.T
+    outof.weight[BINS:, :GAIN_PARTS] = gain_parts.T / GAIN_WEIGHT
     outof.bias.zero_()
-    outof.weight[2 * LINES :, latent : latent + GAIN_PARTS] = gain_parts.T / GAIN_WEIGHT
-    outof.bias[2 * LINES :] = mean_level
-    lines = net.long_transform(audio).flatten(0, 1) / (levels @ net.long_spread).exp()[:, None]
-    seen = with_neighbours(encoded).flatten(0, 1)[loud]
-    scatter = seen.T @ seen + 1e-3 * len(seen) * torch.eye(3 * latent)
-    outof.weight[: 2 * LINES] = torch.linalg.solve(scatter, seen.T @ lines[loud].flatten(1).clamp(-8, 8)).T
+    outof.bias[BINS:] = mean_level
 
     count = len(net.quantizer.codebooks)
     for number in range(count):

@@ -123,12 +123,12 @@ def run(
     through = latent + (quantized - latent).detach()
     with torch.autocast("cpu", torch.bfloat16):
         plain, deep = net.describe(through, levels)
-    sound = net.render(plain.float(), deep.float(), levels, position_noise(first, latent.shape[1]))
+    decoded = net.render(plain.float(), deep.float(), levels, position_noise(first, latent.shape[1]))
     terms = {
-        "waveform": waveform_loss(net, sound.lines, net.long_transform(audio)),
+        "waveform": waveform_loss(net, net.long_transform(decoded), net.long_transform(audio)),
         "commitment": (latent - quantized).square().mean(),
     }
-    return sound.audio[:, 0], terms
+    return decoded[:, 0], terms
 
 
 @torch.no_grad()

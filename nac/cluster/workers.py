@@ -56,13 +56,10 @@ class WorkerOptions:
 
 @dataclass
 class Started:
-    """A worker that was started. ``files``: in hand, where a shard counts for as many as it may have.
-
-    ``bundle``: names to give it at once; ``alone``: it has a suspect in hand.
-    """
+    """A worker that was started. ``bundle``: names to give it at once; ``alone``: it has a suspect in hand."""
 
     actor: Any
-    files: int = 0
+    calls: int = 0
     ready: bool = False
     alone: bool = False
     bundle: int = 1
@@ -118,7 +115,7 @@ def _reported(address: str) -> Iterator[None]:
     """Ray's errors as NacError."""
     try:
         yield
-    except Exception as error:  # of any kind: that its own processes took too long to start has none
+    except (ValueError, RuntimeError, OSError) as error:
         raise NacError(f"no Ray at {address}: {str(error).splitlines()[0]}") from None
 
 
@@ -224,7 +221,7 @@ class Workers:
     def _is_back(self, call: Call) -> None:
         """A worker is done with a bundle."""
         worker, took = call.worker, time.monotonic() - call.began
-        worker.files -= self._weight(call.jobs)
+        worker.calls -= 1
         worker.alone = False
         if took < FAST and len(call.jobs) == worker.bundle:
             worker.bundle = min(LARGEST, 2 * worker.bundle)
@@ -234,17 +231,13 @@ class Workers:
     def _hand_out(self, queue: Queue) -> None:
         """Give every worker as much as it takes."""
         for worker in self._workers:
-            while worker.ready and not worker.alone and worker.files < self.options.files and not queue.empty:
-                worker.alone = bool(queue.suspects) and not worker.files
+            while worker.ready and not worker.alone and worker.calls < self.options.files and not queue.empty:
+                worker.alone = bool(queue.suspects) and not worker.calls
                 jobs = (queue.suspects.popleft(),) if worker.alone else queue.take(worker.bundle)
                 if not jobs:  # only suspects, which wait until it has nothing else
                     break
-                worker.files += self._weight(jobs)
+                worker.calls += 1
                 self._calls[worker.actor.do.remote(jobs)] = Call(worker, jobs)
-
-    def _weight(self, jobs: tuple[Job, ...]) -> int:
-        """Of a call: a shard is worked on by all threads that a worker has."""
-        return self.options.files if jobs[0].shard else 1
 
     def _lost(self, call: Call, queue: Queue) -> Iterator[list[Outcome]]:
         """A worker has died, with this in hand."""

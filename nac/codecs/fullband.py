@@ -2,9 +2,10 @@
 
 The encoder is built as that of :mod:`nac.codecs.mdct`: MDCT and MDST of each frame, parted into band gains and
 companded shape, mapped to the latent of a residual vector quantiser by a linear map and ConvNeXt blocks. The
-decoder gives two descriptions of each frame, whose sounds are added:
+decoder gives three descriptions of each frame, whose sounds are added:
 
-- a long one, for what is tonal: lines of an STFT that overlaps threefold. Level and shape are told apart, as in
+- the MDCT again, for the waveform as far as it was coded;
+- a longer one, for what is tonal: lines of an STFT that overlaps threefold. Level and shape are told apart, as in
   CELT (Valin et al. 2013, arXiv:1602.04845): whatever the shape's size, its bands come out at their levels, so
   that a tone whose phase was not coded does not fade;
 - a short one, four to a frame, for what is not: noise of given levels, and MDCT coefficients for clicks.
@@ -47,8 +48,9 @@ SHORT = 160
 PARTS = HOP // SHORT
 SHORT_BINS = BINS * SHORT // HOP
 NOISE_BANDS = (*[1] * 6, *[2] * 4, 3, 3, 4, 4, 5, 6, 7, 8, 10, 12, 14, 16, 14, 16)
-#: what the decoder gives beside the linear map: shape of the lines, levels, those of noise, shape of clicks
-OUTPUTS = (2 * LINES, len(BANDS), PARTS * len(NOISE_BANDS), PARTS * SHORT_BINS)
+#: what the decoder's blocks give: MDCT shape and gains beside the linear map's, shape and share of the lines,
+#: levels of noise, shape of clicks
+OUTPUTS = (BINS, len(BANDS), 2 * LINES, len(BANDS), PARTS * len(NOISE_BANDS), PARTS * SHORT_BINS)
 #: gains are measured above this amplitude, just below the last bit of 16
 FLOOR = 1e-5
 #: of a band's level in dB, the part that the companding of the shape takes away
@@ -118,10 +120,20 @@ def hann() -> Floats:
     return window
 
 
-def with_neighbours(latent: Floats) -> Floats:
-    """Each frame [T, D] between the one before and the one after: [T, 3 D]."""
-    padded = np.pad(latent, ((1, 1), (0, 0)))
-    return np.concatenate([padded[:-2], latent, padded[2:]], axis=1)
+def first_ramp() -> Floats:
+    """What the MDCT's window leaves of a signal's first half hop, which has one block; reversed, of its last."""
+    ramp: Floats = (np.sin(math.pi / (2 * HOP) * (np.arange(HOP // 2, HOP) + 0.5)) ** 2).astype(np.float32)
+    return ramp
+
+
+def overlapped(blocks: Floats) -> Floats:
+    """Blocks [T, 2 hop], each half a block after the one before, to samples [hop * T]."""
+    hop = blocks.shape[1] // 2
+    whole = np.zeros((len(blocks) + 1, hop), np.float32)
+    whole[:-1] = blocks[:, :hop]
+    whole[1:] += blocks[:, hop:]
+    samples: Floats = whole.reshape(-1)[hop // 2 : -(hop // 2)]
+    return samples
 
 
 class Network:
@@ -133,11 +145,12 @@ class Network:
         self.quantizer = Quantizer(weights)
         latent = self.quantizer.latent
         self.encoder = Half(weights, "encoder", (BINS + bands, latent), (2 * BINS + bands, latent))
-        self.decoder = Half(weights, "decoder", (3 * latent, 2 * LINES + bands), (latent, sum(OUTPUTS)))
+        self.decoder = Half(weights, "decoder", (latent, BINS + bands), (latent, sum(OUTPUTS)))
         # How much was coded tells how far to trust it.
         self._level = weights.take("level.weight", self.quantizer.count, self.decoder.width)
         self._noise = weights.take("noise.weight", self.quantizer.count, len(NOISE_BANDS))
         self._basis = lapped_basis(HOP, BINS, sine=True)
+        self._inverse = np.ascontiguousarray(self._basis[:, :BINS].T)
         self._short = np.ascontiguousarray(lapped_basis(SHORT, SHORT_BINS, sine=False).T)
         self._hann = hann()
         self._constants = constants()
@@ -160,11 +173,11 @@ class Network:
         """Codes of the frames ``first`` and on to samples."""
         latent, number = self.quantizer.decode(codes), len(codes) - 1
         deep = self.decoder.deep(latent, self._level[number])
-        shape, mended, amounts, clicks = np.split(deep, np.cumsum(OUTPUTS[:-1]), axis=1)
-        plain = self.decoder.linear(with_neighbours(latent))
-        shape += plain[:, : 2 * LINES]
-        gains = (plain[:, 2 * LINES :] + mended).clip(LOWEST, HIGHEST)
-        samples = self._long(self._tonal(shape, gains))
+        waveform, mended, shape, share, amounts, clicks = np.split(deep, np.cumsum(OUTPUTS[:-1]), axis=1)
+        plain = self.decoder.linear(latent)
+        gains = (plain[:, BINS:] + mended).clip(LOWEST, HIGHEST)
+        samples = self._waveform(plain[:, :BINS] + waveform, gains)
+        samples += self._long(self._tonal(shape, (gains + share).clip(LOWEST, HIGHEST)))
         samples += self._clicks_and_noise(gains, amounts + np.tile(self._noise[number], PARTS), clicks, first)
         return samples
 
@@ -178,6 +191,15 @@ class Network:
         levels *= np.sqrt(rest)
         levels /= self._constants["weight"]
         return levels
+
+    def _waveform(self, shape: Floats, gains: Floats) -> Floats:
+        """The MDCT's part of the samples, from companded shape [T, BINS] and gains [T, bands]."""
+        shape *= self._expansion(gains)
+        samples = overlapped(shape @ self._inverse)
+        ramp = first_ramp()
+        samples[: HOP // 2] /= ramp
+        samples[-(HOP // 2) :] /= ramp[::-1]
+        return samples
 
     def _tonal(self, shape: Floats, levels: Floats) -> Floats:
         """Lines [T, 2, LINES]: the shape [T, 2 LINES] brought to the bands' ``levels`` [T, bands]."""
@@ -216,11 +238,7 @@ class Network:
         short = np.exp(levels.clip(LOWEST, HIGHEST) @ spread)
         short *= position_noise(first, len(gains)).reshape(short.shape)
         short += clicks.reshape(short.shape) * np.exp(floor @ spread)[:, None]
-        blocks = short.reshape(-1, SHORT_BINS) @ self._short
-        whole = np.zeros((len(blocks) + 1, SHORT), np.float32)
-        whole[:-1] = blocks[:, :SHORT]
-        whole[1:] += blocks[:, SHORT:]
-        return whole.reshape(-1)[SHORT // 2 : -(SHORT // 2)]
+        return overlapped(short.reshape(-1, SHORT_BINS) @ self._short)
 
 
 def load(spec: CodecSpec, path: Path) -> MdctCodec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +44,11 @@ def position_noise(first: int, frames: int, device: torch.device | None = None) 
     return (uniform * math.sqrt(12)).view(-1, SHORT)[:, :SHORT_BINS]
 
 
-def with_neighbours(latent: Tensor) -> Tensor:
-    """Each frame [B, T, D] between the one before and the one after: [B, T, 3 D]."""
-    return torch.cat([F.pad(latent[:, :-1], (0, 0, 1, 0)), latent, F.pad(latent[:, 1:], (0, 0, 0, 1))], dim=-1)
+def overlapped(blocks: Tensor) -> Tensor:
+    """Blocks [B, T, 2 hop], each half a block after the one before, to [B, hop * T]."""
+    hop = blocks.shape[-1] // 2
+    early, late = torch.split(blocks, hop, dim=-1)
+    return (F.pad(early, (0, 0, 0, 1)) + F.pad(late, (0, 0, 1, 0))).flatten(1)[:, hop // 2 : -(hop // 2)]
 
 
 class Half(nn.Module):
@@ -60,19 +62,13 @@ class Half(nn.Module):
         self.leave = nn.Linear(width, deep[1])
 
 
-class Sound(NamedTuple):
-    """``audio`` [B, 1, HOP * T]; of it the long transform: ``lines`` [B, T, 2, LINES], real and imaginary."""
-
-    audio: Tensor
-    lines: Tensor
-
-
 class FullbandNet(nn.Module):
     """The codec's network; see :mod:`nac.codecs.fullband`."""
 
     basis: Tensor
     short: Tensor
     hann: Tensor
+    ramp: Tensor
     average: Tensor
     spread: Tensor
     weight: Tensor
@@ -95,13 +91,14 @@ class FullbandNet(nn.Module):
         bands = len(BANDS)
         self.encoder = Half((BINS + bands, latent), (2 * BINS + bands, latent), *encoder)
         self.quantizer = Quantizer(codebooks, entries, latent)
-        self.decoder = Half((3 * latent, 2 * LINES + bands), (latent, sum(OUTPUTS)), *decoder)
+        self.decoder = Half((latent, BINS + bands), (latent, sum(OUTPUTS)), *decoder)
         # How much was coded tells how far to trust it.
         self.level = nn.Embedding(codebooks, decoder[0])
         self.noise = nn.Embedding(codebooks, len(NOISE_BANDS))
         arrays = fullband.constants() | {
             "basis": fullband.lapped_basis(HOP, BINS, sine=True),
             "hann": fullband.hann(),
+            "ramp": fullband.first_ramp(),
             "short": fullband.lapped_basis(SHORT, SHORT_BINS, sine=False),
         }
         for name, array in arrays.items():
@@ -168,14 +165,15 @@ class FullbandNet(nn.Module):
         """What the linear map and the blocks say of the latent [B, T, D] of ``codebooks`` int64 [B]."""
         half = self.decoder
         deep = half.leave(half.blocks(half.enter(latent) + self.level((codebooks - 1)[:, None])))
-        return half.linear(with_neighbours(latent)), deep
+        return half.linear(latent), deep
 
-    def render(self, plain: Tensor, deep: Tensor, codebooks: Tensor, noise: Tensor) -> Sound:
-        """Audio of what :meth:`describe` says, with unit noise [PARTS * T, SHORT_BINS]."""
-        shape, mended, amounts, clicks = torch.split(deep, [*OUTPUTS], dim=-1)
-        plain, gains = torch.split(plain, [2 * LINES, len(BANDS)], dim=-1)
+    def render(self, plain: Tensor, deep: Tensor, codebooks: Tensor, noise: Tensor) -> Tensor:
+        """Audio [B, 1, HOP * T] of what :meth:`describe` says, with unit noise [PARTS * T, SHORT_BINS]."""
+        waveform, mended, shape, share, amounts, clicks = torch.split(deep, [*OUTPUTS], dim=-1)
+        plain, gains = torch.split(plain, [BINS, len(BANDS)], dim=-1)
         gains = (gains + mended).clamp(LOWEST, HIGHEST)
-        lines = self.tonal(plain + shape, gains)
+        coefficients = (plain + waveform) * self.expansion(gains)
+        lines = self.tonal(shape, (gains + share).clamp(LOWEST, HIGHEST))
         floor = (gains @ self.noise_bands)[..., None, :]
         levels = (
             floor + torch.unflatten(amounts, -1, (PARTS, -1)) + self.noise((codebooks - 1)[:, None])[:, :, None]
@@ -184,7 +182,14 @@ class FullbandNet(nn.Module):
         short = short + (torch.unflatten(clicks, -1, (PARTS, -1)) * (floor @ self.noise_spread).exp()).flatten(
             1, 2
         )
-        return Sound((self.long_inverse(lines) + self.short_inverse(short))[:, None], lines)
+        return (self.inverse(coefficients) + self.long_inverse(lines) + self.short_inverse(short))[:, None]
+
+    def inverse(self, coefficients: Tensor) -> Tensor:
+        """MDCT coefficients [B, T, BINS] to their part of the audio [B, HOP * T]."""
+        audio = overlapped(coefficients @ self.basis[:, :BINS].T)
+        # The first and last half hop have one block only: undo its window.
+        one = torch.ones(audio.shape[-1] - HOP, device=audio.device)
+        return audio / torch.cat([self.ramp, one, self.ramp.flip(0)])
 
     def long_inverse(self, lines: Tensor) -> Tensor:
         """Lines [B, T, 2, LINES] to their part of the audio [B, HOP * T]."""
@@ -200,15 +205,13 @@ class FullbandNet(nn.Module):
 
     def short_inverse(self, coefficients: Tensor) -> Tensor:
         """MDCT coefficients [B, PARTS * T, SHORT_BINS] to their part of the audio [B, HOP * T]."""
-        early, late = torch.split(coefficients @ self.short.T, SHORT, dim=-1)
-        audio = (F.pad(early, (0, 0, 0, 1)) + F.pad(late, (0, 0, 1, 0))).flatten(1)
-        return audio[:, SHORT // 2 : -(SHORT // 2)]
+        return overlapped(coefficients @ self.short.T)
 
     def decode(self, latent: Tensor, codebooks: int, first: int = 0) -> Tensor:
         """The quantised latent [B, T, D] of frames ``first`` and on to audio [B, 1, HOP * T]."""
         count = torch.full((latent.shape[0],), codebooks, dtype=torch.int64, device=latent.device)
         noise = position_noise(first, latent.shape[1], latent.device)
-        return self.render(*self.describe(latent, count), count, noise).audio
+        return self.render(*self.describe(latent, count), count, noise)
 
 
 class FullbandTorchCodec(WindowedCodec):

@@ -47,6 +47,13 @@ def low(frames: int) -> torch.Tensor:
 
 
 @torch.inference_mode()
+def test_transform_is_inverted_to_the_first_and_last_sample(net: fullband_torch.FullbandNet) -> None:
+    audio = low(20) + 0.1 * torch.sin(torch.arange(20 * HOP) / 30)  # loud right after the start
+    back = net.inverse(net.transform(audio)[..., :BINS])
+    torch.testing.assert_close(back, audio[:, 0], atol=1e-3, rtol=0)
+
+
+@torch.inference_mode()
 def test_long_transform_is_inverted(net: fullband_torch.FullbandNet) -> None:
     audio = low(20)
     back = net.long_inverse(net.long_transform(audio))
