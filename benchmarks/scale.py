@@ -4,7 +4,7 @@
 
 For each way it prints the start-up (until the first files are done, less what they take by themselves), the speed
 from then on (audio seconds a second), and the peak memory of a process that does the work; then how many files a
-second Ray's driver hands out, measured with files whose outputs are there. The outputs are compared. Needs Linux
+second Ray's driver hands out to workers that do nothing. The outputs are compared. Needs Linux
 and 'nac-audio[ray]'.
 """
 
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,11 @@ from threading import Event, Thread
 
 from memory import recording
 
+from nac import cli
+from nac.cluster import workers
+from nac.cluster.jobs import Job, Outcome
+from nac.cluster.manifest import Row
+from nac.cluster.worker import ProcessWorker
 from nac.storage.places import MANIFEST
 
 WAYS = {
@@ -88,14 +94,36 @@ def run(src: Path, dst: Path, model: str, words: tuple[str, ...], seconds: float
     return Run(times[skip - 1] - skip * seconds / speed, speed, wall, memory)
 
 
-def handed_out(folder: Path, whole: Path, count: int) -> float:
-    """Files a second that two workers look at and pass over, since their outputs are there."""
+class IdleWorker(ProcessWorker):
+    """Does nothing, and says that it is done."""
+
+    def do(self, jobs: Iterable[Job]) -> list[Outcome]:
+        return [Outcome("done", Row(job.input, job.output)) for job in jobs]
+
+
+def handed_out(folder: Path, count: int) -> tuple[float, float]:
+    """Files a second that Ray's driver lists, hands out, notes and prints with two workers that do nothing.
+
+    From the first that is back to the last; and the peak memory of the driver (MB). In a process of its own.
+    """
+    (folder / "in").mkdir()
     for number in range(count):
-        for name, data in ((f"in/{number}.wav", b"RIFF----WAVE"), (f"out/{number}.nac", whole.read_bytes())):
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(data)
-    times, _, _ = told(folder / "in", "-o", folder / "out", *WAYS["Ray, 2 workers"])
-    return (count - 10) / (times[-1] - times[9])
+        (folder / "in" / f"{number * 7919 % count:08}.wav").touch()
+    command = [sys.executable, __file__, "--hand-out", folder / "in", folder / "out"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        times = [time.perf_counter() for line in process.stdout if json.loads(line)["error"] is None]
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert len(times) == count
+    return (count - 1) / (times[-1] - times[0]), used.ru_maxrss / 1000
+
+
+def hand_out(source: str, target: str) -> None:
+    workers.ProcessWorker = IdleWorker  # type: ignore[misc]
+    command = ["compress", "-r", source, "-o", target, "--json", "-q", *WAYS["Ray, 2 workers"]]
+    cli.main(command, standalone_mode=False)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -107,7 +135,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=3, help="the fastest counts")
-    parser.add_argument("--looks", type=int, default=3000)
+    parser.add_argument("--names", type=int, default=200_000, help="of files that are only handed out")
     parser.add_argument("-m", "--model", default="nac_24khz")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -129,9 +157,12 @@ def main() -> None:
         for cores, ray in (("1 core", "1 worker"), ("2 cores", "2 workers")):
             cost = runs[f"plain, {cores}"].speed / runs[f"Ray, {ray}"].speed - 1
             print(f"Ray, {ray}: {cost:+.1%} time a file against plain on {cores}")
-        rate = handed_out(folder, folder / "plain, 1 core" / "0.nac", options.looks)
-        print(f"{rate:.0f} files a second are handed out")
+        rate, memory = handed_out(folder, options.names)
+        print(f"{rate:.0f} files a second of {options.names} are handed out; {memory:.0f} MB for that")
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--hand-out"]:
+        hand_out(*sys.argv[2:])
+    else:
+        main()

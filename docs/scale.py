@@ -38,8 +38,26 @@ COMMAND = 35.3
 """Times real time of the whole command with nac_24khz, a core: reading, resampling and range coding are in it."""
 OVERHEAD = 0.088
 """Time that a file takes longer with Ray and two workers; the larger of two measurements."""
-HANDED_OUT = 300.0
-"""Files a second that Ray's driver hands out; assumed."""
+HANDED_OUT = 8000.0
+"""Files a second that Ray's driver lists, hands out in bundles and notes; the smaller of two measurements."""
+CLIPS = 1000
+"""Clips in a shard."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Recordings of so many seconds, so many in each file that is handed out."""
+
+    name: str
+    seconds: float
+    clips: int = 1
+
+
+ARCHIVES = (
+    Archive("files of 10 s", 10),
+    Archive(f"shards of {CLIPS:,} clips of 10 s", 10, CLIPS),
+    Archive("files of 5 min", 300),
+)
 
 
 def core(model: Measured) -> float:
@@ -48,26 +66,32 @@ def core(model: Measured) -> float:
     return 1 / ((1 / model.encode + rest) * (1 + OVERHEAD))
 
 
-def simulate(model: Measured, workers: int, speed: float, seconds: float) -> float:
-    """Times real time of so many workers, each of this speed, on recordings of so many seconds.
+def simulate(model: Measured, workers: int, speed: float, archive: Archive) -> float:
+    """Times real time of so many workers, each of this speed, on an archive.
 
-    Each file waits for the driver, which hands out one after the other; is fetched and written over a link that
-    all share; and is worked on. A worker has one file in hand.
+    Each file or shard waits for the driver, which hands out one after the other; is fetched and written over a
+    link that all share; and is worked on, a shard while it is fetched. A worker has one of them in hand.
     """
     free = [0.0] * workers  # when each takes its next file
     driver = link = end = 0.0
-    files = 20 * workers
-    for _ in range(files):
+    jobs = 20 * workers
+    seconds = archive.seconds * archive.clips
+    for _ in range(jobs):
         driver = max(driver, heapq.heappop(free)) + 1 / HANDED_OUT
-        link = max(link, driver) + seconds * 1000 * (model.source + model.kbps) / LINK
-        done = max(link, driver + LATENCY) + seconds / speed + LATENCY
+        begun = max(link, driver)
+        link = begun + seconds * 1000 * (model.source + model.kbps) / LINK
+        ready = max(link, driver + LATENCY)
+        done = ready + seconds / speed + LATENCY
+        if archive.clips > 1:
+            done = max(ready, begun + LATENCY + seconds / speed) + LATENCY
         end = max(end, done)
         heapq.heappush(free, done)
-    return files * seconds / end
+    return jobs * seconds / end
 
 
-def bound(model: Measured, workers: int, speed: float, seconds: float) -> str:
-    """What a simulated run is short of: the scarcest of what each file takes."""
+def bound(model: Measured, workers: int, speed: float, archive: Archive) -> str:
+    """What a simulated run is short of: the scarcest of what each file or shard takes."""
+    seconds = archive.seconds * archive.clips
     needs = {
         "workers": (seconds / speed + 2 * LATENCY) / workers,
         "driver": 1 / HANDED_OUT,
@@ -110,16 +134,16 @@ def bytes_moved(hours: float) -> str:
 
 
 def bottlenecks(hours: float, gpu: float) -> str:
-    rows = [["workers", *(f"{model.name}, {length}" for model in MODELS for length in ("10 s", "5 min"))]]
-    crews = [(f"{n:,} cores", n, 0.0) for n in (100, 1000, 10000)] + [(f"{n} GPUs", n, gpu) for n in (8, 64)]
-    for label, workers, speed in crews:
-        row = [label]
-        for model in MODELS:
-            for seconds in (10, 300):
+    rows = [["workers", "archive", *(model.name for model in MODELS)]]
+    machines = [(f"{n:,} cores", n, 0.0) for n in (100, 1000, 10000)] + [(f"{n} GPUs", n, gpu) for n in (8, 64)]
+    for label, workers, speed in machines:
+        for archive in ARCHIVES:
+            row = [label, archive.name]
+            for model in MODELS:
                 each = speed or core(model)
-                days = hours * 3600 / simulate(model, workers, each, seconds) / 86400
-                row.append(f"{days:,.1f} days ({bound(model, workers, each, seconds)})")
-        rows.append(row)
+                days = hours * 3600 / simulate(model, workers, each, archive) / 86400
+                row.append(f"{days:,.1f} days ({bound(model, workers, each, archive)})")
+            rows.append(row)
     return table(rows)
 
 

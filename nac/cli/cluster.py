@@ -159,11 +159,10 @@ def hand_over(paths: Paths, settings: Settings, engine: Engine, action: Callable
         if engine.is_local:
             cluster.run_here(work, at_once(settings.workers), NOTES, tell)
             return
+        files = settings.workers or 1
         cluster.run_on_ray(
-            work,
-            cluster.WorkerOptions(
-                engine.processes, engine.worker_cpus, engine.worker_gpus, files=settings.workers or 1
-            ),
+            replace(work, shards={**work.shards, "workers": files}),
+            cluster.WorkerOptions(engine.processes, engine.worker_cpus, engine.worker_gpus, files),
             tell,
             address=engine.address,
             note=lambda line: None if settings.quiet else report.note(line),

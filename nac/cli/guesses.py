@@ -57,8 +57,6 @@ class Commands(click.Group):
 
     def _instead(self, name: str, rest: Sequence[str]) -> str:
         typed = shlex.join(rest)
-        if name == "play":
-            return f"; to hear a file: nac decompress {typed or 'FILE.nac'} -o - | aplay"
         if name in OTHER_NAMES:
             return f"; it is: nac {OTHER_NAMES[name]} {typed}".rstrip()
         if Path(name).exists():

@@ -39,13 +39,13 @@ class Time(click.ParamType[float]):
 
 
 class Device(click.ParamType[str]):
-    """auto, cpu, cuda or cuda:N."""
+    """auto, cpu, cuda, cuda:N or mps."""
 
     name = "DEVICE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-            self.fail(f"there is no device {value!r}; it is auto, cpu, cuda or cuda:N", param, ctx)
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+            self.fail(f"there is no device {value!r}; it is auto, cpu, cuda, cuda:N or mps", param, ctx)
         return str(value)
 
 
@@ -120,7 +120,7 @@ REMOVE = click.option(
     "--remove-source", is_flag=True, help="Delete each input once its output is on the disk and verified."
 )
 DEVICE = click.option(
-    "--device", default="auto", type=Device(), show_default=True, help="auto, cpu, cuda or cuda:N."
+    "--device", default="auto", type=Device(), show_default=True, help="auto, cpu, cuda, cuda:N or mps."
 )
 JOBS = click.option(
     "-j",

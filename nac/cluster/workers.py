@@ -56,10 +56,13 @@ class WorkerOptions:
 
 @dataclass
 class Started:
-    """A worker that was started. ``bundle``: names to give it at once; ``alone``: it has a suspect in hand."""
+    """A worker that was started. ``files``: in hand, where a shard counts for as many as it may have.
+
+    ``bundle``: names to give it at once; ``alone``: it has a suspect in hand.
+    """
 
     actor: Any
-    calls: int = 0
+    files: int = 0
     ready: bool = False
     alone: bool = False
     bundle: int = 1
@@ -115,7 +118,7 @@ def _reported(address: str) -> Iterator[None]:
     """Ray's errors as NacError."""
     try:
         yield
-    except (ValueError, RuntimeError, OSError) as error:
+    except Exception as error:  # of any kind: that its own processes took too long to start has none
         raise NacError(f"no Ray at {address}: {str(error).splitlines()[0]}") from None
 
 
@@ -221,7 +224,7 @@ class Workers:
     def _is_back(self, call: Call) -> None:
         """A worker is done with a bundle."""
         worker, took = call.worker, time.monotonic() - call.began
-        worker.calls -= 1
+        worker.files -= self._weight(call.jobs)
         worker.alone = False
         if took < FAST and len(call.jobs) == worker.bundle:
             worker.bundle = min(LARGEST, 2 * worker.bundle)
@@ -231,13 +234,17 @@ class Workers:
     def _hand_out(self, queue: Queue) -> None:
         """Give every worker as much as it takes."""
         for worker in self._workers:
-            while worker.ready and not worker.alone and worker.calls < self.options.files and not queue.empty:
-                worker.alone = bool(queue.suspects) and not worker.calls
+            while worker.ready and not worker.alone and worker.files < self.options.files and not queue.empty:
+                worker.alone = bool(queue.suspects) and not worker.files
                 jobs = (queue.suspects.popleft(),) if worker.alone else queue.take(worker.bundle)
                 if not jobs:  # only suspects, which wait until it has nothing else
                     break
-                worker.calls += 1
+                worker.files += self._weight(jobs)
                 self._calls[worker.actor.do.remote(jobs)] = Call(worker, jobs)
+
+    def _weight(self, jobs: tuple[Job, ...]) -> int:
+        """Of a call: a shard is worked on by all threads that a worker has."""
+        return self.options.files if jobs[0].shard else 1
 
     def _lost(self, call: Call, queue: Queue) -> Iterator[list[Outcome]]:
         """A worker has died, with this in hand."""

@@ -229,7 +229,7 @@ class Codec(ABC, Generic[A]):
         Parameters
         ----------
         device : str or torch.device
-            "auto", "cpu", "cuda" or "cuda:N".
+            "auto", "cpu", "cuda", "cuda:N" or "mps".
 
         Returns
         -------
@@ -273,11 +273,11 @@ class Codec(ABC, Generic[A]):
         ValueError
             For integers, another shape, or a number of codebooks or a bitrate that cannot be.
         """
-        self.check_audio(audio)
+        self._check_audio(audio)
         if kbps is not None:
             (codebooks,) = allocate(self.spec, self.channels, kbps=kbps, codebooks=codebooks)
         encoder = self.encoder(codebooks)
-        return Codes.join([encoder.push(self.array(audio, np.float32)), encoder.flush()])
+        return Codes.join([encoder.push(self._array(audio, np.float32)), encoder.flush()])
 
     def decode(self, codes: Codes[A] | Codes[Array] | A | Array, length: int | None = None) -> A:
         """Decode codes to a whole signal.
@@ -301,23 +301,23 @@ class Codec(ABC, Generic[A]):
             For codes that are no integers, out of range, not equally long, or silent in some codebooks only.
         """
         given: Codes[Any] = codes if isinstance(codes, Codes) else Codes.of(codes)
-        self.check_codes(given, silence=True)
-        arrays = tuple(self.array(array, np.int64) for array in given.arrays)
-        scale = None if given.scale is None else self.array(given.scale, np.float32)
+        self._check_codes(given, silence=True)
+        arrays = tuple(self._array(array, np.int64) for array in given.arrays)
+        scale = None if given.scale is None else self._array(given.scale, np.float32)
         taken = Codes(arrays, scale)
         if not any(array.shape[-1] and int(array.min()) < 0 for array in cast(Any, arrays)):
             decoder = self.decoder()
             return cast(A, cast(Any, join([decoder.push(taken), decoder.flush()]))[..., :length])
         rows = [self._decode_runs(taken.row(number)) for number in range(cast(Any, arrays[0]).shape[0])]
-        return self.array(np.concatenate(rows)[..., :length], np.float32)
+        return self._array(np.concatenate(rows)[..., :length], np.float32)
 
     def _decode_runs(self, codes: Codes[A]) -> Array:
         """One signal with silent frames, [1, C, N]."""
         spec = self.spec
         whole = np.zeros((1, spec.channels, spec.start(codes.frames(spec))), np.float32)
-        for first, end in checks.runs(spec, [self.numpy(array) for array in codes.arrays]):
+        for first, end in checks.runs(spec, [self._numpy(array) for array in codes.arrays]):
             decoder = self.decoder(origin=first)
-            audio = self.numpy(join([decoder.push(codes.between(spec, first, end)), decoder.flush()]))
+            audio = self._numpy(join([decoder.push(codes.between(spec, first, end)), decoder.flush()]))
             start = spec.start(first)
             stop = min(start + audio.shape[-1], whole.shape[-1])
             whole[..., start:stop] = audio[..., : stop - start]
@@ -342,19 +342,19 @@ class Codec(ABC, Generic[A]):
     def preroll(self, frame: int, origin: int = 0) -> int:
         """The first frame a decoder has to be given for its output to be exact from ``frame`` on."""
 
-    def array(self, values: Array | A, kind: type[np.float32] | type[np.int64]) -> A:
+    def _array(self, values: Array | A, kind: type[np.float32] | type[np.int64]) -> A:
         """Numbers as what this codec computes with, where it computes."""
         import torch
 
         dtype = torch.float32 if kind is np.float32 else torch.int64
         return cast(A, torch.as_tensor(values, dtype=dtype, device=self.device).detach())
 
-    def numpy(self, array: A) -> Array:
+    def _numpy(self, array: A) -> Array:
         """What this codec gave, as a numpy array."""
         return cast("Tensor", array).cpu().numpy()
 
     @contextmanager
-    def inference(self) -> Iterator[None]:
+    def _inference(self) -> Iterator[None]:
         """What to compute within: no gradients, and on the processor one thread, whatever there are besides.
 
         Sums over several threads are rounded otherwise; :mod:`nac.codecs.parallel` makes use of the other cores.
@@ -371,32 +371,32 @@ class Codec(ABC, Generic[A]):
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
 
-    def within(self, job: Callable[P, R]) -> Callable[P, R]:
-        """The same, done within :meth:`inference` by whatever thread."""
+    def _within(self, job: Callable[P, R]) -> Callable[P, R]:
+        """The same, done within :meth:`_inference` by whatever thread."""
 
         def done(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self.inference():
+            with self._inference():
                 return job(*args, **kwargs)
 
         return done
 
-    def run(self, jobs: Sequence[Callable[[], R]]) -> list[R]:
-        """Do pieces of work that do not depend on each other, within :meth:`inference`."""
-        if not self.on_gpu:
-            return workers.each(jobs, self.inference)
-        with self.inference():
+    def _run(self, jobs: Sequence[Callable[[], R]]) -> list[R]:
+        """Do pieces of work that do not depend on each other, within :meth:`_inference`."""
+        if not self._on_gpu:
+            return workers.each(jobs, self._inference)
+        with self._inference():
             return [job() for job in jobs]
 
     @property
-    def on_gpu(self) -> bool:
+    def _on_gpu(self) -> bool:
         """Whether it computes on a GPU, which does everything in turn."""
         return self.device.type != "cpu"
 
-    def check_audio(self, audio: A | Array) -> None:
+    def _check_audio(self, audio: A | Array) -> None:
         """Raise ValueError unless these are float samples [B, C, N] for this codec."""
         checks.check_audio(self.spec, audio)
 
-    def check_codes(self, codes: Codes[A] | Codes[Array], *, silence: bool = False) -> None:
+    def _check_codes(self, codes: Codes[A] | Codes[Array], *, silence: bool = False) -> None:
         """Raise ValueError unless these are codes of this codec or, with ``silence``, -1."""
         checks.check_codes(self.spec, codes.arrays, silence=silence)
         if self.spec.has_scale and codes.scale is None:

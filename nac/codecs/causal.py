@@ -108,14 +108,14 @@ class _Blocks:
         if not blocks:
             return []
         if not self._streams:
-            rows = 1 if self.codec.on_gpu else blocks[0].shape[0]
+            rows = 1 if self.codec._on_gpu else blocks[0].shape[0]
             self._streams = [[Stream() for _ in range(1 if each.together else rows)] for each in self._stages]
         stages = [self._step(*each) for each in zip(self._stages, self._streams, strict=True)]
         items = [(block, ended and block is blocks[-1]) for block in blocks]
         if self.codec.pipelined:
-            return [x for x, _ in in_turn([self.codec.within(stage) for stage in stages], items)]
+            return [x for x, _ in in_turn([self.codec._within(stage) for stage in stages], items)]
         jobs = [partial(reduce, lambda item, stage: stage(item), stages, item) for item in items]
-        (results,) = self.codec.run([lambda: [job()[0] for job in jobs]])
+        (results,) = self.codec._run([lambda: [job()[0] for job in jobs]])
         return results
 
     def _step(self, stage: Stage, streams: list[Stream]) -> Callable[[tuple[Tensor, bool]], tuple[Tensor, bool]]:
@@ -141,8 +141,8 @@ class CausalEncoder:
         self._rest = torch.zeros(1, codec.spec.channels, 0, device=codec.device)
 
     def push(self, audio: Tensor) -> Codes:
-        self._codec.check_audio(audio)
-        audio = self._codec.array(audio, np.float32)
+        self._codec._check_audio(audio)
+        audio = self._codec._array(audio, np.float32)
         audio = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio
         blocks, self._rest = self._blocks.split(audio, self._codec.spec.frame_samples)
         return self._encode(blocks)
@@ -171,8 +171,8 @@ class CausalDecoder:
         self._batch = 1
 
     def push(self, codes: Codes) -> Tensor:
-        self._codec.check_codes(codes)
-        arrays = torch.stack([self._codec.array(array, np.int64) for array in codes.arrays], 1)
+        self._codec._check_codes(codes)
+        arrays = torch.stack([self._codec._array(array, np.int64) for array in codes.arrays], 1)
         self._batch = arrays.shape[0]
         arrays = torch.cat([self._rest, arrays], -1) if self._rest is not None else arrays
         blocks, self._rest = self._blocks.split(arrays, 1)

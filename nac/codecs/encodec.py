@@ -143,8 +143,8 @@ class Encoder48:
         self._rest = torch.zeros(1, codec.spec.channels, 0, device=codec.device)
 
     def push(self, audio: Tensor) -> Codes:
-        self._codec.check_audio(audio)
-        audio = self._codec.array(audio, np.float32)
+        self._codec._check_audio(audio)
+        audio = self._codec._array(audio, np.float32)
         self._rest = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio.clone()
         parts = []
         while self._whole >= (count := GROUP - self._segment % GROUP):
@@ -167,7 +167,7 @@ class Encoder48:
         length = min(self._codec.samples, self._rest.shape[-1])
         stride = self._codec.segment.stride
         segments = self._rest.unfold(-1, length, stride)[:, :, :count].transpose(1, 2)
-        (codes,) = self._codec.run([lambda: self._codec.encode_segments(segments, self._codebooks)])
+        (codes,) = self._codec._run([lambda: self._codec.encode_segments(segments, self._codebooks)])
         self._rest = self._rest[..., count * stride :]
         self._segment += count
         return codes
@@ -193,7 +193,7 @@ class Decoder48:
         self._weight: Tensor | None = None
 
     def push(self, codes: Codes) -> Tensor:
-        self._codec.check_codes(codes)
+        self._codec._check_codes(codes)
         assert codes.scale is not None
         device = self._codec.device
         arrays = tuple(array.to(device, torch.int64) for array in codes.arrays)
@@ -225,7 +225,7 @@ class Decoder48:
         taken = Codes(tuple(a[:, : count * frames] for a in self._rest.arrays), self._rest.scale[:, :count])
         left = tuple(a[:, count * frames :].clone() for a in self._rest.arrays)
         self._rest = Codes(left, self._rest.scale[:, count:].clone())
-        (audio,) = self._codec.run([lambda: self._codec.decode_segments(taken, count)])
+        (audio,) = self._codec._run([lambda: self._codec.decode_segments(taken, count)])
         self._segment += count
         return [self._fade(segment) for segment in audio.unbind(1)]
 

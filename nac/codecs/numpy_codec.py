@@ -15,17 +15,17 @@ from nac.codecs.windows import WindowedCodec
 class NumpyCodec(WindowedCodec[Array]):
     """A codec of finite receptive field on the processor. See :class:`nac.codecs.windows.WindowedCodec`."""
 
-    def array(self, values: Array, kind: type[np.float32] | type[np.int64]) -> Array:
+    def _array(self, values: Array, kind: type[np.float32] | type[np.int64]) -> Array:
         return np.asarray(values, kind)
 
-    def numpy(self, array: Array) -> Array:
+    def _numpy(self, array: Array) -> Array:
         return array
 
     @contextmanager
-    def inference(self) -> Iterator[None]:
+    def _inference(self) -> Iterator[None]:
         with ONE_THREAD:
             yield
 
     @property
-    def on_gpu(self) -> bool:
+    def _on_gpu(self) -> bool:
         return False

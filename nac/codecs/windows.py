@@ -177,16 +177,16 @@ class WindowedEncoder(Generic[A]):
             self._out_units,
             origin=origin,
             start=origin,
-            run=codec.run,
+            run=codec._run,
         )
         self._rest: A | None = None  # samples that do not fill a frame yet
         self._batch = 1
 
     def push(self, audio: A) -> Codes[A]:
         codec, unit = self._codec, self._codec.spec.frame_samples
-        codec.check_audio(audio)
+        codec._check_audio(audio)
         self._batch = cast(Any, audio).shape[0]
-        audio = codec.array(audio, np.float32)
+        audio = codec._array(audio, np.float32)
         if self._rest is not None:
             audio = join([self._rest, audio])
         whole = length(audio) // unit * unit
@@ -199,14 +199,14 @@ class WindowedEncoder(Generic[A]):
         taken = (self._windows.end - self._origin) * spec.frame_samples + rest
         missing = -taken % (spec.frame_samples * spec.frame_multiple)
         if self._rest is not None and rest + missing:
-            zeros = self._codec.array(np.zeros((self._batch, spec.channels, missing)), np.float32)
+            zeros = self._codec._array(np.zeros((self._batch, spec.channels, missing)), np.float32)
             given = self._windows.push((join([self._rest, zeros]),))
             self._rest = None
         return self._codes(given + self._windows.flush())
 
     def _codes(self, given: list[tuple[A, ...]]) -> Codes[A]:
         if not given:
-            empty = self._codec.array(np.zeros((self._batch, 0)), np.int64)
+            empty = self._codec._array(np.zeros((self._batch, 0)), np.int64)
             return Codes((empty,) * len(self._out_units))
         return Codes.join([Codes(arrays) for arrays in given])
 
@@ -221,7 +221,7 @@ class WindowedDecoder(Generic[A]):
 
     def push(self, codes: Codes[A]) -> A:
         spec = self._codec.spec
-        self._codec.check_codes(codes)
+        self._codec._check_codes(codes)
         self._batch = cast(Any, codes.arrays[0]).shape[0]
         if self._windows is None:
             self._windows = Windows(
@@ -231,9 +231,9 @@ class WindowedDecoder(Generic[A]):
                 (spec.frame_samples,),
                 origin=self._origin,
                 start=self._start,
-                run=self._codec.run,
+                run=self._codec._run,
             )
-        arrays = tuple(self._codec.array(array, np.int64) for array in codes.arrays)
+        arrays = tuple(self._codec._array(array, np.int64) for array in codes.arrays)
         return self._audio(self._windows.push(arrays))
 
     def flush(self) -> A:
@@ -241,5 +241,5 @@ class WindowedDecoder(Generic[A]):
 
     def _audio(self, given: list[tuple[A, ...]]) -> A:
         if not given:
-            return self._codec.array(np.zeros((self._batch, self._codec.spec.channels, 0)), np.float32)
+            return self._codec._array(np.zeros((self._batch, self._codec.spec.channels, 0)), np.float32)
         return join([audio for (audio,) in given])

@@ -194,7 +194,7 @@ def _audio(codec: Codec[Any], seconds: float, batch: int = 1) -> Any:
     for _ in range(6):
         pitch, pulse = random.uniform(80, 2000), random.uniform(0.5, 5)
         sound += 0.08 * np.sin(2 * np.pi * pitch * clock) * np.sin(np.pi * pulse * clock) ** 2
-    return codec.array(np.repeat(sound.astype(np.float32)[None], batch, 0), np.float32)
+    return codec._array(np.repeat(sound.astype(np.float32)[None], batch, 0), np.float32)
 
 
 def _device(codec: Codec[Any]) -> str:

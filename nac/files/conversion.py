@@ -73,7 +73,7 @@ def compress(
     coding : {"auto", "packed", "range"}
         "auto" takes fewer bytes where the codes allow it, "packed" is faster, "range" tries harder.
     device : str or torch.device
-        "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
+        "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps".
     weights : path, optional
         A checkpoint of one's own instead of the official weights.
     force : bool
@@ -191,7 +191,7 @@ def decompress(
     codebooks : int, optional
         The most codebooks to decode of each stream, instead of ``kbps``.
     device : str or torch.device
-        "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
+        "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps".
     weights : path, optional
         A checkpoint of one's own instead of the official weights.
     force : bool
@@ -286,7 +286,7 @@ def read(
         Of the samples. Floats lie beyond -1 to 1 where the original's did; integers are rounded, and set to full
         scale where they would be beyond it.
     device : str or torch.device
-        "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
+        "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps".
     weights : path, optional
         A checkpoint of one's own instead of the official weights. None are downloaded.
     codec : Codec, optional

@@ -67,7 +67,7 @@ def write(
     tags : mapping of str to str, optional
         Title, artist and so on, by the names that Vorbis comments have.
     device : str or torch.device
-        "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
+        "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps".
     weights : path, optional
         A checkpoint of one's own instead of the official weights.
     codec : Codec, optional

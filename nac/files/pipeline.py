@@ -83,7 +83,7 @@ class Lane:
         """The next samples [n, C] of a run, which begins at ``first_frame`` if none is open."""
         if self._encoder is None:
             self._encoder = self._codec.encoder(self._codebooks, origin=first_frame)
-        self._add(self._encoder.push(self._codec.array(np.ascontiguousarray(audio.T)[None], np.float32)))
+        self._add(self._encoder.push(self._codec._array(np.ascontiguousarray(audio.T)[None], np.float32)))
 
     def end(self) -> None:
         """Close the run, if one is open."""
@@ -92,8 +92,8 @@ class Lane:
             self._encoder = None
 
     def _add(self, codes: Codes[Any]) -> None:
-        scale = None if codes.scale is None else self._codec.numpy(codes.scale)
-        self._ready.append(Codes(tuple(self._codec.numpy(array) for array in codes.arrays), scale))
+        scale = None if codes.scale is None else self._codec._numpy(codes.scale)
+        self._ready.append(Codes(tuple(self._codec._numpy(array) for array in codes.arrays), scale))
         self.frames += codes.frames(self._codec.spec)
 
     def take(self, frames: int, *, last: bool) -> Codes[Array]:
@@ -275,7 +275,7 @@ class Track:
             self._decoder = self._codec.decoder(origin=first, start=start)
             self._from = self._codec.preroll(start, first)
         codes = _between(codes, spec, max(0, self._from - first), None)
-        own, scale = self._codec.array, codes.scale
+        own, scale = self._codec._array, codes.scale
         arrays = tuple(own(array, np.int64) for array in codes.arrays)
         self._add(self._decoder.push(Codes(arrays, None if scale is None else own(scale, np.float32))))
 
@@ -300,7 +300,7 @@ class Track:
         return joined[:samples]
 
     def _add(self, audio: Any, end: int | None = None) -> None:
-        block = self._codec.numpy(audio)[0].T
+        block = self._codec._numpy(audio)[0].T
         self._ready.append(block if end is None else block[: max(0, end - self.end)])
         self.end += len(self._ready[-1])
 

@@ -160,7 +160,8 @@ class FolderDataset(Dataset):
 
     def _begin(self, shuffle: int, seed: int, rank: int | None, world_size: int | None) -> None:
         if shuffle or rank is not None or world_size is not None:
-            raise ArgumentError("of files, not shards: a DataLoader shuffles, a DistributedSampler splits them")
+            known = "a DataLoader shuffles them, a DistributedSampler splits them"
+            raise ArgumentError(f"of files, not shards: {known}")
         self._names = [name for name in _names(self.source) if name.endswith(".nac")]
         if not self._names:
             raise NacError(f"no .nac files in {self.source}")

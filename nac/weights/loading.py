@@ -33,7 +33,7 @@ def load(
     weights : path, optional
         A checkpoint of one's own, a file or a folder, instead of the official weights.
     device : str or torch.device
-        "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N".
+        "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps".
     revision : str, optional
         Branch, tag or commit on the Hub.
     download : bool

@@ -108,16 +108,21 @@ def load(
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name: "auto" (CUDA if there is any), "cpu", "cuda" or "cuda:N". Raises ModelError."""
+    """The device of that name: "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps" (Apple's).
+
+    Raises ModelError.
+    """
     import torch
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, colon, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (colon and (kind == "cpu" or not number.isdecimal())):
-        raise ModelChoiceError(f"there is no device {name!r}; it is auto, cpu, cuda or cuda:N")
-    if kind == "cpu":
-        return torch.device("cpu")
+    if kind not in ("cpu", "cuda", "mps") or (colon and (kind != "cuda" or not number.isdecimal())):
+        raise ModelChoiceError(f"there is no device {name!r}; it is auto, cpu, cuda, cuda:N or mps")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ModelChoiceError("there is no Metal device here, or this PyTorch is built without it")
+    if kind != "cuda":
+        return torch.device(kind)
     if not torch.cuda.is_available():
         raise ModelChoiceError("there is no CUDA device here, or this PyTorch is built without CUDA")
     if int(number or 0) >= torch.cuda.device_count():

@@ -380,7 +380,7 @@ def test_shards_are_the_same_as_on_one_machine(cluster: Any, folder: Path) -> No
     clip("in/d/alone.wav")
     with tarfile.open("in/texts.tar", "w") as file:
         file.add("src/0000.wav", "0000.txt")
-    told = ray("compress", "-r", "in", "-o", "dst", "--json", cluster=cluster, code=1)
+    told = ray("compress", "-r", "in", "-o", "dst", "-j", "2", "--json", cluster=cluster, code=1)
     rows = [json.loads(line) for line in told.stdout.splitlines()]
     assert len(rows) == 4 * 6 + 1
     assert "21 done, 0 skipped, 4 failed" in told.stderr

@@ -26,14 +26,15 @@ def test_the_page_has_the_tables(capsys: pytest.CaptureFixture[str], monkeypatch
 def test_few_workers_do_what_they_can() -> None:
     """With nothing to wait for, the speeds add up."""
     model = scale.MODELS[1]
-    assert scale.simulate(model, 4, 5.0, 300.0) == pytest.approx(4 * 5.0, rel=0.01)
-    assert scale.bound(model, 4, 5.0, 300.0) == "workers"
+    for archive in scale.Archive("", 300.0), scale.Archive("", 1.0, 300):
+        assert scale.simulate(model, 4, 5.0, archive) == pytest.approx(4 * 5.0, rel=0.01)
+        assert scale.bound(model, 4, 5.0, archive) == "workers"
 
 
-@pytest.mark.parametrize("seconds", [0.5, 300.0])
-def test_many_workers_do_what_the_driver_or_the_network_lets_them(seconds: float) -> None:
-    model = scale.MODELS[0]
+@pytest.mark.parametrize(("seconds", "clips"), [(0.5, 1), (300.0, 1), (0.5, 100)])
+def test_many_workers_do_what_the_driver_or_the_network_lets_them(seconds: float, clips: int) -> None:
+    model, archive = scale.MODELS[0], scale.Archive("", seconds, clips)
     link = scale.LINK / 1000 / (model.source + model.kbps)
-    most = min(link, seconds * scale.HANDED_OUT)
-    assert scale.simulate(model, 5000, 40.0, seconds) == pytest.approx(most, rel=0.02)
-    assert scale.bound(model, 5000, 40.0, seconds) == ("network" if most == link else "driver")
+    most = min(link, seconds * clips * scale.HANDED_OUT)
+    assert scale.simulate(model, 5000, 40.0, archive) == pytest.approx(most, rel=0.02)
+    assert scale.bound(model, 5000, 40.0, archive) == ("network" if most == link else "driver")

@@ -115,7 +115,7 @@ def test_a_thread_where_openmp_and_mkl_differ(codecs: dict[str, Codec]) -> None:
     def decode() -> Tensor:
         torch.set_num_threads(2)
         assert torch.get_num_threads() == 2  # which makes the number the thread's own
-        with ThreadpoolController().select(user_api="openmp").limit(limits=1), codec.inference():
+        with ThreadpoolController().select(user_api="openmp").limit(limits=1), codec._inference():
             return codec.decode_frames(codes.arrays, 0)
 
     assert torch.equal(in_a_new_thread(decode), codec.decode(codes))

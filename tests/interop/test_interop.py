@@ -662,7 +662,7 @@ def test_windows_lie_where_they_were() -> None:
         inner = codecs["dac_16khz"]
         codec = Segmented(inner, Segment(34, 5346))
         arrays = [np.random.default_rng(i).integers(0, 1024, (1, 102)) for i in range(2)]
-        codes = nac.Codes(tuple(inner.array(a, np.int64) for a in arrays))
+        codes = nac.Codes(tuple(inner._array(a, np.int64) for a in arrays))
         audio = codec.decode(codes)
         middle = 17 * 320 - 5346 // 2
         for window in range(3):

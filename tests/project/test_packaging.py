@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -48,7 +49,7 @@ def test_wheel_and_sources_are_built_and_whole(tmp_path: Path) -> None:
 
 def test_version_and_date_are_the_same_everywhere() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    newest = next(line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## "))
+    newest = next(line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if re.match(r"## \d", line))
     assert citation["version"] == __version__
     assert newest == f"## {__version__} ({citation['date-released']})"
     assert {"cff-version", "message", "title", "authors", "license"} <= set(citation)

@@ -307,7 +307,7 @@ def test_shards_that_cannot_be_read_are_told(folder: Path, form: str) -> None:
         library.Dataset("empty", rank=2, world_size=2)
     with pytest.raises(NacError, match="go together"):
         library.Dataset("empty", rank=2)
-    with pytest.raises(NacError, match="a DataLoader shuffles them"):
+    with pytest.raises(NacError, match="a DataLoader shuffles"):
         library.Dataset("src", shuffle=10)
     nac("pack", "src", "-o", "shards", "-q", "--format", form)
     (name,) = contents("shards")

@@ -184,9 +184,9 @@ def test_weights_in_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
         models.remove("right")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:0", "cuda:", ""])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:0", "cuda:", "mps:0", ""])
 def test_unknown_devices(name: str) -> None:
-    with pytest.raises(ModelError, match="it is auto, cpu, cuda or cuda:N"):
+    with pytest.raises(ModelError, match="it is auto, cpu, cuda, cuda:N or mps"):
         models.resolve_device(name)
 
 
@@ -198,6 +198,11 @@ def test_devices() -> None:
     assert models.resolve_device("auto").type == ("cuda" if count else "cpu")
     with pytest.raises(ModelError, match="no CUDA device"):
         models.resolve_device(f"cuda:{count}")
+    if torch.backends.mps.is_available():
+        assert models.resolve_device("mps").type == "mps"
+    else:
+        with pytest.raises(ModelError, match="no Metal device"):
+            models.resolve_device("mps")
     if count:
         torch.backends.cudnn.allow_tf32 = True
         assert models.resolve_device("cuda").type == "cuda"

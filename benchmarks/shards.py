@@ -1,0 +1,134 @@
+"""Clips in shards against clips in files: wall time and peak memory, plain and with Ray, one worker of which dies.
+
+    python benchmarks/shards.py [--shards 20] [--clips 500] [--seconds 1] [-m nac_24khz]
+
+The .nac files in the shards are compared with those of the plain command, however they were made. Needs Linux and
+'nac-audio[ray]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+
+from memory import recording
+
+from nac.files.shards import is_packed, items
+
+RAY = ("--engine", "ray", "--workers", "2")
+
+
+class Watch(Thread):
+    """The peak memory (MB) of any process of the command; kills a worker of Ray, if that is wished."""
+
+    def __init__(self, kill_after: float | None) -> None:
+        super().__init__(daemon=True)
+        self.most, self.killed, self.stop = 0.0, False, Event()
+        self._kill_at = None if kill_after is None else time.monotonic() + kill_after
+
+    def run(self) -> None:
+        while not self.stop.wait(0.2):
+            for status in Path("/proc").glob("[0-9]*/status"):
+                with suppress(OSError):
+                    self._look(int(status.parent.name), status.read_text())
+
+    def _look(self, process: int, status: str) -> None:
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        worker = fields["Name"].strip().startswith("ray::Proc")
+        command = Path(f"/proc/{process}/cmdline").read_bytes()
+        if "VmHWM" in fields and (worker or b"nac\0compress\0" in command):
+            self.most = max(self.most, int(fields["VmHWM"].split()[0]) / 1000)
+        if worker and self._kill_at is not None and time.monotonic() > self._kill_at and not self.killed:
+            os.kill(process, signal.SIGKILL)
+            self.killed = True
+
+
+def run(source: Path, target: Path, *words: str, kill_after: float | None = None) -> tuple[float, float, int]:
+    """Seconds, peak memory (MB), and lines of --json."""
+    command = [sys.executable, "-m", "nac", "compress", "--json", "-q", "-r", source, "-o", target, *words]
+    watch, began = Watch(kill_after), time.perf_counter()
+    watch.start()
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    watch.stop.set()
+    assert watch.killed == (kill_after is not None), "no worker was killed: take more clips"
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert not any(row["error"] for row in rows)
+    return time.perf_counter() - began, watch.most, len(rows)
+
+
+def make(folder: Path, shards: int, clips: int, seconds: float) -> None:
+    """Clips in files and the same in tar files, with text beside each."""
+    recording(folder / "long.wav", 1, 1, 24000)
+    sound = (folder / "long.wav").read_bytes()[44:]
+    size = int(24000 * seconds) * 2
+    for shard in range(shards):
+        (folder / "files" / f"{shard:03}").mkdir(parents=True)
+        (folder / "shards").mkdir(exist_ok=True)
+        with tarfile.open(folder / "shards" / f"{shard:03}.tar", "w") as file:
+            for clip in range(clips):
+                start = (shard * clips + clip) * 2 * 997 % (len(sound) - size)
+                wav = folder / "files" / f"{shard:03}" / f"{clip:05}.wav"
+                wav.write_bytes(header(size) + sound[start : start + size])
+                for name, data in ((f"{clip:05}.json", b'{"text": "a clip"}'), (wav.name, wav.read_bytes())):
+                    member = tarfile.TarInfo(name)
+                    member.size = len(data)
+                    file.addfile(member, io.BytesIO(data))
+
+
+def header(size: int) -> bytes:
+    """Of a WAV file of so many bytes of samples."""
+    words = [b"RIFF", (size + 36).to_bytes(4, "little"), b"WAVEfmt ", (16).to_bytes(4, "little")]
+    rest = (1, 2), (1, 2), (24000, 4), (48000, 4), (2, 2), (16, 2)
+    words += [number.to_bytes(width, "little") for number, width in rest]
+    return b"".join([*words, b"data", size.to_bytes(4, "little")])
+
+
+def packed(folder: Path) -> list[bytes]:
+    """All .nac files in a folder or its shards, in order."""
+    found = []
+    for path in sorted(folder.rglob("*.tar")):
+        with path.open("rb") as file:
+            found += [bytes(item.data) for item in items(file, is_packed)]
+    return found or [path.read_bytes() for path in sorted(folder.rglob("*.nac"))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shards", type=int, default=20)
+    parser.add_argument("--clips", type=int, default=500, help="in each")
+    parser.add_argument("--seconds", type=float, default=1, help="of a clip")
+    parser.add_argument("-m", "--model", default="nac_24khz")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make(folder, options.shards, options.clips, options.seconds)
+        model = ("-m", options.model)
+        for way, source, words in (
+            ("files, plain", "files", ("-j", "2")),
+            ("shards, plain", "shards", ("-j", "2")),
+            ("files, Ray", "files", RAY),
+            ("shards, Ray", "shards", RAY),
+        ):
+            wall, memory, count = run(folder / source, folder / way, *words, *model)
+            assert count == options.shards * options.clips
+            assert packed(folder / way) == packed(folder / "files, plain")
+            print(f"{way:30} {wall:6.1f} s, {count / wall:6.1f} clips a second, {memory:4.0f} MB", flush=True)
+        half = wall * 0.6
+        wall, memory, _ = run(folder / "shards", folder / "killed", *RAY, *model, kill_after=half)
+        assert packed(folder / "killed") == packed(folder / "files, plain")
+        print(f"{'shards, Ray, a worker killed':30} {wall:6.1f} s, {'':26}{memory:4.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
