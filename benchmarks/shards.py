@@ -32,8 +32,10 @@ RAY = ("--engine", "ray", "--workers", "2")
 class Watch(Thread):
     """The peak memory (MB) of any process of the command; kills a worker of Ray, if that is wished."""
 
-    def __init__(self, kill_after: float | None) -> None:
+    def __init__(self, mark: str, kill_after: float | None) -> None:
+        """``mark``: what the environment of its processes holds."""
         super().__init__(daemon=True)
+        self._mark = mark.encode()
         self.most, self.killed, self.stop = 0.0, False, Event()
         self._kill_at = None if kill_after is None else time.monotonic() + kill_after
 
@@ -44,6 +46,8 @@ class Watch(Thread):
                     self._look(int(status.parent.name), status.read_text())
 
     def _look(self, process: int, status: str) -> None:
+        if self._mark not in Path(f"/proc/{process}/environ").read_bytes():
+            return
         fields = dict(line.split(":", 1) for line in status.splitlines())
         worker = fields["Name"].strip().startswith("ray::Proc")
         command = Path(f"/proc/{process}/cmdline").read_bytes()
@@ -57,9 +61,11 @@ class Watch(Thread):
 def run(source: Path, target: Path, *words: str, kill_after: float | None = None) -> tuple[float, float, int]:
     """Seconds, peak memory (MB), and lines of --json."""
     command = [sys.executable, "-m", "nac", "compress", "--json", "-q", "-r", source, "-o", target, *words]
-    watch, began = Watch(kill_after), time.perf_counter()
+    mark = f"NAC_BENCHMARK={target}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **dict([mark.split("=")])}
+    watch, began = Watch(mark, kill_after), time.perf_counter()
     watch.start()
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
     watch.stop.set()
     assert watch.killed == (kill_after is not None), "no worker was killed: take more clips"
     rows = [json.loads(line) for line in done.stdout.splitlines()]
