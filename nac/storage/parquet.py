@@ -19,6 +19,8 @@ BATCH = 16 << 20
 """Bytes of rows that are read at a time, about, and of those that are written as one group."""
 _READ = 1 << 20
 _MOST = 1024  # rows read at a time
+_PAGE = 64
+"""Rows after which a writer looks whether a page is full; a page is read as a whole."""
 NAMES = ("path", "__key__", "key", "id")
 """Columns that say what a row is called, where the items themselves do not."""
 
@@ -160,19 +162,20 @@ class RowWriter:
 
         self._column = column
         self._schema = file.schema_arrow
-        self._writer: ParquetWriter = ParquetWriter(out, self._schema, **_settings(file.metadata))
+        self._writer: ParquetWriter = ParquetWriter(out, self._schema, **_settings(file.metadata, column))
         self._batch: Batch | None = None
         self._done: list[pa.RecordBatch] = []
-        self._bytes = 0
+        self._bytes = self._changed = 0
 
     def add(self, record: Row, changed: Mapping[int, Item]) -> None:
-        batch = record.batch
-        if self._batch is not None and batch is not self._batch:
+        batch, item = record.batch, changed.get(0)
+        if self._batch is not None and (batch is not self._batch or self._changed >= BATCH):
             self._finish(self._batch)
             if batch.group != self._batch.group or self._bytes >= BATCH:
                 self._write()
         self._batch = batch
-        batch.rows.append((record.number, changed.get(0)))
+        self._changed += 0 if item is None else len(item.data)
+        batch.rows.append((record.number, item))
 
     def close(self) -> None:
         if self._batch is not None:
@@ -190,7 +193,7 @@ class RowWriter:
         index = table.schema.get_field_index(self._column)
         columns = list(table.columns)
         columns[index] = _changed(columns[index], [item for _, item in batch.rows])
-        batch.rows = []
+        batch.rows, self._changed = [], 0
         done = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         self._done.append(done)
         self._bytes += done.nbytes
@@ -231,16 +234,23 @@ def _bytes_type(kind: pa.DataType) -> pa.DataType | None:
     return kind if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else None
 
 
-def _settings(about: FileMetaData) -> dict[str, Any]:
-    """How a Parquet file was written, as a writer takes it."""
+def _settings(about: FileMetaData, recordings: str) -> dict[str, Any]:
+    """How a Parquet file was written, as a writer takes it; but without what is of no use for ``recordings``.
+
+    In that column none is there twice and none is the smallest, and dictionaries are held as a whole in memory.
+    """
     if not about.num_row_groups:
-        return {}
+        return {"write_batch_size": _PAGE}
     group = about.row_group(0)
     columns = [group.column(number) for number in range(group.num_columns)]
-    dictionaries = [column.path_in_schema for column in columns if column.has_dictionary_page]
-    named = {column.path_in_schema: column.compression for column in columns}
-    compression = {name: "NONE" if used == "UNCOMPRESSED" else used for name, used in named.items()}
-    return {"compression": compression, "use_dictionary": dictionaries or False}
+    others = [c for c in columns if c.path_in_schema not in (recordings, f"{recordings}.bytes")]
+    compression = {c.path_in_schema: c.compression.replace("UNCOMPRESSED", "NONE") for c in columns}
+    return {
+        "compression": compression,
+        "use_dictionary": [c.path_in_schema for c in others if c.has_dictionary_page] or False,
+        "write_statistics": [c.path_in_schema for c in others if c.is_stats_set] or False,
+        "write_batch_size": _PAGE,
+    }
 
 
 def require_pyarrow() -> None:

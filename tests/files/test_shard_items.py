@@ -282,6 +282,29 @@ def test_memory_does_not_grow_with_the_shard(folder: Path, form: str) -> None:
     assert peaks[1] < peaks[0] + 2_000_000  # the shard has 28 MB more
 
 
+def test_rows_that_grow_are_written_in_groups(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As recordings do that are decompressed: no more is held than was wanted, not even of one group of rows."""
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    from pyarrow.parquet import ParquetFile
+
+    from nac.storage import parquet as writing
+
+    monkeypatch.setattr(writing, "BATCH", 100_000)
+    sounds = [number.to_bytes(2, "big") * 100 for number in range(300)]
+    parquet("a.parquet", sounds, group=200)
+
+    def grown(src: Any, out: Any, name: str) -> Result:
+        out.write(src.read() * 50)
+        return Result("-", "-", "none", 1.0, 1.0, None, out.tell(), 0.0)
+
+    recode("a.parquet", "b.parquet", Recoding(grown, str, lambda name, head: True))
+    about = ParquetFile("b.parquet").metadata
+    groups = [about.row_group(number).total_byte_size for number in range(about.num_row_groups)]
+    assert max(groups) < 130_000
+    assert len(groups) < 40
+    assert list(items("b.parquet", lambda name, head: True).values()) == [sound * 50 for sound in sounds]
+
+
 def test_an_output_is_read_back_before_its_source_is_deleted(
     folder: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
