@@ -51,7 +51,7 @@ class ParquetShard:
 
         with _reported():
             # A column's bytes are read piece by piece, and not all those of a group of rows at once.
-            self._file = ParquetFile(file, buffer_size=_READ)
+            self._file = ParquetFile(file, buffer_size=_READ, pre_buffer=False)
             self._wanted = wanted
             self.column = column if column is not None else self._found()
         if column is not None:
