@@ -1,1 +1,1 @@
-"""Outputs that appear whole or not at all, and folders here or on object stores."""
+"""Outputs that appear whole or not at all, folders here or on object stores, and shards."""
