@@ -1,1 +1,1 @@
-"""Recordings in and out: reading, writing, WAV, tags, resampling, stereo."""
+"""Reading and writing recordings: input formats, WAV, tags, resampling, stereo."""

@@ -1,6 +1,6 @@
-"""What containers of compressed sound say of their own length: bytes that are announced and not there.
+"""Length checks for containers of compressed audio: finds files that are shorter than they declare.
 
-FFmpeg, like libsndfile, reads the rest of such files without a word.
+FFmpeg and libsndfile read the rest of such files without an error.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from nac.audio.whole import REMEDY, several
 from nac.errors import AudioError
 from nac.streams import read_exactly
 
-_MOVIE = 64 << 20  # bytes of a film's description that are looked at
+_MOVIE = 64 << 20  # most bytes of a movie header that are searched
 _REFERENCES = (b"url ", b"urn ", b"alis", b"rsrc")
 _SEGMENT = bytes.fromhex("18538067")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def check_announced(file: BinaryIO, kind: Kind, end: int) -> None:
-    """Raise AudioError if a file of ``end`` bytes ends before it says so, or holds more than one recording."""
+    """Raise AudioError if a file of ``end`` bytes is shorter than it declares or has several recordings."""
     file.seek(0)
     head = file.read(64)
     missing = 0
@@ -36,17 +36,17 @@ def check_announced(file: BinaryIO, kind: Kind, end: int) -> None:
     elif kind == "dsf":
         missing = int.from_bytes(head[12:20], "little") - end
     if missing > 0:
-        raise AudioError(f"cut off: {missing} bytes are missing that it announces ({REMEDY})")
+        raise AudioError(f"cut off: {missing} bytes are missing that it declares ({REMEDY})")
 
 
 def _xing_end(file: BinaryIO, head: bytes) -> int:
-    """The byte at which an MP3 ends by its first frame, if it is one that tells (Xing, Info); else 0."""
+    """The byte where an MP3 ends according to its first frame (Xing or Info header); 0 if it does not say."""
     start = 0
-    if head.startswith(b"ID3"):  # its length has seven bits a byte
+    if head.startswith(b"ID3"):  # its length has seven bits per byte
         start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
     file.seek(start)
     frame = file.read(60)
-    for at in (13, 21, 36):  # behind what MPEG-1 and 2 say of one and two channels
+    for at in (13, 21, 36):  # after the side information of MPEG-1 or 2, mono or stereo
         if frame[at : at + 4] in (b"Xing", b"Info") and len(frame) == 60 and frame[at + 7] & 2:
             return start + int.from_bytes(frame[at + 8 + 4 * (frame[at + 7] & 1) :][:4], "big")
     return 0
@@ -61,7 +61,7 @@ def _boxes_end(file: BinaryIO, end: int) -> int:
         size, name = int.from_bytes(head[:4], "big"), head[4:8]
         films += name == b"moov"
         if name == b"moov" and _is_elsewhere(at + min(size, _MOVIE) - file.tell(), file):
-            raise AudioError("its sound is in another file, which it names; no file but this one is read")
+            raise AudioError("its audio is in another file, and nac reads only this one")
         if films > 1:
             raise several()
         if size == 1:
@@ -73,7 +73,7 @@ def _boxes_end(file: BinaryIO, end: int) -> int:
 
 
 def _is_elsewhere(size: int, file: BinaryIO) -> bool:
-    """Whether a data reference of a film leads out of it (ISO/IEC 14496-12, section 8.7.2)."""
+    """Whether a data reference of a movie points to another file (ISO/IEC 14496-12, section 8.7.2)."""
     movie = read_exactly(file, max(0, size))
     at = movie.find(b"dref")
     while at >= 0:
@@ -98,7 +98,7 @@ def _segment_end(file: BinaryIO, end: int) -> int:
         if head[:4] != _SEGMENT and at:
             raise several()
         size = int.from_bytes(head[4 : 4 + length], "big") & ((1 << 7 * length) - 1)
-        if size == (1 << 7 * length) - 1:  # not known
+        if size == (1 << 7 * length) - 1:  # unknown
             return end
         at += 4 + length + size
     return at

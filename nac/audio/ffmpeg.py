@@ -1,8 +1,7 @@
-"""Compressed sound, read with FFmpeg (through PyAV).
+"""Compressed audio, read with FFmpeg (through PyAV).
 
-FFmpeg is given bytes, never a name: it cannot open another file, whatever a file's content asks for. Of its
-formats it may use those alone that belong to what the file's first bytes say it is, each of which reads one file.
-It may use no protocol at all.
+FFmpeg is given bytes, never a name, so it cannot open another file, whatever a file's content asks for. It may use
+only the formats that match the file's first bytes, each of which reads one file, and no protocol at all.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _FORMATS: dict[Kind, str] = {
     "shorten": "shn",
     "realmedia": "rm",
 }
-"""FFmpeg's names of formats, where they are others than those of :mod:`nac.audio.kinds`."""
+"""FFmpeg's names of formats, where they differ from those of :mod:`nac.audio.kinds`."""
 _SCALES = {
     "u8": (np.uint8, 2.0**-7),
     "s16": (np.int16, 2.0**-15),
@@ -50,13 +49,13 @@ _SCALES = {
     "dbl": (np.float64, 1.0),
 }
 _EXACT = ("flac", "wavpack", "tta", "ape", "tak")
-"""Codecs whose files announce how many samples they hold."""
+"""Codecs whose files declare their number of samples."""
 
 
 class FFmpegInput:
-    """A file that FFmpeg reads, of which bytes ``start`` to ``end`` count. Raises AudioError if it does not.
+    """A file that FFmpeg reads, from byte ``start`` to ``end``. Raises AudioError if FFmpeg cannot read it.
 
-    ``notes``: what there is to tell of it, complete at the end.
+    ``notes``: remarks on the file for the user, complete once it has been read.
     """
 
     def __init__(self, file: BinaryIO, kind: Kind, start: int, end: int) -> None:
@@ -74,7 +73,7 @@ class FFmpegInput:
                 metadata_errors="replace",
             )
         except (av.FFmpegError, ValueError) as error:
-            raise AudioError(f"not audio that FFmpeg reads ({reason(error)})") from None
+            raise AudioError(f"FFmpeg cannot read it as audio ({reason(error)})") from None
         try:
             self._open()
         except BaseException:
@@ -95,11 +94,11 @@ class FFmpegInput:
         covers = av.stream.Disposition.attached_pic
         self.has_video = any(not one.disposition & covers for one in self._container.streams.video)
         if self.has_video:
-            self.notes += ("its video is left out",)
+            self.notes += ("its video is not kept",)
         context = self._stream.codec_context
         if context is None:
-            raise AudioError("audio of a kind that FFmpeg does not know")
-        context.thread_count = 1  # files are decoded side by side; and so errors come where they belong
+            raise AudioError("its audio codec is unknown to FFmpeg")
+        context.thread_count = 1  # files are decoded in parallel already; errors then also come at the right frame
         if context.name == "flac":
             context.options = {"err_detect": "crccheck+explode"}
         self.tags: Tags = kept(self._container.metadata.items())
@@ -119,9 +118,9 @@ class FFmpegInput:
         self.samples = self._announced()
 
     def read(self, size: int) -> Samples:
-        """The next ``size`` samples or some more, [n, channels]; n = 0 at the end.
+        """The next ``size`` samples or slightly more, [n, channels]; n = 0 at the end.
 
-        Raises AudioError where some are missing.
+        Raises AudioError if samples are missing.
         """
         parts: list[Samples] = []
         while self._next is not None and sum(map(len, parts)) < size:
@@ -159,7 +158,7 @@ class FFmpegInput:
                 raise AudioError(f"cut off: {lacking} bytes are missing of its last frame ({REMEDY})")
 
     def _samples(self, frame: AudioFrame) -> Samples:
-        """A frame's samples, in the order of the layout."""
+        """The samples of a frame, channels in the order of the layout."""
         if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.channels):
             raise AudioError(
                 f"{self.sample_rate} Hz with {self.channels} channels up to {self._time}, then "
@@ -173,10 +172,10 @@ class FFmpegInput:
         return samples if self._order is None else samples[:, self._order]
 
     def _pass_over(self, packet: Packet[Any], error: Exception) -> None:
-        """Go on behind what is no sound; raise AudioError behind what may have been some."""
+        """Continue after a packet that is not audio; raise AudioError if it may have been audio."""
         if self._kind not in ("mp3", "id3") or _holds_frame(bytes(packet)):
             raise self._broken(error)
-        self.notes += (f"{packet.size} bytes that are no MP3 were passed over",)
+        self.notes += (f"{packet.size} bytes that are not MP3 were skipped",)
 
     def _broken(self, error: Exception) -> AudioError:
         return AudioError(f"broken audio at {self._time} ({reason(error)}; {REMEDY})")
@@ -186,7 +185,7 @@ class FFmpegInput:
         return f"{self._count / max(1, self.sample_rate):.3f} s"
 
     def _announced(self) -> int | None:
-        """Samples that it says it has, where files of its kind say so exactly."""
+        """The declared number of samples, for formats that declare it exactly."""
         name, extra = self._stream.codec_context.name, self._stream.codec_context.extradata or b""
         if name == "flac" and self._kind == "flac" and len(extra) >= 18:
             return int.from_bytes(extra[10:18], "big") & ((1 << 36) - 1) or None
@@ -225,8 +224,8 @@ def _integer(bits: int) -> SampleFormat:
 
 
 def _numbers(frame: AudioFrame, channels: int) -> Samples:
-    """A frame's samples [n, channels], as they stand."""
-    if frame.format.is_planar and channels > 8:  # PyAV looks for planes until one is absent, beyond the last
+    """The samples of a frame [n, channels], channels in the file's order."""
+    if frame.format.is_planar and channels > 8:  # PyAV reads past the last of many planes
         from av import AudioResampler
 
         (frame,) = AudioResampler(frame.format.packed, frame.layout, frame.sample_rate).resample(frame)
@@ -255,7 +254,7 @@ _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 
 
 
 def _mpeg_frame(head: bytes) -> int:
-    """Bytes of a frame of MPEG audio, layer II or III, that begins so; 0 if none does."""
+    """Bytes of a frame of MPEG audio, layer II or III, with this header; 0 if it is not one."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return 0
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -267,7 +266,7 @@ def _mpeg_frame(head: bytes) -> int:
 
 
 def _holds_frame(data: bytes) -> bool:
-    """Whether a frame of MPEG audio begins somewhere."""
+    """Whether a frame of MPEG audio begins anywhere in these bytes."""
     at = data.find(b"\xff")
     while at >= 0:
         if _mpeg_frame(data[at : at + 4]):

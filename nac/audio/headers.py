@@ -1,7 +1,7 @@
-"""Headers of files of samples (WAV, RF64, BW64, RIFX, Wave64, AIFF, AU, CAF, SPHERE): where they are, and what.
+"""Headers of uncompressed formats (WAV, RF64, BW64, RIFX, Wave64, AIFF, AU, CAF, SPHERE).
 
-Headers announce a number of bytes, which a recorder that was killed, a pipe or a mistake may have left wrong.
-:func:`find` says what is announced; :mod:`nac.audio.whole` says what of it is believed.
+A header declares a number of bytes. It may be wrong: the recorder was killed, or wrote to a pipe.
+:func:`find` returns what is declared; :mod:`nac.audio.whole` decides what of it is believed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nac.audio.tags import Tags, info_list, kept
 
 
 class Seekable(Protocol):
-    """A file, or the beginning of a pipe."""
+    """A file, or the first bytes of a pipe."""
 
     def read(self, size: int, /) -> bytes: ...
     def seek(self, at: int, /) -> object: ...
@@ -26,12 +26,12 @@ class Seekable(Protocol):
 
 @dataclass(frozen=True)
 class Announced:
-    """What a header says of the samples.
+    """What a header declares about the samples.
 
-    ``start``: the byte where they begin. ``size``: how many bytes there are; None or 0 where that was not known.
-    ``width``: bytes of one sample of all channels; of a block, where they are compressed. ``coding``: None for
-    what is compressed, or in an order of channels that FFmpeg knows better. ``mask``: the layout, or 0. ``ends``:
-    the byte after the last, by the file's outermost size, where it has one.
+    ``start``: the byte where they begin. ``size``: their number of bytes; None or 0 if unknown. ``width``: bytes
+    of one sample of all channels, or of one block if compressed. ``coding``: None if the samples are compressed,
+    or their channels are in an order that only FFmpeg knows. ``mask``: the channel layout, or 0. ``ends``: the
+    byte where the file's outermost chunk ends, if there is one.
     """
 
     start: int
@@ -47,7 +47,7 @@ class Announced:
 
 @dataclass(frozen=True)
 class Chunks:
-    """How a format lays out chunks: a ``head`` of name and size, bodies that fill whole ``unit`` bytes."""
+    """Chunk syntax of a format: a ``head`` with name and size, a body padded to a multiple of ``unit`` bytes."""
 
     head: str
     unit: int
@@ -84,9 +84,9 @@ _SPHERE_NUMBERS: dict[str, Number] = {"pcm": "int", "ulaw": "ulaw", "mu-law": "u
 
 
 def find(file: Seekable, kind: Kind, end: int | None) -> Announced | None:
-    """What a file of this kind says of its samples; None if it is broken, or no kind of :mod:`nac.audio.headers`.
+    """What a file of this kind declares about its samples; None if it is broken or of another kind.
 
-    ``end``: the number of its bytes; None for a pipe, which is not read beyond where samples start.
+    ``end``: the file's size in bytes; None for a pipe, which is not read beyond the first sample.
     """
     file.seek(0)
     head = file.read(40)
@@ -106,7 +106,7 @@ def find(file: Seekable, kind: Kind, end: int | None) -> Announced | None:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A chunk's name, the size that it says its body has, and where that begins."""
+    """A chunk's name, the declared size of its body, and where the body begins."""
 
     name: bytes
     size: int
@@ -114,7 +114,7 @@ class _Chunk:
     file: Seekable
 
     def body(self, most: int = 1 << 16) -> bytes:
-        """The body, or so many bytes of it."""
+        """The body, or at most that many bytes of it."""
         self.file.seek(self.start)
         return self.file.read(min(most, self.size))
 
@@ -164,7 +164,7 @@ def _wav(head: bytes, found: Iterator[_Chunk], order: str) -> Announced | None:
 
 
 def _each(width: int, channels: int, bits: int) -> int:
-    """Bytes of a sample of one channel; 0 where that cannot be."""
+    """Bytes per sample of one channel; 0 if invalid."""
     each = width // channels if channels and width % channels == 0 else 0
     return each if each * 8 >= bits else 0
 
@@ -178,7 +178,7 @@ def _aiff(head: bytes, found: Iterator[_Chunk]) -> Announced | None:
             special = True
         elif chunk.name == b"SSND":
             sound = chunk
-            if chunk.size < 8:  # not known: all that follows are samples
+            if chunk.size < 8:  # unknown: samples up to the end of the file
                 break
     if sound is None or len(common) < 18:
         return None
@@ -200,7 +200,7 @@ def _aiff(head: bytes, found: Iterator[_Chunk]) -> Announced | None:
 
 
 def _extended(number: bytes) -> int:
-    """A sample rate in Hz, of the ten bytes of an extended float."""
+    """A sample rate in Hz from an 80-bit extended float."""
     exponent, mantissa = struct.unpack(">HQ", number)
     shift = 16383 + 63 - (exponent & 0x7FFF)
     return int(mantissa >> shift) if 0 <= shift < 64 else 0
@@ -221,7 +221,7 @@ def _caf(found: Iterator[_Chunk]) -> Announced | None:
     numbers: dict[bytes, Number] = {b"lpcm": "float" if flags & 1 else "int", b"alaw": "alaw", b"ulaw": "ulaw"}
     how = coding(numbers.get(kind), _each(width, channels, bits), "<" if flags & 2 else ">")
     return Announced(
-        chunk.start + 4,  # first comes a number of edits
+        chunk.start + 4,  # after the edit count
         None if chunk.size > 1 << 62 else max(0, chunk.size - 4),
         width or 1,
         int(rate) if 0 < rate < 1 << 31 else 0,
@@ -238,7 +238,7 @@ def _au(head: bytes) -> Announced | None:
 
 
 def _sphere(head: bytes) -> Announced | None:
-    """A header of NIST's SPHERE: its size, then lines of a name, a kind and a value."""
+    """A NIST SPHERE header: its size, then lines with name, type and value."""
     lines = [line.split(None, 2) for line in head.decode("latin-1").partition("end_head")[0].splitlines()]
     start = int(lines[1][0]) if len(lines) > 1 and lines[1] and lines[1][0].isdecimal() else 0
     said = {line[0]: line[2].strip() for line in lines[2:] if len(line) == 3}

@@ -1,6 +1,6 @@
-"""What kind of file something is, told by its first bytes and by nothing else: the one place that does so.
+"""Detection of file formats by their first bytes only; no other module does this.
 
-A name or its ending says nothing, so a pipe, a named file and a file in a folder are taken for the same.
+Names and extensions are ignored, so a pipe and a file are treated alike.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 HEAD = 400
-"""Bytes that tell what may be audio."""
+"""How many bytes are needed to detect the format."""
 
 Kind = Literal[
     "wav", "w64", "aiff", "au", "caf", "sphere", "flac", "ogg", "mp3", "id3", "aac", "ac3", "dts", "loas", "mp4",
     "matroska", "avi", "asf", "flv", "mpegts", "mpeg", "amr", "wavpack", "ape", "tta", "tak", "musepack", "dsf",
     "iff", "voc", "ircam", "pvf", "avr", "shorten", "oma", "realmedia", "sox", "nut",
 ]  # fmt: skip
-"""Containers and streams, by what they are called."""
+"""Containers and streams by format name."""
 
 W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
-"""What a Wave64 file begins with; of the names of its other chunks only the first four bytes differ."""
+"""First bytes of a Wave64 file; the names of its other chunks differ only in the first four bytes."""
 
 _SIGNATURES: dict[Kind, tuple[bytes, ...]] = {
     "w64": (W64,),
@@ -60,10 +60,10 @@ _FORMS: dict[bytes, dict[bytes, Kind]] = {
     b"FORM": {b"AIFF": "aiff", b"AIFC": "aiff", b"8SVX": "iff", b"16SV": "iff"},
     b"FRM8": {b"": "iff"},
 }
-"""Files of chunks say after eight bytes what they hold."""
+"""Chunk-based formats: the type at byte 8."""
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free")
 _PICTURES = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")
-"""What HEIF pictures say after the first of these."""
+"""Brands of HEIF pictures, which also begin like MP4."""
 _PACKET = 188  # bytes, of an MPEG transport stream
 
 ENDINGS = frozenset({
@@ -71,11 +71,11 @@ ENDINGS = frozenset({
     "oga", "opus", "spx", "mp1", "mp2", "mp3", "m4a", "m4b", "aac", "adts", "ac3", "eac3", "dts", "mka", "webm",
     "wma", "amr", "wv", "ape", "tta", "tak", "mpc", "dsf", "dff", "8svx", "voc", "avr", "shn", "oma", "ra",
 })  # fmt: skip
-"""Of names of audio files, in small letters: where the bytes are broken, they say what was meant."""
+"""Extensions of audio files, in lower case: used to report files whose first bytes are damaged."""
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """What a file that begins with these ``HEAD`` bytes is, or may be; None if it is no audio that nac reads."""
+    """The format of a file with these first ``HEAD`` bytes, or a candidate; None if it is not audio for nac."""
     if forms := _FORMS.get(head[:4]):
         return next((kind for form, kind in forms.items() if head[8:12].startswith(form)), None)
     if head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE0 == 0xE0:
@@ -90,7 +90,7 @@ def kind_of(head: bytes) -> Kind | None:
         return None if head[4:8] == b"ftyp" and head[8:12] in _PICTURES else "mp4"
     if head[:1] == b"\x56" and len(head) > 1 and head[1] & 0xE0 == 0xE0:
         return "loas"
-    for first in (0, 4):  # those of cameras and discs have four bytes more before each packet
+    for first in (0, 4):  # M2TS files have four more bytes before each packet
         if all(head[first + n * (_PACKET + first) :][:1] == b"\x47" for n in range(3)):
             return "mpegts"
     padded = head.lstrip(b"\0")
@@ -98,7 +98,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def is_audio(path: Path) -> bool:
-    """Whether a file is audio, or may hold some."""
+    """Whether a file is, or may be, audio."""
     try:
         with path.open("rb") as file:
             return may_be_audio(file.read(HEAD))
@@ -107,5 +107,5 @@ def is_audio(path: Path) -> bool:
 
 
 def may_be_audio(head: bytes) -> bool:
-    """Whether a file that begins with these ``HEAD`` bytes is audio, or may hold some."""
+    """Whether a file with these first ``HEAD`` bytes is, or may be, audio."""
     return kind_of(head) is not None

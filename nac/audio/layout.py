@@ -1,10 +1,10 @@
-"""Which loudspeaker each channel is for, and in which order a format has them.
+"""Channel layouts: which loudspeaker each channel is for, and the channel order of each format.
 
-In nac channels have the order of WAVE_FORMAT_EXTENSIBLE, which is FFmpeg's too, and a layout is its mask: bit *n*
-for the *n*-th of ``SPEAKERS``. Vorbis and Opus files have an order of their own (Vorbis I, section 4.3.9; RFC
-7845, section 5.1.1.2), in which they are written here; FFmpeg, which reads them, turns it back.
+In nac, channels have the order of WAVE_FORMAT_EXTENSIBLE (also FFmpeg's order), and a layout is its mask: bit *n*
+stands for the *n*-th entry of ``SPEAKERS``. Vorbis and Opus have another order (Vorbis I, section 4.3.9; RFC 7845,
+section 5.1.1.2). nac reorders channels when it writes them; FFmpeg does so when it reads them.
 
-A .nac file keeps a layout as the tag that FLAC files have for it (RFC 9639, section 8.6.2).
+A .nac file stores the layout in the same tag as FLAC (RFC 9639, section 8.6.2).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ SPEAKERS = (
     *("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR"),
     *("TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR"),
 )
-"""Front left, front right, front centre, low frequencies, back left and so on."""
+"""Front left, front right, front centre, LFE, back left and so on."""
 TAG = "waveformatextensible_channel_mask"
 USUAL = {1: 0x4, 2: 0x3, 3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
-"""The layouts that FLAC (RFC 9639, section 9.1.3), Vorbis and Opus have for so many channels."""
+"""Default layout by number of channels in FLAC (RFC 9639, section 9.1.3), Vorbis and Opus."""
 _CODED = {
     3: ("FL", "FC", "FR"),
     4: ("FL", "FR", "BL", "BR"),
@@ -29,7 +29,7 @@ _CODED = {
     7: ("FL", "FC", "FR", "SL", "SR", "BC", "LFE"),
     8: ("FL", "FC", "FR", "SL", "SR", "BL", "BR", "LFE"),
 }
-"""The order of Vorbis and Opus."""
+"""Channel order of Vorbis and Opus."""
 _OPPOSITE = {"BL": "SL", "BR": "SR", "SL": "BL", "SR": "BR"}
 _NAMES = {
     0xB: "2.1",
@@ -54,24 +54,24 @@ _NAMES = {
 
 
 def speakers(mask: int) -> tuple[str, ...]:
-    """The loudspeakers of a layout, in the order of its channels."""
+    """The loudspeakers of a layout, in channel order."""
     return tuple(name for bit, name in enumerate(SPEAKERS) if mask >> bit & 1)
 
 
 def name(mask: int) -> str:
-    """A layout as people call it: 5.1, say, or its loudspeakers."""
+    """The common name of a layout, such as 5.1, or a list of its loudspeakers."""
     return _NAMES.get(mask) or "+".join(speakers(mask))
 
 
 def of_mask(mask: int, channels: int) -> int:
-    """A mask found in a file, if it names so many loudspeakers; else 0, which stands for no layout."""
+    """A mask from a file if it has ``channels`` loudspeakers; otherwise 0 (no layout)."""
     return mask if mask >> len(SPEAKERS) == 0 and mask.bit_count() == channels else 0
 
 
 def of_names(names: Sequence[str]) -> tuple[int, list[int] | None]:
-    """The mask of loudspeakers in any order, and the order to put their channels in, None if they have it.
+    """The mask for loudspeakers in any order, and the permutation of their channels (None: already in order).
 
-    (0, None) where a name is not known or comes twice.
+    (0, None) if a name is unknown or occurs twice.
     """
     if not set(names) <= set(SPEAKERS) or len(set(names)) < len(names):
         return 0, None
@@ -81,10 +81,10 @@ def of_names(names: Sequence[str]) -> tuple[int, list[int] | None]:
 
 
 def coded_order(mask: int, channels: int) -> list[int] | None:
-    """Which channel comes first, second and so on in a Vorbis or Opus file.
+    """The channel order of a Vorbis or Opus file, as indices into nac's order.
 
-    Without a layout the usual one is taken. A side pair may stand for a back pair and the other way round. None if
-    these formats have no place for this layout.
+    Without a layout the default one is assumed. A side pair may replace a back pair and vice versa. None if these
+    formats cannot store this layout.
     """
     coded = _CODED.get(channels)
     if coded is None:
@@ -97,14 +97,14 @@ def coded_order(mask: int, channels: int) -> list[int] | None:
 
 
 def tagged(tags: Tags, mask: int, channels: int) -> Tags:
-    """Tags with a layout among them, if it says more than that there are one or two channels."""
+    """Tags with the layout added, unless it is plain mono or stereo."""
     rest = tuple(tag for tag in tags if tag[0] != TAG)
     special = mask and (channels > 2 or mask != USUAL[channels])
     return (*rest, (TAG, f"0x{mask:04X}")) if special else rest
 
 
 def of_tags(tags: Iterable[tuple[str, str]], channels: int) -> int:
-    """The layout that tags tell of; 0 if they do not."""
+    """The layout stored in tags; 0 if there is none."""
     for key, value in tags:
         if key == TAG:
             try:

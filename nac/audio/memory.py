@@ -1,4 +1,4 @@
-"""Samples in arrays, as soundfile means them: integers fill their type, floats are nominally within -1 to 1."""
+"""Arrays of samples, with soundfile's convention: integers use their full range, floats -1 to 1."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _FORMATS: Mapping[str, SampleFormat] = {
 
 
 def in_memory(samples: Any, sample_rate: int, tags: Mapping[str, str] | None = None) -> Source:
-    """An array, numpy's or torch's, [n] or [n, channels], as a recording: what a WAV file of its type would be.
+    """An array [n] or [n, channels] of numpy or torch as a recording, as if read from a WAV file of its type.
 
     Raises
     ------
     ArgumentTypeError
-        For samples of another type than int16, int32, float32 or float64.
+        If the samples are not of type int16, int32, float32 or float64.
     ArgumentError
-        For other shapes, and rates that are none.
+        If the shape or the sample rate is invalid.
     """
     array = as_array(samples)
     blocks, peak, notes = as_blocks(array), 1.0, tuple[str, ...]()
-    if array.dtype.kind == "f":  # which may lie above full scale: look first
+    if array.dtype.kind == "f":  # may lie above full scale, so scan first
         levels = measure(as_blocks(array))
         blocks, notes = (tamed(block, levels.peak) for block in blocks), levels.notes
         peak = max(1.0, levels.peak)
@@ -50,8 +50,8 @@ def in_memory(samples: Any, sample_rate: int, tags: Mapping[str, str] | None = N
 
 
 def as_array(samples: Any) -> Array:
-    """Samples as a numpy array [n, channels], of whatever type they are of. Raises as :func:`in_memory`."""
-    if hasattr(samples, "detach"):  # a tensor, wherever it is
+    """Samples as a numpy array [n, channels], of unchanged type. Raises as :func:`in_memory`."""
+    if hasattr(samples, "detach"):  # a tensor on any device
         samples = samples.detach().cpu()
     try:
         array = np.asarray(samples)
@@ -68,44 +68,44 @@ def as_array(samples: Any) -> Array:
 
 
 def format_of(array: Array) -> SampleFormat:
-    """What kind of samples an array has. Raises ArgumentTypeError where it is none."""
+    """The sample format of an array. Raises ArgumentTypeError for an unsupported type."""
     found = _FORMATS.get(array.dtype.name)
     if found is None:
-        raise ArgumentTypeError(f"samples of {array.dtype}, where {', '.join(_FORMATS)} are known")
+        raise ArgumentTypeError(f"samples of type {array.dtype}; supported are {', '.join(_FORMATS)}")
     return found
 
 
 def check_rate(sample_rate: int) -> int:
-    """A sample rate, Hz, as an int. Raises ArgumentTypeError or ArgumentError where it is none."""
+    """A sample rate, Hz, as an int. Raises ArgumentTypeError or ArgumentError if invalid."""
     try:
         rate = index(sample_rate)
     except TypeError:
-        raise ArgumentTypeError(f"a sample rate is a whole number of Hz, not {sample_rate!r}") from None
+        raise ArgumentTypeError(f"a sample rate must be a whole number of Hz, not {sample_rate!r}") from None
     if rate < 1:
-        raise ArgumentError(f"a sample rate of {rate} Hz")
+        raise ArgumentError(f"invalid sample rate: {rate} Hz")
     return rate
 
 
 def check_channels(channels: int) -> int:
-    """A number of channels as an int. Raises ArgumentTypeError or ArgumentError where it is none."""
+    """A number of channels as an int. Raises ArgumentTypeError or ArgumentError if invalid."""
     try:
         count = index(channels)
     except TypeError:
-        raise ArgumentTypeError(f"a number of channels is a whole one, not {channels!r}") from None
+        raise ArgumentTypeError(f"the number of channels must be a whole number, not {channels!r}") from None
     if not 1 <= count <= MAX_CHANNELS:
-        raise ArgumentError(f"{count} channels, where 1 to {MAX_CHANNELS} can be")
+        raise ArgumentError(f"{count} channels; 1 to {MAX_CHANNELS} are possible")
     return count
 
 
 def as_blocks(array: Array) -> Iterator[Samples]:
-    """An array [n, channels] as float32, a block at a time."""
+    """An array [n, channels] as float32, block by block."""
     for start in range(0, len(array), BLOCK):
         yield as_float32(array[start : start + BLOCK])
 
 
 def as_float32(block: Array) -> Samples:
-    """Samples as floats, as libsndfile reads them."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is dealt with where levels are
+    """Samples converted to float, like libsndfile does."""
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity are handled in levels
         floats: Samples = block.astype(np.float32)
     if block.dtype.kind == "i":
         floats *= np.float32(2.0 ** (1 - 8 * block.dtype.itemsize))
@@ -113,13 +113,13 @@ def as_float32(block: Array) -> Samples:
 
 
 def as_dtype(samples: Samples, dtype: DType) -> Array:
-    """Float samples as another type: integers are rounded, those beyond full scale set to it.
+    """Float samples as another type: integers are rounded and clipped to full scale.
 
-    Raises ArgumentTypeError for a type that is none of samples.
+    Raises ArgumentTypeError for an unsupported type.
     """
     kind = np.dtype(dtype)
     if kind.name not in _FORMATS:
-        raise ArgumentTypeError(f"samples as {kind}, where {', '.join(_FORMATS)} are known")
+        raise ArgumentTypeError(f"samples of type {kind}; supported are {', '.join(_FORMATS)}")
     if kind.kind == "f":
         return samples.astype(kind, copy=False)
     full = 2.0 ** (8 * kind.itemsize - 1)

@@ -1,8 +1,8 @@
-"""Ogg files: their pages, each of which has a number and a checksum, and the Vorbis and Opus in them.
+"""Ogg files with Vorbis or Opus; every page has a sequence number and a checksum.
 
-These are decoded by libsndfile, which gives the very samples that the encoder was given; FFmpeg takes some too
-few or too many at the ends. It has no say over how many there are, nor over their rate: it is given one recording
-at a time, and Opus is told to be at 48 kHz.
+libsndfile decodes them, because it returns exactly the encoder's input samples; FFmpeg returns a few more or fewer
+at the ends. libsndfile is not trusted with chained recordings or with the rate: it gets one recording at a time,
+and an Opus header that says 48 kHz.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from nac.audio.whole import REMEDY, check_count, damaged, several
 from nac.container.header import SampleFormat
 from nac.errors import AudioError
 
-_NAME = b"OggS"  # what a page begins with
+_NAME = b"OggS"  # capture pattern of a page
 _VORBIS, _OPUS = b"\x01vorbis", b"OpusHead"
 
 
 class Page(NamedTuple):
-    """A page (RFC 3533, section 6): its first and last byte, whether a stream begins with it, and which."""
+    """A page (RFC 3533, section 6): its byte range, whether it begins a stream, and the stream's serial number."""
 
     start: int
     end: int
@@ -40,9 +40,9 @@ class Page(NamedTuple):
 
 
 def pages(file: BinaryIO) -> Iterator[Page]:
-    """The pages of an Ogg file. Raises AudioError for one that is damaged or cut off, and for sound on none.
+    """The pages of an Ogg file. Raises AudioError if one is damaged or cut off, or if bytes lie outside pages.
 
-    A page is 27 bytes, of which the last is a number of sizes, these sizes, and so many bytes.
+    A page is 27 bytes, the last of which counts the segment sizes that follow, then the segments.
     """
     at = 0
     while True:
@@ -56,7 +56,7 @@ def pages(file: BinaryIO) -> Iterator[Page]:
             raise AudioError(f"cut off: {lacking} bytes are missing of its last page ({REMEDY})")
         end = at + len(head) + len(sizes) + len(body)
         if _checksum(head, sizes + body) != head[22:26]:
-            raise damaged(f"the page that ends at byte {end} has another checksum")
+            raise damaged(f"the page that ends at byte {end} has a wrong checksum")
         number, position = int.from_bytes(head[18:22], "little"), int.from_bytes(head[6:14], "little", signed=True)
         yield Page(at, end, bool(head[5] & 2), head[14:18], number, position, body)
         at = end
@@ -64,7 +64,7 @@ def pages(file: BinaryIO) -> Iterator[Page]:
 
 
 def _check_no_page(file: BinaryIO, at: int) -> None:
-    """Raise AudioError if what follows the last page may be sound."""
+    """Raise AudioError if the bytes after the last page may be audio."""
     file.seek(at)
     tail, piece = b"", file.read(1 << 16)
     if kind_of(piece) not in (None, "id3"):
@@ -76,7 +76,7 @@ def _check_no_page(file: BinaryIO, at: int) -> None:
 
 
 def _checksum(head: bytes, rest: bytes) -> bytes:
-    """A page's CRC-32: zlib's with all bits the other way round, from 0 on, and not inverted."""
+    """A page's CRC-32: zlib's with reversed bits, initial value 0 and no final inversion."""
     page = head[:22] + bytes(4) + head[26:] + rest
     crc = zlib.crc32(page.translate(_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return crc.to_bytes(4, "big").translate(_TURNED)
@@ -87,7 +87,7 @@ _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclass(frozen=True)
 class Link:
-    """A recording in a chain of them: its first and last byte, and what its first page says of its streams."""
+    """One recording of a chain: its byte range, and the first packet of each of its streams."""
 
     start: int
     end: int
@@ -95,15 +95,15 @@ class Link:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is Vorbis or Opus, and nothing besides."""
+        """Whether it is a single stream of Vorbis or Opus."""
         return len(self.streams) == 1 and self.streams[0].startswith((_VORBIS, _OPUS))
 
 
 def links(file: BinaryIO) -> list[Link]:
-    """The recordings of an Ogg file, which may follow one another. Raises AudioError where pages are missing."""
+    """The recordings chained in an Ogg file. Raises AudioError where pages are missing."""
     found: list[Link] = []
     last: dict[bytes, Page] = {}
-    opening = False  # with the pages that begin streams side by side
+    opening = False  # in the pages that begin multiplexed streams
     for page in pages(file):
         if page.begins and not opening:
             found.append(Link(page.start, page.end, ()))
@@ -114,7 +114,7 @@ def links(file: BinaryIO) -> list[Link]:
         streams = found[-1].streams + ((page.body,) if page.begins else ())
         found[-1] = Link(found[-1].start, page.end, streams)
         before = last.get(page.stream)
-        # Of a broadcast, pages are missing behind the headers, whose position is 0.
+        # A recorded broadcast lacks pages after the headers, whose position is 0.
         if before and page.number != before.number + 1 and before.position != 0:
             lost = page.number - before.number - 1
             raise damaged(f"{lost if lost > 0 else 'some'} pages are lost before byte {page.start}")
@@ -138,12 +138,12 @@ class OggInput:
         try:
             self._file = soundfile.SoundFile(view)
         except (soundfile.LibsndfileError, TypeError) as error:
-            raise AudioError(f"not audio that libsndfile reads ({reason(error)})") from None
+            raise AudioError(f"libsndfile cannot read it as audio ({reason(error)})") from None
         self.sample_rate, self.channels = self._file.samplerate, self._file.channels
         self.samples: int | None = self._file.frames
         self._size, self._count = link.end - link.start, 0
         self.tags: Tags = kept(self._file.copy_metadata().items())
-        # Of Opus' families of channels 0 and 1 have loudspeakers (RFC 7845, section 5.1.1).
+        # Opus channel mapping families 0 and 1 define loudspeakers (RFC 7845, section 5.1.1).
         known = not head.startswith(_OPUS) or head[18:19] in (b"\0", b"\1")
         self.mask = layout.USUAL.get(self.channels, 0) if known else 0
         order = layout.coded_order(self.mask, self.channels) or list(range(self.channels))
@@ -167,7 +167,7 @@ class OggInput:
 
 
 def _at_48_khz(file: BinaryIO, link: Link) -> bytes:
-    """The first page of Opus with 48 kHz as the rate of its input, by which libsndfile chooses its own."""
+    """The first Opus page with an input rate of 48 kHz, from which libsndfile chooses its output rate."""
     file.seek(link.start)
     head = bytearray(file.read(27))
     rest = bytearray(file.read(head[26] + len(link.streams[0])))

@@ -1,4 +1,4 @@
-"""Plain samples: how they are written, and the numbers they stand for, which are those that libsndfile gives."""
+"""Uncompressed samples: encodings of PCM and float, and their values as libsndfile converts them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Number = Literal["int", "unsigned", "float", "alaw", "ulaw"]
 
 @dataclass(frozen=True)
 class Coding:
-    """How samples are written, and the ``decode`` that makes an array [n] of their bytes."""
+    """A sample encoding, with a ``decode`` from bytes to an array [n]."""
 
     format: SampleFormat
     decode: Callable[[bytes], Samples]
 
 
 def coding(number: Number | None, each: int, order: str) -> Coding | None:
-    """The coding of numbers of a kind in ``each`` bytes, in ``order`` < or >; None if there is none."""
+    """The encoding with ``each`` bytes per sample in byte order ``order`` (< or >); None if unsupported."""
     if number == "float" and each in (4, 8):
         form = SampleFormat.F32 if each == 4 else SampleFormat.F64
         return Coding(form, lambda data: _floats(data, f"{order}f{each}"))
@@ -41,7 +41,7 @@ _INTEGERS = {1: SampleFormat.U8, 2: SampleFormat.S16, 3: SampleFormat.S24, 4: Sa
 
 
 def _floats(data: bytes, form: str) -> Samples:
-    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is dealt with where levels are
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity are handled in levels
         numbers: Samples = np.frombuffer(data, form).astype(np.float32)
     return numbers
 
@@ -63,7 +63,7 @@ def _integers(data: bytes, each: int, order: str, unsigned: bool) -> Samples:
 
 @cache
 def _ulaw() -> Samples:
-    """What the bytes of mu-law stand for (ITU-T G.711)."""
+    """Sample values of the mu-law bytes (ITU-T G.711)."""
     code = ~np.arange(256, dtype=np.uint8)
     steps = ((((code & 15).astype(np.int32) << 3) + 132) << (code >> 4 & 7)) - 132
     return _signed(steps, code < 128)
@@ -71,7 +71,7 @@ def _ulaw() -> Samples:
 
 @cache
 def _alaw() -> Samples:
-    """What the bytes of A-law stand for (ITU-T G.711)."""
+    """Sample values of the A-law bytes (ITU-T G.711)."""
     code = np.arange(256, dtype=np.uint8) ^ 0x55
     exponent, steps = (code >> 4 & 7).astype(np.int32), ((code & 15).astype(np.int32) << 4) + 8
     return _signed(np.where(exponent > 0, (steps + 256) << np.maximum(exponent - 1, 0), steps), code >= 128)

@@ -1,4 +1,4 @@
-"""Plain samples, read from files and, where they are WAV, from pipes as they arrive."""
+"""Uncompressed samples, read from files; WAV also from pipes as it arrives."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nac.audio.whole import bytes_of_sound, check_rest, cut_off, drop, is_chunk,
 from nac.errors import AudioError
 from nac.streams import read_exactly
 
-_HEADER_LIMIT = 1 << 20  # bytes that are held of a pipe
+_HEADER_LIMIT = 1 << 20  # most bytes of a pipe that are buffered
 
 
 class PlainInput:
-    """A file whose samples are plain. Raises AudioError if some are missing. ``samples``: None if not known."""
+    """A file of uncompressed samples. Raises AudioError if some are missing. ``samples``: None if unknown."""
 
     notes: tuple[str, ...] = ()
 
@@ -29,7 +29,7 @@ class PlainInput:
         self.tags, self.sample_format = said.tags, said.coding.format
         self._read = 0  # bytes
         self._size: int | None
-        """Bytes of samples; None where they go on to the end."""
+        """Bytes of samples; None: up to the end."""
         if not isinstance(file, Pipe):
             assert end is not None
             self._size = bytes_of_sound(file, kind, said, end)
@@ -51,12 +51,12 @@ class PlainInput:
         if self._size is not None and len(data) < wanted:
             raise cut_off(self._size // width * width - self._read // width * width)
         if isinstance(self._file, Pipe) and self._size is not None and not data:
-            drop(self._file, self._size - self._read)  # what is no whole sample
+            drop(self._file, self._size - self._read)  # an incomplete last sample
             check_rest(self._file, self._kind, self._size)  # to the end, so that the writer is not cut off either
         return self._decode(data[: len(data) // width * width]).reshape(-1, self.channels)
 
     def _up_to_doubt(self, wanted: int) -> int:
-        """Not beyond the size announced on a pipe, where it stands for one not known but may be one."""
+        """Stops at the declared size on a pipe, where that may be real or a placeholder for "unknown"."""
         doubt = (self._said.size or 0) // self._said.width * self._said.width
         if isinstance(self._file, Pipe) and doubt and self._read <= doubt:
             if self._read < doubt:
@@ -70,19 +70,19 @@ class PlainInput:
 
 
 class Pipe:
-    """A pipe whose beginning can be sought in. What is read is held until :meth:`let_go`."""
+    """A pipe that can seek in what was read so far, which is buffered until :meth:`let_go`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._held, self._at = file, b"", 0
         self._holds = True
 
     def read(self, size: int, /) -> bytes:
-        """So many bytes, fewer only at the end."""
+        """The next bytes, fewer only at the end."""
         if not self._holds:
             data, self._held = self._held[:size], self._held[size:]
             return data + read_exactly(self._file, size - len(data))
         if self._at + size > _HEADER_LIMIT:
-            return b""  # as if it ended: what has such a header is not read as it arrives
+            return b""  # treated as the end: files with such long headers are not streamed
         self._held += read_exactly(self._file, max(0, self._at + size - len(self._held)))
         data = self._held[self._at : self._at + size]
         self._at += len(data)
@@ -92,16 +92,16 @@ class Pipe:
         self._at = at
 
     def let_go(self) -> None:
-        """Hold no more than what is still to be read."""
+        """Drop what was read from the buffer."""
         self._held, self._holds = self._held[self._at :], False
 
     def peek(self, size: int) -> bytes:
-        """The next bytes, which stay to be read."""
+        """The next bytes, without moving the position."""
         data = self.read(size)
         self._held = data + self._held
         return data
 
     def copy(self, target: BinaryIO) -> None:
-        """Everything, from the first byte on, as long as all is held."""
+        """All bytes from the first one, while they are still buffered."""
         target.write(self._held)
         shutil.copyfileobj(self._file, target, 1 << 20)

@@ -1,7 +1,8 @@
-"""Recordings in: whatever is audio by its first bytes, from a path, a file object or a pipe, in blocks.
+"""Reading recordings in blocks, from a path, a file object or a pipe.
 
-Plain samples are read here (:mod:`nac.audio.plain`), everything compressed by FFmpeg (:mod:`nac.audio.ffmpeg`).
-WAV of integers is read from a pipe as it arrives; all else from pipes is first copied to a temporary file.
+Uncompressed samples are read here (:mod:`nac.audio.plain`), everything else by libsndfile or FFmpeg
+(:mod:`nac.audio.ogg`, :mod:`nac.audio.ffmpeg`). WAV of integers is read from a pipe as it arrives; other formats
+are first copied from the pipe to a temporary file.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _LOUD = (SampleFormat.F32, SampleFormat.F64, SampleFormat.LOSSY)
 
 @dataclass(frozen=True)
 class Source:
-    """Audio to be read: ``samples`` per channel (None: not known before the end), ``blocks`` of them.
+    """A recording to be read: ``samples`` per channel (None: unknown before the end), and their ``blocks``.
 
-    ``peak``: the largest absolute sample, where it can lie above full scale and could be found beforehand.
-    ``live``: it comes through a pipe, so that what is there should be used before the next arrives.
+    ``peak``: the largest absolute sample, if the format can exceed full scale and the file could be scanned first.
+    ``live``: it comes through a pipe, so samples should be used as soon as they arrive.
     ``tags``: title, artist and so on, and the layout of channels (:mod:`nac.audio.layout`).
-    ``notes``: what there is to tell of the recording besides. ``has_video``: its file holds more than sound.
-    ``angle``: of two channels with the sound of one, where that could be found beforehand: see
+    ``notes``: remarks for the user. ``has_video``: the file has video, too.
+    ``angle``: if both channels have the same sound up to a factor, and the file could be scanned first: see
     :func:`nac.audio.stereo.common_angle`.
     """
 
@@ -57,7 +58,7 @@ class Source:
 
 
 class Blocks(Protocol):
-    """What reads one kind of file."""
+    """A reader of one file format."""
 
     @property
     def sample_rate(self) -> int: ...
@@ -71,14 +72,14 @@ class Blocks(Protocol):
     def mask(self) -> int: ...
     @property
     def tags(self) -> Tags:
-        """What it finds of them by itself."""
+        """Tags that the reader itself finds."""
         ...
 
     @property
     def notes(self) -> tuple[str, ...]: ...
 
     def read(self, size: int) -> Samples:
-        """Some ``size`` samples [n, channels]; n = 0 at the end."""
+        """About ``size`` samples [n, channels]; n = 0 at the end."""
         ...
 
     def close(self) -> None: ...
@@ -88,7 +89,7 @@ class Blocks(Protocol):
 def open_source(file: Path | BinaryIO) -> Iterator[Source]:
     """Open a file, a pipe or a file-like object for reading.
 
-    Raises AudioError if it is not audio, or if not all the sound that it holds can be read.
+    Raises AudioError if it is not audio, or cannot be read completely.
     """
     with ExitStack() as stack:
         if isinstance(file, Path):
@@ -113,7 +114,7 @@ def open_source(file: Path | BinaryIO) -> Iterator[Source]:
         if blocks.samples is not None and blocks.sample_format not in _LOUD:
             source = _source(blocks)
         else:
-            # Such samples may lie above full scale, and their number need not be announced: look first.
+            # Such samples may exceed full scale, and their number may be undeclared: scan first.
             levels = measure(_each(blocks))
             notes = (*blocks.notes, *levels.notes)
             blocks.close()
@@ -137,15 +138,15 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _open(file: BinaryIO) -> Blocks:
-    """A seekable file, with what reads it. Raises AudioError if it can be seen that some of it is missing."""
+    """A seekable file and its reader. Raises AudioError if it is visibly incomplete."""
     end = file.seek(0, 2)
     file.seek(0)
     head = file.read(HEAD)
     if head.startswith(SIGNATURE):
-        raise AudioError("is a .nac file already", remedy="decompress")
+        raise AudioError("is already a .nac file", remedy="decompress")
     kind = kind_of(head)
     if kind is None:
-        raise AudioError("not audio of a kind that nac reads" if end else "an empty file")
+        raise AudioError("not in an audio format that nac reads" if end else "an empty file")
     said = find(file, kind, end)
     if said and said.coding:
         return PlainInput(file, kind, said, end)
@@ -163,7 +164,7 @@ def _of_link(file: BinaryIO, link: ogg.Link) -> Blocks:
 
 
 class Links:
-    """Recordings of one kind that follow one another in a file."""
+    """Several recordings of one format, one after the other in a file."""
 
     def __init__(self, first: Blocks, others: Sequence[Blocks]) -> None:
         self.sample_rate, self.channels, self.mask = first.sample_rate, first.channels, first.mask
@@ -178,7 +179,7 @@ class Links:
         return tuple(note for one in self._all for note in one.notes)
 
     def read(self, size: int) -> Samples:
-        """Some ``size`` samples [n, channels]; n = 0 at the end of the last."""
+        """About ``size`` samples [n, channels]; n = 0 at the end of the last."""
         block = self._left[0].read(size)
         while not len(block) and len(self._left) > 1:
             del self._left[0]
@@ -212,7 +213,7 @@ def _each(blocks: Blocks) -> Iterator[Samples]:
 
 @contextmanager
 def _spooled(pipe: Pipe) -> Iterator[BinaryIO]:
-    """What comes through a pipe as a temporary file."""
+    """A pipe's content as a temporary file."""
     with tempfile.TemporaryFile(prefix="nac-") as spool:
         pipe.copy(spool)
         if spool.tell() == 0:

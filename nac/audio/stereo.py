@@ -1,8 +1,8 @@
-"""Two channels as two streams turned towards the sound: the first carries most of it, the second what is left.
+"""Stereo by rotation (KLT): the first stream has most of the sound, the second the remainder.
 
-Mid/side coding is the turn by 45 degrees. A turn chosen for each chunk keeps the balance of any recording: sound
-that is only in the left channel has the angle 0 and leaves the second stream silent, identical channels have 45
-degrees and leave it silent too. Angles are counted in 1/256 of a full turn.
+Mid/side coding is a rotation by 45 degrees. Here each chunk has its own angle, which suits any panning: sound only
+in the left channel has angle 0, identical channels have 45 degrees, and in both cases the second stream is silent.
+Angles are in units of 1/256 of a full circle.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SILENCE = 1e-5
 def principal_angle(pair: Samples, previous: int) -> int:
     """The angle, 0 to 255, at which the first stream of ``pair`` [n, 2] is strongest.
 
-    Of the two opposite turns the one nearer to ``previous`` is taken; ``previous`` itself for silence.
+    Of the two opposite angles, the one nearer to ``previous`` is returned; for silence ``previous`` itself.
     """
     left, right = pair[:, 0].astype(np.float64), pair[:, 1].astype(np.float64)
     power = float(left @ left), float(right @ right)
@@ -36,10 +36,10 @@ def principal_angle(pair: Samples, previous: int) -> int:
 
 
 def common_angle(blocks: Iterable[Samples]) -> int | None:
-    """The angle at which the first stream has all the sound of blocks [n, 2], and the second none.
+    """The angle at which the first stream has all the sound of blocks [n, 2], and the second is silent.
 
-    Of sound that is equal in both channels, opposite, or in one of them only; None for any other, and for silence.
-    The blocks are taken only as far as is needed to tell.
+    Only for channels that are equal, opposite, or of which one is silent; None otherwise, and for silence. Reads
+    only as many blocks as necessary.
     """
     left = right = equal = opposite = True
     sounds = False
@@ -56,14 +56,14 @@ def common_angle(blocks: Iterable[Samples]) -> int | None:
 
 
 def turn(start: int, end: int) -> int:
-    """From one angle to another the shorter way round: -128 to 127."""
+    """The signed difference of two angles along the shorter way: -128 to 127."""
     return (end - start + 128) % 256 - 128
 
 
 def angles(start: int | None, end: int, samples: int, ramp: int) -> Samples:
     """The angle at each sample of a chunk whose angle is ``end``: [n], in radians.
 
-    From the previous chunk's angle ``start`` it moves linearly over the first ``ramp`` samples; None: no ramp.
+    It moves linearly from the previous chunk's angle ``start`` over ``ramp`` samples; None: no ramp.
     """
     steps = np.full(samples, end, np.float64)
     if start is not None:
@@ -91,7 +91,7 @@ def unrotate(streams: Samples, steps: Samples) -> Samples:
 
 
 def _cos_sin(steps: Samples) -> tuple[Samples, Samples]:
-    """Cosine and sine, exact at the eighths of a turn so that silence stays silence."""
+    """Cosine and sine, exact at multiples of 45 degrees, so that silence stays silent."""
     radians = steps.astype(np.float64) * (np.pi / 128)
     cos, sin = np.cos(radians), np.sin(radians)
     eighth = np.mod(steps, 32) == 0

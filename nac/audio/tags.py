@@ -1,8 +1,8 @@
-"""Titles, artists and other text tags of audio files, read and written with mutagen.
+"""Text tags of audio files (title, artist and others), read and written with mutagen.
 
-Tags are pairs of a key, in lower case as Vorbis comments name it (title, artist, album, date, comment), and a
-value; a key may come more than once. Pictures are left out, and so is what tells of the file that was read (its
-encoder). Nothing that a file holds makes reading fail: what cannot be read is warned of and left out.
+Tags are pairs of key and value. Keys are the names of Vorbis comments in lower case (title, artist, album, date,
+comment), and may repeat. Pictures are left out, and so are tags about the file itself, such as its encoder.
+Reading never fails: tags that cannot be read are left out with a warning.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from nac.errors import AudioError
 
 Tags = tuple[tuple[str, str], ...]
 MOST = 256
-"""Tags that are kept of a file."""
+"""Most tags that are kept."""
 LONGEST = 1 << 16
-"""Bytes that they take together."""
+"""Most bytes of all tags together."""
 _READS = 1 << 16
 
 log = logging.getLogger("nac")
@@ -77,7 +77,7 @@ INFO = {
     b"ITRK": "tracknumber",
     b"ICOP": "copyright",
 }
-"""What the chunks of a WAV file's INFO list mean."""
+"""Keys of the chunks in a WAV file's INFO list."""
 _APE = {"year": "date", "track": "tracknumber", "disc": "discnumber", "album artist": "albumartist"}
 _WITH_APE = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"tBaK", b"TTA1")
 _OF_THE_FILE = {
@@ -97,18 +97,18 @@ _DATE = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
 
 
 def read_tags(file: Path | BinaryIO) -> Tags:
-    """The tags of an audio file that can seek; none where it has none or they are broken."""
+    """The tags of a seekable audio file; empty if there are none or they are broken."""
     try:
         with file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream:
             return kept(_read(_Measured(stream)))
-    except Exception as error:  # mutagen meets broken tags with errors of any kind
+    except Exception as error:  # mutagen raises errors of any type for broken tags
         name, why = file if isinstance(file, Path) else "-", str(error) or type(error).__name__
         log.warning("%s: its tags cannot be read: %s", name, why)
         return ()
 
 
 class _Measured:
-    """A file of which no more is asked than it has, whatever the lengths in it claim, nor again and again."""
+    """A file that limits the size and number of reads, whatever lengths the tags claim."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._reads = file, 0
@@ -119,12 +119,12 @@ class _Measured:
     def read(self, size: int = -1) -> bytes:
         self._reads += 1
         if self._reads > _READS:
-            raise AudioError("there are too many parts to look at")
+            raise AudioError("too many reads")
         return self._file.read(min(size, max(0, self._size - self._file.tell())))
 
 
 def kept(pairs: Iterable[tuple[object, object]]) -> Tags:
-    """Of the tags found, those that a .nac file keeps: text, within the limits."""
+    """The tags that a .nac file keeps: text, within the limits."""
     found: list[tuple[str, str]] = []
     size = 0
     for key, value in pairs:
@@ -161,7 +161,7 @@ def _read(file: _Measured) -> Iterator[tuple[object, object]]:
     if head.startswith((b"fLaC", b"OggS")):
         kind = "FLAC" if head.startswith(b"fLaC") else "OggOpus" if b"OpusHead" in head else "OggVorbis"
         comments = _open("OggFLAC" if b"\x7fFLAC" in head else kind, file).tags
-        yield from comments or ()  # in their order, unlike its keys()
+        yield from comments or ()  # in file order, unlike keys()
     elif head[4:8] == b"ftyp":
         yield from _of_mp4(_open("MP4", file).tags or {})
     elif head.startswith((b"RIFF", b"FORM")):
@@ -184,23 +184,23 @@ _MODULES = {"MP3": "mp3", "FLAC": "flac", "MP4": "mp4", "WAVE": "wave", "AIFF": 
 
 
 def _open(kind: str, file: _Measured | BinaryIO, **options: Any) -> Any:
-    """A file as mutagen's class for its kind."""
+    """The file opened with mutagen's class for its format."""
     return getattr(import_module(f"mutagen.{_MODULES.get(kind, kind.lower())}"), kind)(file, **options)
 
 
 def _text_frames() -> dict[str, Any]:
-    """The frames of an ID3 tag that hold text, and that are not compressed: those could be gigantic."""
+    """Text frames of an ID3 tag, except compressed ones, which could expand to gigabytes."""
     from mutagen import id3
 
     def from_data(cls: Any, header: Any, flags: int, data: bytes) -> Any:
         compressed = id3.Frame.FLAG24_COMPRESS if header.version >= (2, 4, 0) else id3.Frame.FLAG23_COMPRESS
         if flags & compressed:
-            raise NotImplementedError  # which leaves the frame out
+            raise NotImplementedError  # skips the frame
         return super(cls, cls)._fromData(header, flags, data)
 
     wanted = (id3.TextFrame, id3.COMM, id3.USLT)
     return {
-        # In version 2.2 there is no compression, and a frame's own class tells what it is in 2.4.
+        # Version 2.2 has no compression; the class of its frames gives their 2.4 name.
         **{name: frame for name, frame in id3.Frames_2_2.items() if issubclass(frame, wanted)},
         **{
             name: type(name, (frame,), {"_fromData": classmethod(from_data)})
@@ -215,7 +215,7 @@ def _of_id3(tags: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for frame in tags.values():
         name = frame.FrameID
         if name == "COMM" and frame.desc == "ID3v1 Comment" and comments > 1:
-            continue  # the beginning of another, from the older tag at the end
+            continue  # a truncated copy from the ID3v1 tag at the end
         key = frame.desc if name == "TXXX" else _FROM_ID3.get(name, name)
         if name == "USLT":
             yield key, frame.text
@@ -224,7 +224,7 @@ def _of_id3(tags: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _of_ape(file: _Measured) -> Iterator[tuple[str, object]]:
-    """The tags of an APEv2 tag, which stands behind the sound."""
+    """The items of an APEv2 tag, which follows the audio."""
     from mutagen.apev2 import APENoHeaderError, APETextValue
 
     with suppress(APENoHeaderError):
@@ -237,21 +237,21 @@ def _of_mp4(tags: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, values in tags.items():
         key = name[len(_FREE) :] if name.startswith(_FREE) else _MP4.get(name)
         for value in values if key and isinstance(values, list) else ():
-            if isinstance(value, tuple):  # a number, and of how many
+            if isinstance(value, tuple):  # number and total
                 value = "/".join(str(number) for number in value if number)
             yield key or "", bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def write_tags(file: BinaryIO, format: str, tags: Tags) -> None:
-    """Add tags to an audio file just written: wav, flac, ogg, opus or mp3. It must be readable and able to seek.
+    """Add tags to an audio file just written: wav, flac, ogg, opus or mp3. It must be readable and seekable.
 
-    Raises AudioError, or OSError where the disk is full.
+    Raises AudioError, or OSError, for example if the disk is full.
     """
     from mutagen import MutagenError
 
     file.seek(0)
     if file.read(4) == b"RF64":
-        log.warning("a WAV of 4 GB or more has no tags")
+        log.warning("tags are not written to a WAV of 4 GB or more")
         return
     file.seek(0)
     kinds = {"flac": "FLAC", "ogg": "OggVorbis", "opus": "OggOpus", "wav": "WAVE", "mp3": "MP3"}

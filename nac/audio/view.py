@@ -1,4 +1,4 @@
-"""What the libraries that decode are given of a file, and what they say."""
+"""Views of files for decoder libraries, and their error messages."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any, BinaryIO
 
 
 class View:
-    """Bytes ``start`` to ``end`` of a file as a file, with a place of its own, beginning with ``instead``.
+    """Bytes ``start`` to ``end`` of a file as a file with its own position, after the bytes ``instead``.
 
-    It has no name, so that no other file can be found by it.
+    It has no name, so that a decoder cannot open files beside it.
     """
 
     name = ""
@@ -28,17 +28,17 @@ class View:
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place, counted from the start, from here or from the end."""
+        """Set the position, relative to the start, the current position or the end."""
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """The position of the next byte."""
         return self._at
 
 
 def reason(error: Any) -> str:
-    """What FFmpeg or libsndfile says, on one line."""
+    """The error message of FFmpeg or libsndfile, on one line."""
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     lines = str(text).strip().rstrip(".").splitlines()
     return lines[0] if lines else type(error).__name__

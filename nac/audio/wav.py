@@ -1,4 +1,4 @@
-"""WAV written to any stream, also to one that cannot seek, where libsndfile cannot."""
+"""WAV output to any stream, also one that cannot seek, which libsndfile does not support."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from nac.audio.resample import Samples
 from nac.errors import AudioError
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_GUID = bytes.fromhex("000000001000800000aa00389b71")  # what makes a format's number one of WAVE_FORMAT_EXTENSIBLE
+_GUID = bytes.fromhex("000000001000800000aa00389b71")  # the rest of a subformat GUID of WAVE_FORMAT_EXTENSIBLE
 Bits = Literal["16", "24", "float"]
-"""How the samples of an output are written."""
+"""The sample format of an output."""
 BYTES: dict[Bits, int] = {"16": 2, "24": 3, "float": 4}
 
 
 def to_int16(block: Samples) -> npt.NDArray[np.int16]:
-    """Samples rounded to 16 bits, little-endian, those beyond full scale set to it."""
+    """Samples rounded and clipped to 16 bits, little-endian."""
     return np.clip(np.rint(block * 32768), -32768, 32767).astype("<i2")
 
 
 def to_int32(block: Samples) -> npt.NDArray[np.int32]:
-    """Samples rounded to 24 bits, in the upper three bytes of four, those beyond full scale set to it."""
+    """Samples rounded and clipped to 24 bits, in the upper three of four bytes."""
     numbers: npt.NDArray[np.int32] = np.clip(np.rint(block * 2.0**23), -(2**23), 2**23 - 1).astype("<i4")
     return numbers << 8
 
@@ -38,9 +38,9 @@ def _to_bytes(block: Samples, bits: Bits) -> bytes:
 
 
 class WavOutput:
-    """WAV to any stream. A length not known beforehand is filled in at the end if the stream can seek.
+    """WAV to any stream. An unknown length is filled in at the end if the stream can seek.
 
-    ``mask``: the layout of the channels, if there is one to be told (:mod:`nac.audio.layout`).
+    ``mask``: the channel layout, or 0 (:mod:`nac.audio.layout`).
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class WavOutput:
         self._written += len(block)
 
     def close(self) -> None:
-        """Fill in the length, where it was not known and can be."""
+        """Fill in the length if it was unknown and the stream can seek."""
         if self._written != self._announced and self._file.seekable():
             end = self._file.tell()
             self._file.seek(end - self._written * self._width - len(self._header(None)))
@@ -87,7 +87,7 @@ class WavOutput:
         return struct.pack("<4sI4s", b"RIFF", riff, b"WAVE") + form + struct.pack("<4sI", b"data", data)
 
     def _form(self) -> bytes:
-        """The chunk that says what the samples are."""
+        """The format chunk."""
         tag, bits = (_FLOAT if self._bits == "float" else _PCM), 8 * BYTES[self._bits]
         numbers = self._channels, self._rate, self._rate * self._width, self._width, bits
         if not self._mask:

@@ -1,16 +1,16 @@
-"""Whole or refused: nac has read all the sound that a file holds, or it says what is missing.
+"""Complete or refused: either nac reads all audio of a file, or it reports what is missing.
 
-A file says in many ways how much it holds, and any of them may be wrong. This is the one place that decides what
-is believed:
+A file declares its length in several ways, and any of them may be wrong. Only this module decides what is
+believed:
 
-- Samples that are announced and not there are missing, and so is the rest of a page, a box or a frame that the
-  file's end cuts off.
-- A number of bytes that is 0, or one that programs write which do not know it yet, stands for all up to the end.
-  So does one that is too large in a file whose outermost size says that nothing is missing.
-- Bytes behind what is announced are accounted for: chunks, tags and zeros are no sound. Others may be some, and
-  then the file is refused.
-- Whatever the number of samples that is announced: a reader goes on to the last byte, and the two are compared.
-- A file that holds bytes of sound and gives no samples is an error.
+- Samples that are declared but absent are missing. So is the rest of a page, box or frame that the end of the file
+  cuts off.
+- A size of 0, or a placeholder that programs write while the size is unknown, means: up to the end. So does a size
+  that is too large in a file whose outermost size is right.
+- Bytes after the declared samples are classified: chunks, tags and zeros are not audio. Any others may be audio,
+  and the file is refused.
+- A reader always goes on to the last byte, and its number of samples is compared with the declared one.
+- A file that has bytes of audio but yields no samples is an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nac.streams import Readable, read_exactly
 
 REMEDY = "`ffmpeg -i IN OUT.wav` saves the rest"
 _STAND_INS = ((0x7F000000, 0x7F000040), (0x7FFFE000, 0x80000040), (0xFFFFE000, 0x100000000), (1 << 62, 1 << 64))
-"""Sizes that stand for one not known: those that programs write, more or less by a header or a rounding."""
+"""Placeholders for an unknown size that programs write, sometimes minus a header or rounded."""
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 _CHUNK_NAMES = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b"fact", b"PEAK", b"JUNK", b"afsp")
 _SOUND_NAMES = (b"data", b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"SSND", b"riff")
@@ -33,37 +33,37 @@ _PIECE = 1 << 16
 
 
 def cut_off(missing: int) -> AudioError:
-    """What is said of a file that lacks so many bytes."""
-    return AudioError(f"cut off: {missing} bytes are missing that its header announces ({REMEDY})")
+    """The error for a file that lacks this many bytes."""
+    return AudioError(f"cut off: {missing} bytes are missing that its header declares ({REMEDY})")
 
 
 def damaged(what: str) -> AudioError:
-    """What is said of a file whose bytes are not those that were written."""
+    """The error for a file whose bytes have changed."""
     return AudioError(f"damaged: {what} ({REMEDY})")
 
 
 def several() -> AudioError:
-    """What is said of a file that holds more recordings than the first."""
-    return AudioError("several recordings, one after the other; only a file of one is taken, so that none is lost")
+    """The error for a file with several recordings."""
+    return AudioError("has several recordings, one after the other; nac reads only files with one")
 
 
-def check_count(samples: int, announced: int | None, size: int) -> None:
-    """Raise AudioError where other samples were read than announced, or none of ``size`` bytes of sound."""
-    if announced is not None and samples < announced:
-        raise damaged(f"{announced - samples} of {announced} samples are lost")
-    if announced is not None and samples > announced:
-        raise AudioError(f"holds {samples} samples and announces {announced}: several recordings in one file?")
+def check_count(samples: int, declared: int | None, size: int) -> None:
+    """Raise AudioError if not the declared number of samples was read, or none from ``size`` bytes of audio."""
+    if declared is not None and samples < declared:
+        raise damaged(f"{declared - samples} of {declared} samples are lost")
+    if declared is not None and samples > declared:
+        raise AudioError(f"has {samples} samples but declares {declared}: several recordings in one file?")
     if samples == 0 and size:
-        raise AudioError(f"no samples come of its {size} bytes of sound")
+        raise AudioError(f"its {size} bytes of audio give no samples")
 
 
 def is_known(size: int | None) -> bool:
-    """Whether a size is one, and does not stand for one that was not known."""
+    """Whether a size is real, not a placeholder for "unknown"."""
     return bool(size) and not any(low <= (size or 0) < high for low, high in _STAND_INS)
 
 
 def bytes_of_sound(file: BinaryIO, kind: Kind, said: Announced, end: int) -> int:
-    """How many bytes of samples a file of ``end`` bytes holds. Raises AudioError if some may be missing."""
+    """Bytes of samples in a file of ``end`` bytes. Raises AudioError if some may be missing."""
     there, size = max(0, end - said.start), said.size or 0
     file.seek(min(end, said.start))
     if (size == 0 and not is_chunk(file.read(4))) or (size > there and not is_known(size)):
@@ -79,7 +79,7 @@ def bytes_of_sound(file: BinaryIO, kind: Kind, said: Announced, end: int) -> int
 
 
 def _is_wrong(size: int, ends: int | None, end: int) -> bool:
-    """Whether a size is too large in a file that is as long as it ever was."""
+    """Whether a size is too large although the file is complete by its outermost size."""
     counts_header = size in (end, end - 8)
     if ends is None or not is_known(ends):
         return counts_header
@@ -87,12 +87,12 @@ def _is_wrong(size: int, ends: int | None, end: int) -> bool:
 
 
 def is_chunk(name: bytes) -> bool:
-    """Whether bytes where samples should be are a chunk of a WAV instead."""
+    """Whether bytes in the place of samples are a WAV chunk."""
     return name in _CHUNK_NAMES
 
 
 def check_rest(file: Readable, kind: Kind, size: int) -> None:
-    """Read to the end what follows ``size`` bytes of samples. Raises AudioError if it may be sound."""
+    """Read everything after ``size`` bytes of samples. Raises AudioError if it may be audio."""
     form = CHUNKS.get(kind)
     own = struct.calcsize(form.head) if form else 16
     head = read_exactly(file, own)
@@ -121,7 +121,7 @@ def check_rest(file: Readable, kind: Kind, size: int) -> None:
 
 
 def _behind_zeros(file: Readable) -> int:
-    """How many bytes follow from the first on that is not zero."""
+    """The number of bytes from the first non-zero one to the end."""
     while piece := file.read(_PIECE):
         if rest := piece.lstrip(b"\0"):
             return len(rest) + drop(file)
@@ -130,13 +130,13 @@ def _behind_zeros(file: Readable) -> int:
 
 def _unknown(count: int) -> AudioError:
     return AudioError(
-        f"{count} bytes follow the samples that are neither chunks nor tags, and may be sound that its header "
-        "does not announce (`ffmpeg -i IN OUT.wav` saves what it does)"
+        f"{count} bytes after the samples are neither chunks nor tags, and may be audio that its header "
+        "does not declare (`ffmpeg -i IN OUT.wav` saves what it declares)"
     )
 
 
 def drop(file: Readable, size: int | None = None) -> int:
-    """Read past so many bytes, or all that are left; give their number."""
+    """Skip this many bytes, or all that are left; returns their number."""
     dropped = 0
     while (size is None or dropped < size) and (
         piece := file.read(_PIECE if size is None else min(_PIECE, size - dropped))

@@ -1,4 +1,4 @@
-"""Recordings out: WAV to anything, FLAC, Ogg Vorbis, Opus and MP3 through libsndfile, in blocks."""
+"""Writing recordings in blocks: WAV to any stream; FLAC, Ogg Vorbis, Opus and MP3 with libsndfile."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from nac.errors import AudioError
 
 T = TypeVar("T")
 log = logging.getLogger("nac")
-_PIECE = 1 << 15  # samples given to libsndfile at a time; its Vorbis ends the process with two million
+_PIECE = 1 << 15  # samples given to libsndfile at a time; its Vorbis encoder crashes the process at two million
 
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """An audio format to write: libsndfile's names, and the sample rates (Hz) it takes, all up to ``highest``.
+    """An output format: libsndfile's names, and its sample rates (Hz), or any rate up to ``highest``.
 
-    ``may_be_empty``: libsndfile writes a file without samples that can be read back. ``bits``: how samples are
-    written, where one can choose, which is among ``choices``.
+    ``may_be_empty``: a file without samples can be read back. ``bits``: the sample format, where it can be chosen
+    from ``choices``.
     """
 
     name: str
@@ -44,17 +44,17 @@ class OutputFormat:
     choices: tuple[Bits, ...] = ()
 
     def with_bits(self, bits: Bits | None) -> OutputFormat:
-        """The same with samples written so; None leaves it as it is. Raises AudioError where that cannot be."""
+        """The format with another sample format; None: unchanged. Raises AudioError if it is not supported."""
         if bits is None:
             return self
         if not self.choices:
-            raise AudioError(f"{self.name} is lossy, and has no bits to a sample")
+            raise AudioError(f"{self.name} is lossy, and has no bits per sample")
         if bits not in self.choices:
             raise AudioError(f"{self.name} has samples of {' or '.join(self.choices)} bits, not {bits}")
         return replace(self, bits=bits, subtype={"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}[bits])
 
     def sample_rate(self, rate: int) -> int:
-        """The rate to write audio of ``rate`` Hz at: the same, or the lowest that holds it, or the highest."""
+        """The output rate for audio of ``rate`` Hz: the same, or the next higher one, or the highest."""
         if not self.rates or rate in self.rates:
             return min(rate, self.highest)
         return min((r for r in self.rates if r >= rate), default=max(self.rates))
@@ -78,14 +78,14 @@ class Sink(Protocol):
     """Audio being written."""
 
     def write(self, block: Samples) -> None:
-        """Append samples [n, channels]; what lies beyond full scale is set to it."""
+        """Append samples [n, channels]; clipped to full scale."""
         ...
 
     def close(self) -> None: ...
 
 
 class SoundFileOutput:
-    """A file that libsndfile writes. Needs a file that can seek."""
+    """A writer through libsndfile. The file must be seekable."""
 
     def __init__(
         self, file: BinaryIO, output: OutputFormat, sample_rate: int, channels: int, mask: int = 0
@@ -98,7 +98,7 @@ class SoundFileOutput:
         if output.format == "OGG" and channels > 2:
             self._order = layout.coded_order(mask, channels)
             if self._order is None:
-                log.warning("%s has no place for the layout %s: read as another", output.name, layout.name(mask))
+                log.warning("%s cannot store the layout %s: read as another", output.name, layout.name(mask))
                 self._order = layout.coded_order(0, channels)
         self._name, self._guard, self._empty = output.name, Guard(file), not output.may_be_empty
         try:
@@ -125,7 +125,7 @@ class SoundFileOutput:
 
 
 class Guard:
-    """A file for libsndfile, whose callbacks cannot raise: the first error is kept until :meth:`check`."""
+    """A file for libsndfile, whose callbacks cannot raise: :meth:`check` raises the first error later."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -136,7 +136,7 @@ class Guard:
         return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> None:
-        self._try(lambda: self._file.seek(offset, whence))  # which writes what is still to be written
+        self._try(lambda: self._file.seek(offset, whence))  # flushes first
 
     def tell(self) -> int:
         return self._try(self._file.tell) or 0
@@ -153,7 +153,7 @@ class Guard:
         return None
 
     def check(self) -> None:
-        """Raise what went wrong."""
+        """Raise the first error, if any."""
         if self._error is not None:
             raise self._error
 
@@ -162,10 +162,10 @@ class Guard:
 def open_sink(
     file: BinaryIO, output: OutputFormat, sample_rate: int, channels: int, samples: int | None, tags: Tags = ()
 ) -> Iterator[Sink]:
-    """Write audio to a file, a pipe or a file-like object; ``samples`` per channel, if known beforehand.
+    """Write audio to a file, a pipe or a file-like object; ``samples`` per channel, if known in advance.
 
-    ``tags`` are left out where WAV goes to a pipe, since there they come last and need its beginning changed. The
-    layout among them is written as the format has it, which every one has but MP3.
+    ``tags`` are left out if WAV goes to a pipe: they come last, and would need a change at the beginning. The
+    channel layout among them is stored as the format defines it; only MP3 cannot.
     """
     mask = layout.of_tags(tags, channels)
     tags = layout.tagged(tags, mask if output.name == "flac" else 0, channels)
@@ -187,7 +187,7 @@ def open_sink(
         if tags and target.readable():
             write_tags(target, output.name, tags)
         if target is file:
-            target.seek(0, os.SEEK_END)  # libsndfile leaves it where it last mended the header
+            target.seek(0, os.SEEK_END)  # libsndfile leaves the position at the header
         else:
             target.seek(0)
             shutil.copyfileobj(target, file, 1 << 20)

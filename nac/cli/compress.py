@@ -161,7 +161,7 @@ def compress(
 def _is_packed(path: Path) -> str:
     from nac.files.nacfile import is_nac
 
-    return with_hint("is a .nac file already", "decompress") if is_nac(path) else ""
+    return with_hint("is already a .nac file", "decompress") if is_nac(path) else ""
 
 
 def _check_model(model: str, kbps: float | None, codebooks: int | None, loading: Loading) -> None:

@@ -42,9 +42,9 @@ def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mon
     """
     channels = 1 if mono else source.channels
     if channels > MAX_CHANNELS:
-        raise AudioError(f"{channels} channels; {MAX_CHANNELS} are the most", remedy="mono")
+        raise AudioError(f"{channels} channels; at most {MAX_CHANNELS} are possible", remedy="mono")
     if source.sample_rate < MIN_RATE:
-        raise AudioError(f"a sample rate of {source.sample_rate} Hz; {MIN_RATE} Hz are the least")
+        raise AudioError(f"a sample rate of {source.sample_rate} Hz; {MIN_RATE} Hz is the lowest")
     if source.peak > LOUDEST:
         raise AudioError(f"a sample of {source.peak:.3g}, where 1 is full scale")
     return Header(

@@ -109,7 +109,7 @@ def test_a_layout_that_a_format_has_not_is_told(caplog: pytest.LogCaptureFixture
     out = io.BytesIO()
     with open_sink(out, OUTPUT_FORMATS["opus"], 48000, 8, 24000, ((layout.TAG, "0x00FF"),)) as sink:
         sink.write(tones(8))
-    assert caplog.messages == ["opus has no place for the layout 7.1(wide): read as another"]
+    assert caplog.messages == ["opus cannot store the layout 7.1(wide): read as another"]
     assert order(read_source(io.BytesIO(out.getvalue()))[0]) == list(range(8))
 
 

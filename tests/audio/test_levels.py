@@ -1,4 +1,4 @@
-"""Samples beyond full scale, wild ones, and those that are no numbers."""
+"""Samples beyond full scale, outliers, NaN and infinity."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_what_is_no_number_is_a_zero_and_told(tmp_path: Path, form: str) -> None
     for way in every_way(tmp_path / "x", written(form, sound)):
         samples, source = read_source(way)
         assert np.array_equal(samples, np.nan_to_num(sound, nan=0, posinf=0, neginf=0))
-        assert source.notes == ("4 samples that are no numbers were taken as zeros",)
+        assert source.notes == ("4 NaN or infinite samples were replaced by zeros",)
         assert source.peak == 1
 
 
@@ -52,7 +52,7 @@ def test_a_wild_sample_does_not_silence_the_rest(tmp_path: Path, wild: float) ->
         assert samples[4000] == np.sign(wild)
         assert np.array_equal(np.delete(samples, 4000), np.delete(sound, 4000))
         assert source.peak == 1
-        assert "1 wild sample of up to" in source.notes[0]
+        assert "1 outlier of up to" in source.notes[0]
 
 
 def test_what_is_loud_as_a_whole_or_in_places_is_not_wild() -> None:

@@ -45,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_lists_of_files_are_refused(folder: Path, kind: str, ending: str) -> None:
     data = NAMING[kind].format(folder=folder).encode()
     for way in every_way(folder / f"innocent{ending}", data):
-        with pytest.raises(AudioError, match="not audio of a kind that nac reads"):
+        with pytest.raises(AudioError, match="not in an audio format that nac reads"):
             read_source(way)
 
 

@@ -33,9 +33,9 @@ def test_what_is_packed_already_and_what_is_not() -> None:
     for words in (["talk.nac"], ["talk.nac", "-o", "new.nac"], ["talk.nac", "-f"]):
         told = said("compress", *words, code=1)
         assert "`nac decompress` brings back" in told
-        assert "is a .nac file already" in told
+        assert "is already a .nac file" in told
     piped = nac("compress", "-", "-o", "new.nac", stdin=Path("talk.nac").read_bytes(), code=1).stderr
-    assert piped.startswith("nac: -: is a .nac file already (`nac decompress` brings back")
+    assert piped.startswith("nac: -: is already a .nac file (`nac decompress` brings back")
     assert "not a .nac file (`nac compress` makes one of audio)" in said("decompress", "talk.wav", code=1)
     assert "not a .nac file (`nac compress` makes one of audio)" in said("info", "talk.wav", code=1)
 

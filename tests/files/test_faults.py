@@ -338,7 +338,7 @@ def test_the_bar_tells_of_files_audio_speed_and_time_left() -> None:
     assert process.returncode == 1
     lines = told.replace(b"\r", b"\n").split(b"\n")
     assert [line for line in lines if line.startswith(b"nac: ")] == [
-        b"nac: in/2.wav: cut off: 599044 bytes are missing that its header announces "
+        b"nac: in/2.wav: cut off: 599044 bytes are missing that its header declares "
         b"(`ffmpeg -i IN OUT.wav` saves the rest)"
     ]
     assert b"2 done, 0 skipped, 1 failed" in lines

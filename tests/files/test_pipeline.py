@@ -535,8 +535,8 @@ def test_rates_and_channels_that_take_gigabytes_are_refused(toy) -> None:
         nac.read(io.BytesIO(bomb(0, 1, channels=255, rate=1 << 24)))
     for told, (rate, channels, kind) in {
         "255 channels at 16777216 Hz": (1 << 24, 255, np.int16),
-        "a sample rate of 999 Hz; 1000 Hz are the least": (999, 1, np.int16),
-        "256 channels; 255 are the most": (16000, 256, np.int16),
+        "a sample rate of 999 Hz; 1000 Hz is the lowest": (999, 1, np.int16),
+        "256 channels; at most 255 are possible": (16000, 256, np.int16),
         "a sample of 1e\\+38": (16000, 1, np.float32),
     }.items():
         wav = bytearray(io_wav(np.full((3, channels), 1e38 if kind == np.float32 else 0, kind)))
