@@ -1,4 +1,4 @@
-"""Whole recordings to .nac files and back: what `nac compress` and `nac decompress` do with one file."""
+"""Compression and decompression of one recording: the core of `nac compress` and `nac decompress`."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nac")
 _AUDIBLE = 1.0
-"""dB by which an output has to be quieter for it to be told."""
+"""The user is warned if an output is quieter by more than this many dB."""
 Progress = Callable[[float, float | None], None]
-"""Told how many more seconds of audio are done, and how many there are in all, if that is known."""
+"""Called with the seconds of audio done since the last call, and the total (None if unknown)."""
 
 
 def compress(
@@ -62,40 +62,40 @@ def compress(
     src, dst : path or binary file object
         The recording to read, in any format that nac knows, and the .nac file to write.
     model : str
-        A name, or "auto" for the best model that already is on this machine.
+        A name, or "auto" for the best model whose weights are already on this machine.
     kbps : float, optional
-        The most that the file may have, in kbit/s, all channels together. By default 8, or 4 for each channel
-        of more than two, or the next possible above.
+        Upper limit for the bitrate, in kbit/s, all channels together. By default 8, or 4 for each channel of more
+        than two, or the next possible above.
     codebooks : int, optional
-        How many codebooks each stream gets, instead of ``kbps``.
+        The number of codebooks of each stream, instead of ``kbps``.
     mono : bool
-        Mix down to one channel first.
+        Mix down to one channel.
     coding : {"auto", "packed", "range"}
-        "auto" takes fewer bytes where the codes allow it, "packed" is faster, "range" tries harder.
+        "auto" uses range coding where it saves bytes, "packed" is faster, "range" searches longer for fewer bytes.
     device : str or torch.device
-        "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps".
+        "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
     weights : path, optional
-        A checkpoint of one's own instead of the official weights.
+        Your own checkpoint instead of the official weights.
     force : bool
         Replace an existing ``dst``.
     verify : bool
-        Read ``dst`` back from the disk and check it before it takes its name.
+        Read ``dst`` back from the disk and check it before it gets its final name.
     sound_only : bool
-        Refuse a file that holds video too, as who is going to delete it should.
+        Refuse a file that has video too; useful if ``src`` is to be deleted.
     load : callable, optional
-        Called with the model's name in place of :func:`nac.load`, to load a model once for many calls.
+        Called with the model's name instead of :func:`nac.load`, to load a model once for many calls.
     progress : callable, optional
-        Called with how many more seconds of audio are done, and how many there are in all or None.
+        Called with the seconds of audio done since the last call, and the total or None.
 
     Returns
     -------
     Result
-        What was done: names, model, bitrate, seconds, bytes.
+        Names, model, bitrate, seconds and bytes.
 
     Raises
     ------
     NacError
-        If ``src`` is not audio or not whole, the model or the bitrate cannot be had, or ``dst`` exists.
+        If ``src`` is not audio or is incomplete, the model or bitrate is not available, or ``dst`` exists.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def compress(
     how = Encoding(model, kbps, codebooks, mono, coding)
     with open_source(Path(src) if isinstance(src, (str, os.PathLike)) else src) as source:
         if sound_only and source.has_video:
-            raise AudioError("holds video besides sound, and is not removed: a .nac file keeps the sound alone")
+            raise AudioError("has video besides audio, and is not removed: a .nac file keeps only the audio")
         codec, header = prepare(source, how, load)
         with created(src, dst, force=force) as out:
             _check_readable(out, verify)
@@ -122,34 +122,34 @@ def compress(
 
 
 def _tell(source: Source) -> None:
-    """Log what there is to say of a recording that was compressed."""
+    """Log remarks about a recording that was compressed."""
     for note in source.notes:
         log.warning("%s", note)
     if decibels(source.peak) >= _AUDIBLE:
         log.warning(
-            "its peak is %.1f dB above full scale: what holds no more will be so much quieter, floats will not",
+            "its peak is %.1f dB above full scale: integer formats will be quieter by that much, floats will not",
             decibels(source.peak),
         )
 
 
 def _check_readable(out: BinaryIO, verify: bool) -> None:
     if verify and not (out.readable() and out.seekable()):
-        raise NacError("this output cannot be read back, and so not verified")
+        raise NacError("this output cannot be verified, because it cannot be read back")
 
 
 def _count_again(out: BinaryIO, samples: int, rate: int) -> None:
-    """Read audio that was just written, from the disk if possible. Raises NacError if any is missing.
+    """Read audio that was just written, from the disk if possible. Raises NacError if it is incomplete.
 
-    ``samples`` at ``rate``; Opus comes back at another.
+    ``samples`` at ``rate``; Opus decodes at another rate.
     """
     sync(out)
     try:
         with open_source(out) as source:
             found = sum(map(len, source.blocks)) * rate // source.sample_rate
     except AudioError as error:
-        raise NacError(f"the output did not come back as it was written: {error}") from None
+        raise NacError(f"reading the output back failed: {error}") from None
     if found != samples:
-        raise NacError(f"the output came back with {found} samples, not {samples}")
+        raise NacError(f"reading the output back gave {found} samples, not {samples}")
     out.seek(0, os.SEEK_END)
 
 
@@ -178,42 +178,42 @@ def decompress(
     src, dst : path or binary file object
         The .nac file to read, and the audio file to write.
     start : float
-        Where to begin, in seconds.
+        Start, in seconds.
     duration : float, optional
-        How much to decode, in seconds; by default up to the end.
+        Length to decode, in seconds; by default up to the end.
     format : str, optional
-        "wav", "flac", "ogg", "opus" or "mp3"; by default what the ending of ``dst`` says, else "wav".
+        "wav", "flac", "ogg", "opus" or "mp3"; by default from the extension of ``dst``, or "wav".
     bits : {"16", "24", "float"}, optional
-        Of a sample, in WAV and FLAC (which has no floats); by default 16. Only floats hold what lies above full
-        scale: with others, a recording that does comes back quieter as a whole, which is logged.
+        Sample format of WAV and FLAC (FLAC has no floats); by default 16. Only floats can exceed full scale:
+        with the others, a recording that does becomes quieter as a whole, which is logged.
     kbps : float, optional
-        Decode no more than that, in kbit/s: the finest codebooks are left out.
+        Decode at most this bitrate, in kbit/s, by leaving out the finest codebooks.
     codebooks : int, optional
-        The most codebooks to decode of each stream, instead of ``kbps``.
+        The number of codebooks to decode of each stream, instead of ``kbps``.
     device : str or torch.device
-        "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps".
+        "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
     weights : path, optional
-        A checkpoint of one's own instead of the official weights.
+        Your own checkpoint instead of the official weights.
     force : bool
         Replace an existing ``dst``.
     force_model : bool
-        Decode with weights other than those that the file was made with.
+        Decode even if the file was made with other weights.
     verify : bool
-        Read ``dst`` back and count its samples before it takes its name.
+        Read ``dst`` back and count its samples before it gets its final name.
     load : callable, optional
-        Called with the model's name in place of :func:`nac.load`, to load a model once for many calls.
+        Called with the model's name instead of :func:`nac.load`, to load a model once for many calls.
     progress : callable, optional
-        Called with how many more seconds of audio are done, and how many there are in all or None.
+        Called with the seconds of audio done since the last call, and the total or None.
 
     Returns
     -------
     Result
-        What was done: names, model, bitrate, seconds, bytes.
+        Names, model, bitrate, seconds and bytes.
 
     Raises
     ------
     NacError
-        If ``src`` is not a whole .nac file, its model or weights are not here, or ``dst`` exists.
+        If ``src`` is not a complete .nac file, its model or weights are not on this machine, or ``dst`` exists.
 
     Examples
     --------
@@ -240,7 +240,7 @@ def decompress(
             _check_readable(out, verify)
             with open_sink(out, output, rate, header.channels, known, header.tags) as sink:
                 for block in blocks:
-                    # A gain below 1 was there so that nothing clips, and stays where it would.
+                    # A gain below 1 prevents clipping; it stays in formats that would clip.
                     own_level = header.gain > 1 or output.bits == "float"
                     sink.write(block / np.float32(header.gain) if own_level else block)
                     samples += len(block)
@@ -251,8 +251,8 @@ def decompress(
                 _count_again(out, samples, rate)
         if output.bits != "float" and decibels(1 / header.gain) >= _AUDIBLE:
             log.warning(
-                "the recording's peak is %.1f dB above full scale, and this output that much quieter than it: "
-                "a WAV of floats would keep its level",
+                "the recording's peak is %.1f dB above full scale, and this output is quieter by that much: "
+                "WAV with float samples would keep its level",
                 decibels(1 / header.gain),
             )
         tell_gaps(gaps if gaps is not None else reader.gaps)
@@ -270,41 +270,41 @@ def read(
     codec: Codec | None = None,
     load: Load | None = None,
 ) -> tuple[Array, int]:
-    """Decode a .nac file, or a part of it, to samples, like ``soundfile.read``.
+    """Decode a .nac file, or a part of it, to samples; similar to ``soundfile.read``.
 
-    Only what is needed is read and decoded.
+    Only the necessary chunks are read and decoded.
 
     Parameters
     ----------
     path : path or binary file object
         The .nac file to read.
     start : float
-        Where to begin, in seconds.
+        Start, in seconds.
     duration : float, optional
-        How much to decode, in seconds; by default up to the end.
+        Length to decode, in seconds; by default up to the end.
     dtype : {"float32", "float64", "int16", "int32"}
-        Of the samples. Floats lie beyond -1 to 1 where the original's did; integers are rounded, and set to full
-        scale where they would be beyond it.
+        Type of the samples. Floats exceed -1 to 1 where the original did; integers are rounded, and clipped to
+        full scale.
     device : str or torch.device
-        "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps".
+        "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
     weights : path, optional
-        A checkpoint of one's own instead of the official weights. None are downloaded.
+        Your own checkpoint instead of the official weights. Nothing is downloaded.
     codec : Codec, optional
-        What :func:`nac.load` gave. Without it, the two codecs used last stay loaded for the next call.
+        The result of :func:`nac.load`. Without it, the two codecs used last stay loaded for the next call.
     load : callable, optional
-        Called with the model's name for a codec, instead of all three.
+        Called with the model's name to get a codec, instead of the three parameters above.
 
     Returns
     -------
     samples : array [n, channels]
-        At the recording's own rate, of ``dtype``.
+        At the recording's sample rate, of type ``dtype``.
     sample_rate : int
         In Hz.
 
     Raises
     ------
     NacError
-        If it is not a whole .nac file, or its model or weights are not here.
+        If it is not a complete .nac file, or its model or weights are not on this machine.
 
     Examples
     --------
@@ -326,7 +326,7 @@ def read(
 
 
 def output_format(format: str | None, dst: PathOrFile) -> OutputFormat:
-    """The format named, else the one that the ending of a path means. Raises NacError for others."""
+    """The named format, or else the one of the path's extension. Raises NacError for unknown formats."""
     name = format.lower() if format else None
     if name is None and isinstance(dst, (str, os.PathLike)):
         name = Path(os.fsdecode(dst)).suffix.lower().lstrip(".")

@@ -1,8 +1,8 @@
-"""A part of a .nac file, without decoding: its codes are copied. Needs no model and no PyTorch.
+"""Cut a part out of a .nac file by copying its codes. Needs no model and no PyTorch.
 
-A network takes sound from the codes on either side too. So the frames around the part are kept with it, as far as
-its first and last sample depend on them, and the header says which samples are wanted. Frames keep their numbers,
-since noise, blocks and resampling are counted from the start of the recording.
+The samples of a frame also depend on the codes before and after it. So the frames around the part are kept too, as
+many as its first and last sample depend on, and the header says which samples are wanted. Frames keep their
+numbers, because noise, blocks and resampling are counted from the start of the recording.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ def cut(
 ) -> Result:
     """Write a part of a .nac file to another, without decoding.
 
-    Decoding the result gives exactly the samples that decoding the whole gives there; with encodec_24khz, whose
-    LSTM never quite forgets, nearly so. Tags are kept. Works on pipes.
+    Decoding the result gives exactly the samples that decoding the whole file gives there. With encodec_24khz,
+    whose LSTM has unlimited memory, they are nearly the same. Tags are kept. Works on pipes.
 
     Parameters
     ----------
     src, dst : path or binary file object
         The .nac file to read, and the one to write.
     start : float
-        Where the part begins, in seconds.
+        Start of the part, in seconds.
     duration : float, optional
-        How long it is, in seconds; by default up to the end.
+        Length of the part, in seconds; by default up to the end.
     force : bool
         Replace an existing ``dst``.
 
     Returns
     -------
     Result
-        What was done: names, model, bitrate, seconds, bytes.
+        Names, model, bitrate, seconds and bytes.
 
     Raises
     ------
     NacError
-        If ``src`` is not a whole .nac file, its model is unknown, the part is empty, or ``dst`` exists.
+        If ``src`` is not a complete .nac file, its model is unknown, the part is empty, or ``dst`` exists.
 
     Examples
     --------
@@ -68,14 +68,14 @@ def cut(
             writer = Writer(out, header)
             _copy(reader, writer, header, needed_frames(reader.header, low, high))
             samples = _samples(reader, low, high)
-            writer.extend(samples)  # what was there may be lost
+            writer.extend(samples)  # there may have been chunks here that are lost
             writer.finish(samples)
     seconds = samples / header.original_sample_rate
     return watch.result(src, dst, header, seconds=seconds, size=writer.bytes_written)
 
 
 def _copy(reader: Reader, writer: Writer, header: Header, frames: range) -> None:
-    """Write the chunks that have some of ``frames``, and of these no others."""
+    """Write the ``frames`` of the chunks that have some of them, and no others."""
     for chunk in reader.chunks(reader.index.find(frames.start) if reader.seekable else 0):
         if part := chunk.part(header, frames.start, frames.stop):
             writer.write(part)
@@ -84,8 +84,8 @@ def _copy(reader: Reader, writer: Writer, header: Header, frames: range) -> None
 
 
 def _samples(reader: Reader, low: int, high: int | None) -> int:
-    """How many samples there are from ``low`` up to ``high``."""
-    assert reader.samples is not None  # the end has been read, or was not needed
+    """The number of existing samples from ``low`` up to ``high``."""
+    assert reader.samples is not None  # the end has been read, or is not needed
     if low > reader.samples:
         rate = reader.header.original_sample_rate
         raise NacError(f"starts after the end: {low / rate:g} s of {reader.samples / rate:.3f} s")
@@ -94,9 +94,9 @@ def _samples(reader: Reader, low: int, high: int | None) -> int:
 
 @dataclass(frozen=True)
 class Layout:
-    """What has to be known of a codec to take its files apart and put them together.
+    """The properties of a codec that cutting and joining its files depend on.
 
-    ``unit``: frames that a part must begin at a multiple of.
+    ``unit``: a part must begin at a multiple of this many frames.
     """
 
     spec: CodecSpec
@@ -108,19 +108,19 @@ def layout_of(header: Header) -> Layout:
     """Raises ModelError for a codec that this version does not know."""
     model = find(header.model)
     spec = model.spec
-    windows = None if spec.segment else header.segment  # of a .dac file
+    windows = None if spec.segment else header.segment  # from a .dac file
     bare = replace(header.spec, fingerprint="", segment=None if windows else header.segment)
     if model.decode_plan is None or replace(spec, family="", frame_multiple=1, fingerprint="") != bare:
         raise ModelError(f"made with a {header.model} that this version of nac does not know how to cut")
     if windows:
-        # Each is decoded by itself, but where the last one counts depends on whether another follows.
+        # Each is decoded on its own, but the last one's extent depends on whether another follows.
         plan = Plan(windows.frames, windows.frames, windows.frames)
         return Layout(replace(spec, segment=windows), plan, windows.frames)
     return Layout(spec, model.decode_plan, spec.segment.frames if spec.segment else spec.frame_multiple)
 
 
 def needed_frames(header: Header, low: int, high: int | None) -> range:
-    """The frames that are needed to decode the recording's samples from ``low`` up to ``high`` (None: the end)."""
+    """The frames that the recording's samples from ``low`` up to ``high`` (None: the end) depend on."""
     layout, rate, codec_rate = layout_of(header), header.original_sample_rate, header.sample_rate
     spec, plan = layout.spec, layout.plan
     begin = low + header.start
@@ -128,7 +128,7 @@ def needed_frames(header: Header, low: int, high: int | None) -> range:
     first = spec.frame_at(resampler.first_input)
     start = plan.preroll(first)
     if header.stereo_pair:
-        # The turn from the chunk before takes 20 ms, and begins with that one's last frame.
+        # The rotation from the previous chunk's angle takes 20 ms, and begins in that chunk's last frame.
         start = min(start, first - -(-(codec_rate // 50) // spec.frame_samples) - 1)
     start = max(0, start) // layout.unit * layout.unit
     if high is None:

@@ -1,4 +1,4 @@
-"""From a .nac file's codes to the samples that are wanted of it."""
+"""Decode the requested samples of a .nac file."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def loader(
     *,
     download: bool = False,
 ) -> Load:
-    """What gives a codec by its model's name: the one at hand, or else one that stays loaded."""
+    """A function from a model's name to a codec: the given codec, or else one that stays loaded."""
     return lambda name: codec or loaded(name, weights=weights, device=device, download=download)
 
 
 def codec_of(header: Header, load: Load, *, force: bool = False) -> Codec:
-    """The codec that a file was made with. Only here, when the file is known to be good, PyTorch is imported."""
+    """The codec of a file. PyTorch is imported only here, after the file was found valid."""
     codec = load(header.model)
-    if header.segment and codec.spec.family == "dac":  # the windows of a .dac file
+    if header.segment and codec.spec.family == "dac":  # windows from a .dac file
         from nac.codecs.segmented import Segmented
 
         codec = Segmented(codec, header.segment)
@@ -44,18 +44,18 @@ def codec_of(header: Header, load: Load, *, force: bool = False) -> Codec:
 
 
 def at_rate(samples: int, header: Header, rate: int) -> int:
-    """A number of samples at the original rate as one at ``rate``."""
+    """Convert a number of samples from the original rate to ``rate``."""
     return -(-samples * rate // header.original_sample_rate)
 
 
 def trimmed(
     reader: Reader, codec: Codec, counts: tuple[int, ...], low: int, high: int | None, rate: int
 ) -> Iterator[Samples]:
-    """The samples wanted, no more: where their end is only known at the end, a frame's worth is held back."""
+    """Exactly the requested samples. If the end is known late, one frame of samples is buffered."""
     header, spec = reader.header, codec.spec
     first = at_rate(low + header.start, header, rate)
     left = None if high is None else at_rate(high - low, header, rate)
-    # Up to the end of the recording the file is read to its own end, so that this is checked too.
+    # When decoding to the end of the recording, read to the end of the file, so that it is checked.
     stop = None if left is None or high == reader.samples else first + left
     if stop is None and left is not None and reader.seekable:
         check_growth(2 * left * header.channels, reader.size)

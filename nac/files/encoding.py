@@ -1,4 +1,4 @@
-"""From a recording's samples to a .nac file."""
+"""Encode a recording to a .nac file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nac.weights import models
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a recording is coded: see :func:`nac.compress`."""
+    """Coding options of a recording: see :func:`nac.compress`."""
 
     model: str = "auto"
     kbps: float | None = None
@@ -32,7 +32,7 @@ class Encoding:
 
 
 def prepare(source: Source, how: Encoding, load: Load, codec: Codec | None = None) -> tuple[Codec, Header]:
-    """The codec for a recording, or the one at hand, and the header of the file that it makes. Raises NacError."""
+    """The codec for a recording (or the given one), and the header of its file. Raises NacError."""
     channels = 1 if how.mono else source.channels
     alone = not how.mono and source.angle is not None
     if codec is not None:
@@ -43,9 +43,9 @@ def prepare(source: Source, how: Encoding, load: Load, codec: Codec | None = Non
     model = how.model
     if model == "auto":
         model = models.choose(channels, kbps=how.kbps, codebooks=how.codebooks)
-    # A bitrate that cannot be is told before anything is downloaded.
+    # Report an impossible bitrate before anything is downloaded.
     counts = allocate(find(model).spec, channels, kbps=how.kbps, codebooks=how.codebooks, alone=alone)
-    codec = load(model)  # which may import PyTorch: only now, when what is no audio has been refused
+    codec = load(model)  # may import PyTorch, so only after the input was found to be audio
     return codec, make_header(source, codec.spec, counts, mono=how.mono)
 
 
@@ -64,6 +64,6 @@ def write_nac(out: BinaryIO, source: Source, codec: Codec, header: Header, codin
         writer.write(chunk)
         out.flush()
     if header.samples not in (None, samples):
-        raise AudioError(f"holds {samples} samples, not the {header.samples} that it announces")
+        raise AudioError(f"has {samples} samples, not the {header.samples} that it declares")
     writer.finish(samples)
     return samples, writer.bytes_written

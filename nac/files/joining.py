@@ -1,9 +1,9 @@
-"""Several .nac files as one, without decoding. Needs no model and no PyTorch.
+"""Join .nac files without decoding. Needs no model and no PyTorch.
 
-Pieces of one recording, as :func:`nac.cut` makes them, join without a seam: the result decodes to the samples of
-the recording. Other recordings follow one another at the next frame that the codec can begin at, so that up to a
-frame of what lies around them is heard in between; the network, and the turning of a stereo pair, run on across
-the join as if it had been one recording.
+Parts of one recording, as :func:`nac.cut` makes them, join without a seam: the result decodes to the samples of
+the recording. Other recordings follow at the next frame that the codec can begin at, so up to one frame of
+surrounding sound is heard in between. The network's state and the stereo rotation continue across the join, as
+within one recording.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from nac.storage.output import PathOrFile, Result, created, name_of, refuse_same
 def cat(srcs: Sequence[PathOrFile], dst: PathOrFile, *, force: bool = False) -> Result:
     """Write several .nac files to another, one after the other, without decoding.
 
-    Parts that were cut from one recording join without a seam; tags that all have are kept. Works on pipes.
+    Parts that were cut from one recording join without a seam. Tags that all files have are kept. Works on pipes.
 
     Parameters
     ----------
     srcs : sequence of path or binary file object
-        What to join, in order: of one model, weights, codebooks, sample rate, channels and level.
+        The files, in order, with the same model, weights, codebooks, sample rate, channels and level.
     dst : path or binary file object
         The .nac file to write.
     force : bool
@@ -42,12 +42,12 @@ def cat(srcs: Sequence[PathOrFile], dst: PathOrFile, *, force: bool = False) -> 
     Returns
     -------
     Result
-        What was done: names, model, bitrate, seconds, bytes.
+        Names, model, bitrate, seconds and bytes.
 
     Raises
     ------
     NacError
-        If files do not go together or are not whole .nac files (the message names the one at fault), or ``dst``
+        If files do not fit together or are not complete .nac files (the message names the file), or ``dst``
         exists.
 
     Examples
@@ -105,7 +105,7 @@ def _check_alike(first: Header, other: Header) -> None:
             remedy: Remedy = "peel" if field == "stream_codebooks" else ""
             raise NacError(f"cannot follow: its {what}: {_said(theirs)}, not {_said(ours)}", remedy=remedy)
     if first.spec != other.spec or first.stereo_pair != other.stereo_pair:
-        raise NacError(f"cannot follow: its {other.model} is another network")
+        raise NacError(f"cannot follow: its {other.model} is a different network")
 
 
 def _said(value: object) -> str:
@@ -113,7 +113,7 @@ def _said(value: object) -> str:
 
 
 def _common(headers: list[Header]) -> Header:
-    """The first header with what holds for all; how long the whole is, the end will say."""
+    """The first header, reduced to what all files share. The length is written at the end."""
     first = headers[0]
     formats = {header.sample_format for header in headers}
     return replace(
@@ -125,23 +125,23 @@ def _common(headers: list[Header]) -> Header:
 
 
 class Joiner:
-    """Writes recordings one after the other.
+    """Writes recordings one after another.
 
-    Of each, the frames from the one with its last sample on are held back until it is known what follows.
+    The frames of each from the one with its last sample on are buffered until it is known what follows.
     """
 
     def __init__(self, out: BinaryIO, header: Header) -> None:
         self._out, self._header, self._layout = out, header, layout_of(header)
         self._writer = Writer(out, header)
         self._held: list[Chunk] = []
-        self._shift = 0  # of the last recording: from a frame's number in its file to the one written
-        self._last = self._next = 0  # of the last recording: the frame with its last sample, one that may follow
+        self._shift = 0  # of the last recording: from frame numbers in its file to those written
+        self._last = self._next = 0  # of the last recording: its last frame; the next possible first frame
         self._end: int | None = None  # of the last recording, on the timeline of its file
 
     def add(self, reader: Reader) -> None:
         """Append a recording."""
         chunks: Iterable[Chunk] = reader.chunks()
-        if reader.samples is None:  # a pipe that tells its length at the end
+        if reader.samples is None:  # a pipe whose length comes at the end
             chunks = list(chunks)
         assert reader.samples is not None
         if not reader.samples and self._end is not None:
@@ -168,7 +168,7 @@ class Joiner:
         return samples, self._writer.bytes_written
 
     def _join(self, start: int, chunks: Iterator[Chunk]) -> tuple[int, Iterator[Chunk]]:
-        """From which frame on the next recording's ``chunks`` are to be taken; with them again."""
+        """The first frame to use of the next recording's ``chunks``, and these chunks."""
         held, self._held = self._held, []
         head: list[Chunk] = []
         while held and (not head or head[-1].next_frame < held[-1].next_frame) and (chunk := next(chunks, None)):
@@ -178,7 +178,7 @@ class Joiner:
             return self._last, chunks
         if self._header.segment is not None:
             raise NacError(
-                f"cannot follow: {self._header.model} codes overlapping pieces: only parts of one recording join"
+                f"cannot follow: {self._header.model} codes overlapping segments: only parts of one recording join"
             )
         for chunk in held:
             self._write(chunk, stop=self._next)
@@ -187,7 +187,7 @@ class Joiner:
         return begin, chunks
 
     def _same(self, held: list[Chunk], head: list[Chunk]) -> bool:
-        """Whether both have the same codes where both have frames, from the one with the last sample on."""
+        """Whether both have the same codes in their common frames, from the one with the last sample on."""
         stop = min(chunks[-1].next_frame if chunks else 0 for chunks in (held, head))
         return stop > self._last and self._content(held, stop) == self._content(head, stop)
 
@@ -204,18 +204,18 @@ class Joiner:
         ]
 
     def _write(self, chunk: Chunk, start: int = 0, stop: int | None = None) -> None:
-        """Write those of a chunk's frames that are from ``start`` up to ``stop``, if there are any."""
+        """Write the frames of a chunk from ``start`` up to ``stop``, if there are any."""
         if part := chunk.part(self._header, start, stop):
             self._writer.write(replace(part, first_frame=part.first_frame + self._shift))
             self._out.flush()
 
     def _frame_at(self, sample: int) -> int:
-        """The frame, such as a recording may begin with, that has a sample of the original rate or lies before."""
+        """The last possible first frame of a recording at or before a sample of the original rate."""
         position = sample * self._header.sample_rate // self._header.original_sample_rate
         return self._layout.spec.frame_at(position) // self._layout.unit * self._layout.unit
 
     def _frames(self, samples: int) -> int:
-        """The frame, such as a recording may begin with, that comes after so many samples."""
+        """The next possible first frame of a recording after this many samples."""
         end = -(-samples * self._header.sample_rate // self._header.original_sample_rate)
         return self._layout.spec.frames(end)
 
@@ -236,7 +236,7 @@ def _reading(src: str | os.PathLike[str] | Reader) -> Iterator[Reader]:
 
 @contextmanager
 def _named(src: PathOrFile) -> Iterator[None]:
-    """Errors with the name of the file that they are about."""
+    """Add the name of the file to errors."""
     try:
         yield
     except NacError as error:

@@ -1,4 +1,4 @@
-"""Recordings that a program has in memory: arrays to .nac files and bytes, and back."""
+"""Arrays of samples to .nac files and bytes, and back."""
 
 from __future__ import annotations
 
@@ -39,64 +39,65 @@ def write(
     codec: Codec | None = None,
     force: bool = False,
 ) -> Result:
-    """Write samples to a .nac file, like ``soundfile.write``: the twin of :func:`nac.read`.
+    """Write samples to a .nac file, similar to ``soundfile.write``. The inverse is :func:`nac.read`.
 
-    The file is the same, byte for byte, as :func:`nac.compress` makes of a WAV file with these samples and tags.
+    The file is byte for byte the one that :func:`nac.compress` makes of a WAV file with these samples and tags.
 
     Parameters
     ----------
     file : path or binary file object
-        Where to write. A file object is written to from where it stands, and stays open.
+        The output. A file object is written to from its current position, and stays open.
     samples : array or tensor, [n] or [n, channels]
-        Numpy's or PyTorch's, as soundfile has them: of int16 or int32, where full scale is the type's, or of
-        float32 or float64, nominally within -1 to 1. Floats beyond that are brought into range, and back on
+        From numpy or PyTorch, with soundfile's convention: int16 or int32 use the full range of the type,
+        float32 and float64 are nominally within -1 to 1. Floats beyond that are scaled into range, and back by
         decoding.
     sample_rate : int
-        In Hz, from 1000 on. Decoding gives it back.
+        In Hz, at least 1000. Decoding restores it.
     model : str
-        A name that :func:`nac.models` lists, or "auto" for the best model that already is on this machine.
+        A name that :func:`nac.models` lists, or "auto" for the best model whose weights are already on this
+        machine.
     kbps : float, optional
-        The most that the file may have, in kbit/s, all channels together. By default 8, or the next possible
+        Upper limit for the bitrate, in kbit/s, all channels together. By default 8, or the next possible
         above.
     codebooks : int, optional
-        How many codebooks each stream gets, instead of ``kbps``.
+        The number of codebooks of each stream, instead of ``kbps``.
     mono : bool
-        Mix down to one channel first.
+        Mix down to one channel.
     coding : {"auto", "packed", "range"}
-        "auto" takes fewer bytes where the codes allow it, "packed" is faster, "range" tries harder.
+        "auto" uses range coding where it saves bytes, "packed" is faster, "range" searches longer for fewer bytes.
     tags : mapping of str to str, optional
-        Title, artist and so on, by the names that Vorbis comments have.
+        Title, artist and so on, with the names of Vorbis comments.
     device : str or torch.device
-        "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps".
+        "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
     weights : path, optional
-        A checkpoint of one's own instead of the official weights.
+        Your own checkpoint instead of the official weights.
     codec : Codec, optional
-        What :func:`nac.load` gave, instead of ``model``, ``device`` and ``weights``. Without it, the two codecs
-        used last stay loaded for the next call.
+        The result of :func:`nac.load`, instead of ``model``, ``device`` and ``weights``. Without it, the two
+        codecs used last stay loaded for the next call.
     force : bool
         Replace an existing file.
 
     Returns
     -------
     Result
-        What was done: model, bitrate, seconds, bytes.
+        Model, bitrate, seconds and bytes.
 
     Raises
     ------
     NacError
-        In all cases below, and where the samples cannot be coded.
+        In all cases below, and if the samples cannot be coded.
     TypeError
-        For samples or a rate of another type.
+        If the samples or the rate have an unsupported type.
     ValueError
-        For another shape, or a model, bitrate or number of codebooks that there is not.
+        If the shape is wrong, or the model, bitrate or number of codebooks does not exist.
     FileExistsError
-        If there is a file, and no ``force``.
+        If the file exists, without ``force``.
     OSError
         If the file cannot be written.
 
     Notes
     -----
-    Any number of threads may call this at once; they share one codec.
+    Several threads may call this at the same time; they share one codec.
 
     Examples
     --------
@@ -134,12 +135,12 @@ def encode(
     weights: str | os.PathLike[str] | None = None,
     codec: Codec | None = None,
 ) -> bytes:
-    """Samples as the bytes of a .nac file, for a database, a column, or the network.
+    """Encode samples to the bytes of a .nac file, for example for a database or a network.
 
     Parameters
     ----------
     samples : array or tensor, [n] or [n, channels]
-        Of int16, int32, float32 or float64, as soundfile has them.
+        Of int16, int32, float32 or float64, with soundfile's convention.
     sample_rate : int
         In Hz.
     model, kbps, codebooks, mono, coding, tags, device, weights, codec : optional
@@ -148,7 +149,7 @@ def encode(
     Returns
     -------
     bytes
-        What :func:`nac.write` would write.
+        The content of the file that :func:`nac.write` writes.
 
     Raises
     ------
@@ -190,33 +191,33 @@ def decode(
     weights: str | os.PathLike[str] | None = None,
     codec: Codec | None = None,
 ) -> tuple[Array, int]:
-    """The samples of a .nac file that is at hand as bytes, and their rate: the inverse of :func:`nac.encode`.
+    """Decode the bytes of a .nac file to samples and their rate: the inverse of :func:`nac.encode`.
 
     Parameters
     ----------
     data : bytes, bytearray or memoryview
         All bytes of a .nac file.
     start, duration : float, optional
-        The stretch that is wanted, in seconds; by default all.
+        The part to decode, in seconds; by default all.
     dtype : {"float32", "float64", "int16", "int32"}
-        Of the samples.
+        Type of the samples.
     device, weights, codec : optional
         As for :func:`nac.read`.
 
     Returns
     -------
     samples : array [n, channels]
-        Of ``dtype``.
+        Of type ``dtype``.
     sample_rate : int
         In Hz.
 
     Raises
     ------
     NacError
-        If these are not the bytes of a .nac file (FormatError), are damaged (DamageError), or its model is not
-        on this machine (ModelError).
+        If ``data`` is not a .nac file (FormatError), is damaged (DamageError), or its model is not on this machine
+        (ModelError).
     TypeError
-        For what is no bytes.
+        If ``data`` is not bytes.
 
     Examples
     --------

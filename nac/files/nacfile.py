@@ -1,4 +1,4 @@
-"""What is in a .nac file, without a model: its header, its codes, and where they lie in time."""
+"""Access to a .nac file: header, codes and their time, and samples."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
 CodeArray = npt.NDArray[np.int32]
 SILENT = -1
-"""Stands for a code where a stream is silent and has none."""
+"""Marks frames in which a silent stream has no code."""
 
 
 @dataclass(frozen=True)
 class Info:
-    """What a .nac file holds; the fields of `nac info --json`.
+    """Properties of a .nac file; the fields of `nac info --json`.
 
     ``sample_rate`` (Hz), ``channels`` and ``samples`` (per channel) are those of the recording. ``codebooks``: the
-    count of each stream. ``kbps``: kbit/s of the codes, packed; ``actual_kbps``: of the file. ``coding``:
-    "range" if any codes are range coded, else "packed"; ``saved``: the part of the codes' bytes that this saves.
-    ``complete``: whether the file has its end; ``samples`` and ``seconds`` of one that has not are those of the
-    chunks it has. ``damage``: what is wrong with its bytes, or nothing; ``lost``: the sound that a file which was
-    recovered from a damaged one has no more, in words.
+    number for each stream. ``kbps``: bitrate of the packed codes (kbit/s); ``actual_kbps``: of the file.
+    ``coding``: "range" if any codes are range coded, else "packed"; ``saved``: the share of the codes' bytes that
+    this saves. ``complete``: whether the file has its end record; without it, ``samples`` and ``seconds`` count
+    the existing chunks. ``damage``: a description of damaged bytes, or empty; ``lost``: the parts that are missing
+    in a file recovered from a damaged one, in words.
     """
 
     path: str
@@ -77,33 +77,33 @@ _NOT_WRITTEN = (None, None, None, None, None, "auto", "auto", False)
 
 
 class NacFile:
-    """A .nac file open for reading or writing, like ``soundfile.SoundFile``. :func:`nac.open` is its other name.
+    """A .nac file open for reading or writing, similar to ``soundfile.SoundFile``. Also called :func:`nac.open`.
 
-    Samples are read from a position that moves on, or is moved; codes are read from anywhere. Any part of a long
-    file takes the same time, and memory for what is asked for and some seconds besides. A file that is written
-    takes its name when it is closed; where an exception ends the `with` statement, none is left. Use it from one
-    thread at a time.
+    Samples are read from a position that advances and can be moved; codes are read from anywhere. Access to any
+    part of a long file takes the same time, and memory only for the result and some seconds more. A written file
+    gets its final name when it is closed; if an exception ends the `with` statement, no file is left. Use it from
+    one thread at a time.
 
     Parameters
     ----------
     file : path or binary file object
-        To be read, it has to be able to seek; to be written, it need not. A file object stays open, and is written
-        to as chunks are ready.
+        For reading it must be seekable; for writing it need not be. A file object stays open, and chunks are
+        written to it as soon as they are ready.
     mode : {"r", "w"}
         To read, or to write.
     sample_rate, channels : int
-        Of a file to be written: in Hz, from 1000 on, and 1 to 255.
+        For writing: in Hz, at least 1000, and 1 to 255.
     model, kbps, codebooks, coding, tags, force
-        Of a file to be written: as for :func:`nac.write`.
+        For writing: as for :func:`nac.write`.
     device, weights, codec
-        As for :func:`nac.read` and :func:`nac.write`. To read codes, none of them is needed.
+        As for :func:`nac.read` and :func:`nac.write`. Codes can be read without them.
 
     Raises
     ------
     NacError
-        If the file cannot be opened, or is not a .nac file.
+        If the file cannot be opened or is not a .nac file.
     ValueError
-        For another mode, a model or a bitrate that there is not, or a ``sample_rate`` or ``channels`` missing.
+        If the mode, model or bitrate does not exist, or ``sample_rate`` or ``channels`` is missing.
 
     Examples
     --------
@@ -144,7 +144,7 @@ class NacFile:
         self._recorder: Recorder | None = None
         if mode == "w":
             if sample_rate is None or channels is None:
-                raise ArgumentError("a file to be written needs its sample_rate and channels")
+                raise ArgumentError("writing a file needs sample_rate and channels")
             how = Encoding(model, kbps, codebooks, coding=coding)
             rate, count = check_rate(sample_rate), check_channels(channels)
             load = loader(None, weights, device, download=True)
@@ -157,7 +157,7 @@ class NacFile:
                 self._player = Playback(reader, loader(codec, weights, device))
                 self._open, self._closed = stack.pop_all(), False
         else:
-            raise ArgumentError(f"a mode is 'r' or 'w', not {mode!r}")
+            raise ArgumentError(f"the mode must be 'r' or 'w', not {mode!r}")
 
     def __enter__(self) -> NacFile:
         return self
@@ -170,7 +170,7 @@ class NacFile:
         self.close()
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # where it was not even opened
+        with suppress(AttributeError):  # if opening failed
             self._discard()
 
     def __repr__(self) -> str:
@@ -178,7 +178,7 @@ class NacFile:
         return f"<nac.NacFile {self.path!r} {state} {self.sample_rate} Hz, {self.channels} channels>"
 
     def close(self) -> None:
-        """Close it. A file that is written is finished, and takes its name. Raises NacError where that fails."""
+        """Close it. A written file is completed and gets its final name. Raises NacError if that fails."""
         if self._recorder is not None:
             self._recorder.finish()
         else:
@@ -186,20 +186,20 @@ class NacFile:
             self._open.close()
 
     def _discard(self) -> None:
-        """Close a file that is written, and leave nothing of it."""
+        """Close a file opened for writing, and delete it."""
         if self._recorder is not None:
             self._recorder.abort()
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed."""
+        """Whether the file is closed."""
         return self._closed if self._recorder is None else self._recorder.closed
 
     @property
     def _playback(self) -> Playback:
-        """Of a file that is open for reading. Raises ArgumentError for others."""
+        """The reader. Raises ArgumentError if the file is open for writing."""
         if self._player is None:
-            raise ArgumentError("open for writing: nothing can be read of it")
+            raise ArgumentError("the file is open for writing, not reading")
         return self._player
 
     @property
@@ -207,27 +207,27 @@ class NacFile:
         return self._playback.reader
 
     def __len__(self) -> int:
-        """Samples per channel: of the recording, or written so far."""
+        """Samples per channel of the recording, or written so far."""
         return self.samples
 
     @property
     def header(self) -> Header:
-        """What the file says of itself."""
+        """The file's header."""
         return self._reader.header if self._recorder is None else self._recorder.header
 
     @property
     def sample_rate(self) -> int:
-        """Of the recording, in Hz."""
+        """Sample rate of the recording, in Hz."""
         return self.header.original_sample_rate
 
     @property
     def channels(self) -> int:
-        """Of the recording."""
+        """Number of channels of the recording."""
         return self.header.channels
 
     @property
     def tags(self) -> dict[str, str]:
-        """Title, artist and so on, by their names in Vorbis comments."""
+        """Title, artist and so on, with the names of Vorbis comments."""
         return _joined(self.header.tags)
 
     @property
@@ -236,33 +236,33 @@ class NacFile:
         return len(self._reader.index)
 
     def chunk(self, number: int) -> Chunk:
-        """One chunk, checked. Raises DamageError."""
+        """One chunk, after its checksum was verified. Raises DamageError."""
         return self._reader.chunk(number)
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         return self._reader.size
 
     @property
     def samples(self) -> int:
-        """Samples per channel: of the recording, or written so far."""
+        """Samples per channel of the recording, or written so far."""
         return (self._reader.samples or 0) if self._recorder is None else self._recorder.samples
 
     @property
     def seconds(self) -> float:
-        """Length of the recording."""
+        """Length of the recording in seconds."""
         return self.samples / self.sample_rate
 
     @property
     def complete(self) -> bool:
-        """Whether the file has its end; one that was cut has not."""
+        """Whether the file has its end record; a file that was cut off has not."""
         return self._reader.complete
 
-    # Samples, one after the other
+    # Samples, read and written in order
 
     def tell(self) -> int:
-        """The number of the next sample, per channel: to be read, or written."""
+        """The number of the next sample per channel to be read or written."""
         return self._playback.position if self._recorder is None else self._recorder.samples
 
     def seekable(self) -> bool:
@@ -270,33 +270,33 @@ class NacFile:
         return self._recorder is None and self._reader.seekable
 
     def seek(self, frames: int, whence: int = os.SEEK_SET) -> int:
-        """Read on from another sample.
+        """Set the position.
 
         Parameters
         ----------
         frames : int
-            Samples per channel, which soundfile calls frames: from the start, or from what ``whence`` says.
+            Samples per channel (soundfile's name for them), relative to ``whence``.
         whence : int
             ``os.SEEK_SET`` (0: the start), ``os.SEEK_CUR`` (1: here) or ``os.SEEK_END`` (2).
 
         Returns
         -------
         int
-            The position, from the start.
+            The new position, from the start.
 
         Raises
         ------
         ValueError
-            If it is not within the recording.
+            If it is outside the recording.
         """
         origins = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self)}
         if whence not in origins:
-            raise ArgumentError(f"whence is 0, 1 or 2, not {whence!r}")
+            raise ArgumentError(f"whence must be 0, 1 or 2, not {whence!r}")
         position = origins[whence] + index(frames)
         if not self.seekable():
             raise ArgumentError("this file cannot seek")
         if not 0 <= position <= len(self):
-            raise ArgumentError(f"there is no sample {position} of {len(self)}")
+            raise ArgumentError(f"sample {position} is outside the recording of {len(self)}")
         self._playback.seek(position)
         return position
 
@@ -306,21 +306,21 @@ class NacFile:
         Parameters
         ----------
         frames : int
-            How many, per channel; by default all that are left. Where the recording ends, fewer come, or none.
+            Samples per channel; by default all that are left. At the end of the recording there may be fewer.
         dtype : {"float32", "float64", "int16", "int32"}
             As for :func:`nac.read`.
         always_2d : bool
-            Give [n, 1] and not [n] where there is one channel.
+            Return [n, 1] instead of [n] for one channel.
 
         Returns
         -------
         array [n, channels]
-            Whatever is read at a time, it is what :func:`nac.read` gives there.
+            Equal to the result of :func:`nac.read` there, however it is divided into reads.
 
         Raises
         ------
         NacError
-            Where the file is damaged, once all samples before that are read, or its model is not here.
+            If the file is damaged (after all samples before that), or its model is not on this machine.
         """
         self._check_open()
         samples = self._playback.read(None if frames < 0 else frames)
@@ -335,16 +335,16 @@ class NacFile:
         *,
         always_2d: bool = True,
     ) -> Iterator[Array]:
-        """The samples from here on in blocks.
+        """The samples from the current position on, in blocks.
 
         Parameters
         ----------
         blocksize : int
-            Samples per channel in each but the last, which may have fewer.
+            Samples per channel in each block; the last may have fewer.
         overlap : int
-            How many of them are those that the block before ended with.
+            The number of samples that each block shares with the end of the one before.
         frames : int
-            How many samples per channel in all; by default all that are left.
+            Samples per channel in total; by default all that are left.
         dtype, always_2d
             As for :meth:`read`.
 
@@ -355,11 +355,11 @@ class NacFile:
         Raises
         ------
         ValueError
-            For a size of blocks that is not above their overlap.
+            If ``blocksize`` is not greater than ``overlap``.
         """
         self._check_open()
         if not 0 <= overlap < blocksize:
-            raise ArgumentError(f"no blocks: {blocksize} samples, of which {overlap} overlap")
+            raise ArgumentError(f"blocks of {blocksize} samples cannot overlap by {overlap}")
         return self._blocks(blocksize, overlap, None if frames < 0 else frames, dtype, always_2d)
 
     def _blocks(self, size: int, overlap: int, left: int | None, dtype: DType, always_2d: bool) -> Iterator[Array]:
@@ -375,39 +375,39 @@ class NacFile:
             yield block
 
     def write(self, samples: Any) -> None:
-        """Take the next samples; chunks are written as they are ready, some ten seconds in each.
+        """Append samples. Chunks of about ten seconds are written as soon as they are ready.
 
         Parameters
         ----------
         samples : array or tensor, [n] or [n, channels]
-            Any number, as for :func:`nac.write`. Floats beyond -1 to 1 are clipped: the level of what is still to
-            come is not known.
+            Any number, as for :func:`nac.write`. Floats beyond -1 to 1 are clipped, since the level of later
+            samples is unknown.
 
         Raises
         ------
         NacError
-            If they cannot be written: then nothing is left of the file.
+            If they cannot be written; then no file is left.
         ValueError
-            For another number of channels, or a file that is open for reading.
+            If the number of channels is wrong, or the file is open for reading.
         """
         self._check_open()
         if self._recorder is None:
-            raise ArgumentError("open for reading: nothing can be written to it")
+            raise ArgumentError("the file is open for reading, not writing")
         self._recorder.write(as_array(samples))
 
     def _check_open(self) -> None:
         if self.closed:
             raise ArgumentError("the file is closed")
 
-    # Codes, from anywhere
+    # Codes, from any position
 
     def codes(
         self, *, start: float = 0.0, duration: float | None = None, codebooks: int | None = None
     ) -> list[list[CodeArray]]:
-        """Codes of the frames that hold a stretch of the recording, in seconds: int32 arrays [stream][codebook].
+        """Codes of the frames of a part of the recording, given in seconds: int32 arrays [stream][codebook].
 
-        All frames by default; at most ``codebooks`` codebooks of each stream. Where a stream is silent and has no
-        codes, and where frames were lost, the value is -1.
+        By default all frames; at most ``codebooks`` codebooks of each stream. The value is -1 where a silent
+        stream has no codes, and where frames were lost.
         """
         check_stretch(start, duration)
         header, spec = self.header, self.header.spec
@@ -422,18 +422,18 @@ class NacFile:
 
     @property
     def first_frame(self) -> int:
-        """The number of the first frame that :meth:`codes` gives by default."""
+        """The number of the first frame that :meth:`codes` returns by default."""
         return self._frame_at(0.0)
 
     def frame_codes(
         self, low: int, high: int | None = None, *, codebooks: int | None = None
     ) -> list[list[CodeArray]]:
-        """The same for the frames from number ``low`` up to ``high``, of those there are; numbers as in chunks."""
+        """The same for the existing frames from number ``low`` up to ``high``, numbered as in chunks."""
         if codebooks is not None:
             self.header.spec.check_codebooks(codebooks)
         header, index = self.header, self._reader.index
         end_frame = None
-        # Only what reaches beyond its first frame needs the last chunk's end.
+        # The last chunk's end is only needed beyond its first frame.
         if high is None or not len(index) or high > index[len(index) - 1].first_frame:
             end_frame = self._end_frame()
             high = end_frame if high is None else min(high, end_frame)
@@ -453,7 +453,7 @@ class NacFile:
         return out
 
     def _chunks(self, low: int, high: int) -> Iterator[Chunk]:
-        """Those with any of the frames ``low`` to ``high``, and perhaps one before them."""
+        """The chunks with any of the frames ``low`` to ``high``, and perhaps one before them."""
         index = self._reader.index
         for number in range(index.find(low), len(index)):
             if index[number].first_frame >= high:
@@ -462,7 +462,7 @@ class NacFile:
 
     @property
     def frames(self) -> range:
-        """The numbers of the frames that hold the recording."""
+        """The frame numbers of the recording."""
         header, spec = self.header, self.header.spec
         end = -(-(header.start + self.samples) * header.sample_rate // header.original_sample_rate)
         first = spec.frame_at(header.start * header.sample_rate // header.original_sample_rate)
@@ -487,9 +487,9 @@ class NacFile:
         low: int,
         high: int,
     ) -> None:
-        """Put a chunk's part of the frames ``low`` to ``high`` where it belongs."""
+        """Copy a chunk's part of the frames ``low`` to ``high`` to its position."""
         first, last = max(low, chunk.first_frame), min(high, chunk.next_frame)
-        if first >= last:  # what is wanted begins where frames are missing
+        if first >= last:  # the part begins where frames are missing
             return
         for arrays, found in zip(out, codes, strict=True):
             for array, row, (_, unit) in zip(arrays, found, self.header.codebooks, strict=False):
@@ -523,7 +523,7 @@ class NacFile:
         )
 
     def _survey(self) -> _Survey:
-        """Look at every chunk."""
+        """Read every chunk."""
         found, timeline, whole = _Survey(), Timeline(self.header), True
         for number in range(self.chunks):
             try:
@@ -533,7 +533,7 @@ class NacFile:
                 continue
             for now, before in chunk.sizes(self.header):
                 found.coded, found.packed = found.coded + now, found.packed + before
-            # What lies before is missing because it is damaged, if that is so.
+            # A gap before it counts as damage if there was any.
             if whole and (gap := timeline.gap(chunk, self._reader.index[number].offset)):
                 found.gaps.append(gap)
             timeline.add(chunk)
@@ -545,8 +545,8 @@ class NacFile:
 
 @dataclass
 class _Survey:
-    """``coded`` and ``packed``: bytes of all codes, as they are and packed, in the chunks that are whole;
-    ``gaps``: sound that the file was written without; ``damage``: what is wrong with it, as far as was seen.
+    """``coded`` and ``packed``: bytes of all codes, as stored and if packed, in the chunks that are whole;
+    ``gaps``: missing parts that the file declares; ``damage``: the first damage that was found.
     """
 
     coded: int = 0
@@ -556,7 +556,7 @@ class _Survey:
 
 
 def _joined(tags: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Tags by their keys; values of one key are joined."""
+    """Tags by key; values of the same key are joined."""
     found: dict[str, str] = {}
     for key, value in tags:
         found[key] = f"{found[key]}; {value}" if key in found else value
@@ -569,16 +569,16 @@ def is_nac(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(SIGNATURE)) == SIGNATURE
     except OSError:
-        return True  # to be tried, and reported
+        return True  # let reading it report the error
 
 
 def info(file: PathOrFile) -> Info:
-    """What a .nac file holds; needs no model.
+    """Properties of a .nac file; needs no model.
 
     Parameters
     ----------
     file : path or binary file object
-        A .nac file; a file object has to be able to seek.
+        A .nac file; a file object must be seekable.
 
     Returns
     -------
@@ -588,7 +588,7 @@ def info(file: PathOrFile) -> Info:
     Raises
     ------
     NacError
-        If it is not a .nac file, or is damaged.
+        If it is not a .nac file or is damaged.
 
     Examples
     --------
@@ -612,23 +612,23 @@ def read_codes(
     Parameters
     ----------
     path : path or binary file object
-        The .nac file to read. A file object has to be able to seek.
+        The .nac file to read. A file object must be seekable.
     start : float
-        Where to begin, in seconds; the frame that holds this is the first.
+        Start, in seconds; the first frame is the one with this time.
     duration : float, optional
-        How much to read, in seconds; by default up to the end.
+        Length to read, in seconds; by default up to the end.
     codebooks : int, optional
-        The most codebooks of each stream, coarse to fine; by default all.
+        The number of codebooks of each stream, from coarse to fine; by default all.
 
     Returns
     -------
     list of list of int32 array [frames * codes_per_frame]
-        By stream and codebook. -1 stands where a stream is silent and has no codes.
+        By stream and codebook. The value is -1 where a silent stream has no codes.
 
     Raises
     ------
     NacError
-        If it is not a whole .nac file.
+        If it is not a complete .nac file.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What outputs are called after their inputs."""
+"""Names of outputs, derived from their inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ENDING = ".nac"
 
 
 def nac_name(name: str, *, keep_ending: bool = False) -> str:
-    """The name of the .nac file made of an audio file.
+    """The name of the .nac file for an audio file.
 
     >>> nac_name("song.wav"), nac_name("song.wav", keep_ending=True)
     ('song.nac', 'song.wav.nac')
@@ -19,9 +19,9 @@ def nac_name(name: str, *, keep_ending: bool = False) -> str:
 
 
 def audio_name(name: str, format: str | None = None) -> str:
-    """The name of the audio file made of a .nac file, in a format, by default WAV.
+    """The name of the audio file for a .nac file, in a format, by default WAV.
 
-    An ending that was kept in front of .nac is that of the output, and so its format, where nac can write that.
+    If the name has an extension before .nac that nac can write, the output gets it, and with it its format.
 
     >>> audio_name("song.nac"), audio_name("song.nac", "flac")
     ('song.wav', 'song.flac')

@@ -1,4 +1,4 @@
-"""What is logged about a file while it is worked on, so that it can be told with the file's name."""
+"""Collects what is logged about a file, so that it can be printed with the file's name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Notes(logging.Handler):
-    """Gathers what is logged, for each thread by itself, since each does a file of its own."""
+    """Collects log messages per thread, since each thread works on one file."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -17,7 +17,7 @@ class Notes(logging.Handler):
 
     @contextmanager
     def gathered(self) -> Iterator[list[str]]:
-        """The lines that this thread logs within the context, and not within one in it."""
+        """The lines that this thread logs within the context, except in nested contexts."""
         outer = getattr(self._of_thread, "lines", None)
         self._of_thread.lines = []
         try:
@@ -33,4 +33,4 @@ class Notes(logging.Handler):
             lines.append(record.getMessage())
 
     def other(self, line: str) -> None:
-        """What is to be done with a line that is about no file."""
+        """What to do with a line that is not about a file."""

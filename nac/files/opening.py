@@ -1,4 +1,4 @@
-"""Opening .nac files, and what a stretch of time means in one."""
+"""Opening .nac files, and checking start and duration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nac.storage.output import PathOrFile, check_file
 
 
 def stream_of(file: PathOrFile) -> AbstractContextManager[BinaryIO]:
-    """What is read from: a path opened, a file object as it is. Raises NacError where it cannot be opened."""
+    """A file object for a path, or the given file object. Raises NacError if it cannot be opened."""
     if not isinstance(file, (str, os.PathLike)):
         check_file(file, "read")
         return nullcontext(file)
@@ -27,21 +27,21 @@ def stream_of(file: PathOrFile) -> AbstractContextManager[BinaryIO]:
 
 @contextmanager
 def opened(file: PathOrFile) -> Iterator[Reader]:
-    """A reader for a path or a binary file object. Raises NacError where it cannot be read."""
+    """A reader for a path or a binary file object. Raises NacError if it cannot be read."""
     with stream_of(file) as stream:
         yield Reader(stream)
 
 
 def check_stretch(start: float, duration: float | None) -> None:
-    """Raise NacError unless these are a start and a duration, in seconds; the duration may be infinite."""
+    """Raise NacError unless start and duration (seconds) are valid; the duration may be infinite."""
     if not 0 <= start < math.inf or (duration is not None and not duration >= 0):
-        raise ArgumentError(f"no stretch of time: start {start}, duration {duration}")
+        raise ArgumentError(f"invalid part: start {start}, duration {duration}")
 
 
 def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[int, int | None]:
-    """First sample wanted and the one after the last (None: the end, not known yet), at the original rate.
+    """The first sample and one past the last (None: the end, still unknown), at the original rate.
 
-    Raises NacError where the start lies behind the end.
+    Raises NacError if the start is after the end.
     """
     rate = reader.header.original_sample_rate
     check_stretch(start, duration)
@@ -57,13 +57,13 @@ def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[
 
 
 def check_growth(grown: int, size: int) -> None:
-    """Raise NacError where so few bytes of a file, ``size``, would become so many: nothing but silence does.
+    """Raise NacError if a file of ``size`` bytes would become implausibly large, as only silence can.
 
-    Without that, a hundred bytes could fill any disk.
+    Otherwise a hundred bytes could fill any disk.
     """
     if grown > max(_ALWAYS, _GROWTH * size):
         raise NacError(
-            f"{size} bytes would become {grown / 1e9:.3g} GB, nearly all silent; a duration gives a part of it"
+            f"{size} bytes would become {grown / 1e9:.3g} GB, nearly all silence; give a duration to decode a part"
         )
 
 

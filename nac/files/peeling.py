@@ -1,4 +1,4 @@
-"""A lower bitrate without decoding: the finest codebooks are left out. Needs no model and no PyTorch."""
+"""Lower the bitrate without decoding, by dropping the finest codebooks. Needs no model and no PyTorch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def peel(
 ) -> Result:
     """Write a .nac file with a lower bitrate, by dropping its finest codebooks, without decoding.
 
-    The result is the file that compressing the recording at that bitrate gives. A bitrate above the file's own
+    The result equals the file that compressing at that bitrate gives. A bitrate above the file's own
     changes nothing. Works on pipes.
 
     Parameters
@@ -31,23 +31,23 @@ def peel(
     src, dst : path or binary file object
         The .nac file to read, and the one to write.
     kbps : float, optional
-        The most that the result may have, in kbit/s, all channels together.
+        Upper limit for the bitrate, in kbit/s, all channels together.
     codebooks : int, optional
-        How many codebooks to keep in each stream, instead of ``kbps``.
+        The number of codebooks to keep in each stream, instead of ``kbps``.
     coding : {"auto", "packed", "range"}, optional
-        Store the codes anew, as :func:`nac.compress` would; packed ones are read without probability tables.
+        Recode as :func:`nac.compress` does; packed codes can be read without probability tables.
     force : bool
         Replace an existing ``dst``.
 
     Returns
     -------
     Result
-        What was done: names, model, bitrate, seconds, bytes.
+        Names, model, bitrate, seconds and bytes.
 
     Raises
     ------
     NacError
-        If ``src`` is not a whole .nac file, no codebook count is that low, or ``dst`` exists.
+        If ``src`` is not a complete .nac file, the bitrate is too low for one codebook, or ``dst`` exists.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def peel(
 
 
 def _without(chunk: Chunk, counts: tuple[int, ...]) -> Chunk:
-    """The chunk with no more than so many layers of each stream."""
+    """The chunk with at most this many codebooks of each stream."""
     layers = tuple(layers[:count] for layers, count in zip(chunk.layers, counts, strict=True))
     scales = tuple(row if kept else () for row, kept in zip(chunk.scales, layers, strict=False))
     return replace(chunk, layers=layers, scales=scales)

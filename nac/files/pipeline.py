@@ -1,7 +1,7 @@
-"""One recording through a codec: blocks of samples to chunks of codes, and back.
+"""The coding pipeline: blocks of samples to chunks of codes, and back.
 
-Samples -> resampled to the codec's rate -> cut into chunks -> turned into streams -> codes. Streams are encoded as
-continuous signals: chunks only group their codes, so chunk borders are not heard.
+Samples -> resampled to the codec's rate -> cut into chunks -> rotated into streams -> codes. Streams are encoded
+as continuous signals: chunks only group their codes, so chunk borders are not heard.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from nac.files.opening import check_growth
 from nac.spec import CodecSpec
 
 PART = 1 << 21
-"""Samples of all channels, at the higher of two rates, that are decoded at a time: more than most chunks have."""
+"""Most samples (all channels, at the higher rate) decoded at a time; most chunks have fewer."""
 LOUDEST = 1e30
-"""A sample that no recording has; the gain that would bring larger ones into range is none that a file can say."""
+"""The largest peak: the gain for larger ones cannot be stored in a file."""
 
 
 def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mono: bool) -> Header:
-    """The header of a file made from a source with so many codebooks in each stream.
+    """The header of a file made from a source, with this number of codebooks in each stream.
 
-    Raises AudioError for more channels, larger samples or a lower rate than a file can hold.
+    Raises AudioError if there are too many channels, too large samples or too low a rate for a file.
     """
     channels = 1 if mono else source.channels
     if channels > MAX_CHANNELS:
@@ -71,16 +71,16 @@ def make_header(source: Source, spec: CodecSpec, counts: tuple[int, ...], *, mon
 
 
 class Lane:
-    """One stream on its way to codes, in runs: between them it is silent and has none."""
+    """Encodes one stream in runs; between them it is silent and has no codes."""
 
     def __init__(self, codec: Codec[Any], codebooks: int) -> None:
         self._codec, self._codebooks = codec, codebooks
         self._encoder: Encoder[Any] | None = None
         self._ready: list[Codes[Array]] = []
-        self.frames = 0  # that are ready
+        self.frames = 0  # frames that are ready
 
     def push(self, audio: Samples, first_frame: int) -> None:
-        """The next samples [n, C] of a run, which begins at ``first_frame`` if none is open."""
+        """Add samples [n, C] to the run, which begins at ``first_frame`` if none is open."""
         if self._encoder is None:
             self._encoder = self._codec.encoder(self._codebooks, origin=first_frame)
         self._add(self._encoder.push(self._codec._array(np.ascontiguousarray(audio.T)[None], np.float32)))
@@ -97,7 +97,7 @@ class Lane:
         self.frames += codes.frames(self._codec.spec)
 
     def take(self, frames: int, *, last: bool) -> Codes[Array]:
-        """The next frames that are ready; with ``last``, every scale that is left too."""
+        """The next frames that are ready; with ``last``, also all remaining scales."""
         spec, codes = self._codec.spec, Codes.join(self._ready)
         head, rest = _frames(codes, spec, 0, frames), _frames(codes, spec, frames)
         scale = codes.scale
@@ -120,7 +120,7 @@ def _frames(codes: Codes[Array], spec: CodecSpec, start: int, stop: int | None =
 
 
 def encode_chunks(source: Source, codec: Codec[Any], header: Header, coding: Coding = "auto") -> Iterator[Chunk]:
-    """Chunks of a whole recording; of a live one each as soon as its codes are certain. Reads it to the end.
+    """The chunks of a recording; if it is live, each as soon as its codes are final. Reads to the end.
 
     ``coding``: see :func:`nac.container.codebooks.encode`.
     """
@@ -130,10 +130,10 @@ def encode_chunks(source: Source, codec: Codec[Any], header: Header, coding: Cod
 
 
 def _drafts(source: Source, codec: Codec[Any], header: Header) -> Iterator[Draft]:
-    """Chunks before they are packed, each as soon as its codes are certain."""
+    """Unpacked chunks, each as soon as its codes are final."""
     spec, size = codec.spec, chunk_frames(codec.spec)
     lanes = [Lane(codec, count) for count in header.stream_codebooks]
-    pieces: deque[tuple[int, list[bool]]] = deque()  # angle and present streams of the chunks not given yet
+    pieces: deque[tuple[int, list[bool]]] = deque()  # angle and present streams of chunks not yet returned
     first, total = 0, 0
 
     def give(frames: int, *, last: bool) -> Draft:
@@ -144,7 +144,7 @@ def _drafts(source: Source, codec: Codec[Any], header: Header) -> Iterator[Draft
         first += frames
         return draft
 
-    # A full chunk may still be the last of a segmented signal, whose end has a scale more: wait for the next.
+    # A full chunk may be the last of a segmented signal, which has one more scale: wait for the next.
     enough = size + (spec.segment is not None)
     for piece in _pieces(source, spec, header):
         if not piece.continues:
@@ -168,9 +168,9 @@ def _drafts(source: Source, codec: Codec[Any], header: Header) -> Iterator[Draft
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of signal at the codec's rate: chunk ``number``, or more of it if it ``continues`` the last one.
+    """A piece of signal at the codec's rate: chunk ``number``, or more of it if it ``continues`` the last piece.
 
-    ``streams``: samples [n, C] each; ``present``: which of them have codes; ``angle``: of a stereo pair.
+    ``streams``: samples [n, C] each; ``present``: which of them have codes; ``angle``: stereo angle of a pair.
     """
 
     number: int
@@ -191,10 +191,10 @@ def _draft(first: int, frames: int, angle: int, codes: list[Codes[Array] | None]
 
 
 def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[Piece]:
-    """The signal at the codec's rate, cut at the borders of chunks.
+    """The signal at the codec's rate, cut at chunk borders.
 
-    A chunk of several streams comes as a whole, when it is known which are silent and how a pair is turned; and so
-    does one of a file, whose windows can then be computed side by side.
+    With several streams a chunk comes as a whole, because its silent streams and stereo angle must be known. So
+    does a chunk of a file, because its windows can then be computed in parallel.
     """
     size, ramp = chunk_frames(spec), spec.sample_rate // 50
     several = len(header.stream_codebooks) > 1
@@ -206,7 +206,7 @@ def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[Piece]:
             block = stereo.rotate(block, stereo.angles(previous, angle, len(block), ramp))
             previous = angle
         streams = split_streams(block, spec.channels)
-        # Segments reach into the next chunk, whether that is silent or not.
+        # Segments extend into the next chunk, silent or not.
         present = [
             count > 0 and (spec.segment is not None or continues or _sounds(stream))
             for stream, count in zip(streams, header.stream_codebooks, strict=True)
@@ -216,7 +216,7 @@ def _pieces(source: Source, spec: CodecSpec, header: Header) -> Iterator[Piece]:
 
 
 def split_streams(piece: Samples, channels: int) -> list[Samples]:
-    """Channels [n, any] as streams [n, channels] of what a network takes; an odd last one is doubled."""
+    """Channels [n, any] as streams [n, channels] for the network; an odd last channel is doubled."""
     if piece.shape[1] % channels:
         piece = np.concatenate([piece, piece[:, -1:]], axis=1)
     return [piece[:, i : i + channels] for i in range(0, piece.shape[1], channels)]
@@ -234,7 +234,7 @@ def _resampled(source: Source, spec: CodecSpec, header: Header) -> Iterator[Samp
 def _cut(blocks: Iterable[Samples], length: int, *, whole: bool) -> Iterator[tuple[Samples, bool]]:
     """Blocks cut at every multiple of ``length`` samples, and whether they end there.
 
-    ``whole``: only whole lengths, but for the last; else also what there is of one, from its first sound on.
+    ``whole``: only whole lengths except the last; otherwise also partial ones, from the first sound on.
     """
     held: list[Samples] = []
     have, sounds = 0, False
@@ -257,14 +257,14 @@ def _cut(blocks: Iterable[Samples], length: int, *, whole: bool) -> Iterator[tup
 
 
 class Track:
-    """One stream on its way back to samples, from frame ``start`` on, with silence where it carries no codes."""
+    """Decodes one stream from frame ``start`` on, with silence where it has no codes."""
 
     def __init__(self, codec: Codec[Any], start: int) -> None:
         self._codec, self._start = codec, start
         self._decoder: Decoder[Any] | None = None
         self._ready: list[Samples] = []
-        self._from = 0  # the first frame that the decoder takes
-        self.end = codec.spec.start(start)  # sample number after the last one ready
+        self._from = 0  # first frame of the decoder
+        self.end = codec.spec.start(start)  # one past the last sample that is ready
 
     def push(self, codes: Codes[Array], first: int) -> None:
         """The next frames, of which the first is number ``first``."""
@@ -311,14 +311,14 @@ class Track:
 
 
 def check_model(header: Header, spec: CodecSpec, *, force: bool = False) -> None:
-    """Raise ModelError unless the codec is the one that a file was made with; ``force``: other weights will do."""
+    """Raise ModelError unless the codec is the one that made a file; ``force`` allows other weights."""
     ours = (spec.sample_rate, spec.channels, spec.frame_samples, spec.codebooks, spec.segment, spec.has_scale)
     same = (header.sample_rate, header.network_channels, header.frame_samples, header.codebooks, header.segment)
     if header.model != spec.name or (*same, header.has_scale) != ours:
-        raise ModelError(f"made with {header.model}, which the {spec.name} at hand cannot decode")
+        raise ModelError(f"made with {header.model}, which the given {spec.name} cannot decode")
     if header.fingerprint not in (spec.fingerprint, spec.former, UNKNOWN_WEIGHTS) and not force:
         raise ModelError(
-            f"made with {header.model} weights {header.fingerprint}, but those at hand are {spec.fingerprint}",
+            f"made with {header.model} weights {header.fingerprint}, but the given ones are {spec.fingerprint}",
             remedy="force_model",
         )
 
@@ -334,15 +334,15 @@ def decode_blocks(
 ) -> Iterator[Samples]:
     """Samples [n, channels] of a file at ``sample_rate`` (Hz), from ``start`` up to ``stop`` or the end.
 
-    Positions are samples per channel at that rate from the start of the file's timeline. ``codebooks``: at most so
-    many of each stream. Where the file is cut short or damaged, all before that comes first, and then the error.
+    Positions are samples per channel at that rate from the start of the file's timeline. ``codebooks``: the most
+    of each stream. If the file is cut off or damaged, all samples before that come first, and then the error.
     """
     spec, damage = codec.spec, list[FormatError]()
     resampler = Resampler(spec.sample_rate, sample_rate, start=start * spec.sample_rate // sample_rate)
     low = resampler.first_input
     first = spec.frame_at(low)
     if spec.segment is not None:
-        # The end of a signal may overhang: its last segment's one frame is then numbered as the one before's.
+        # The end may overhang: the single frame of the last segment then has the number of the one before.
         first = max(0, first - spec.segment.frames)
     position = resampler.first_output
     skip = spec.start(first)
@@ -361,7 +361,7 @@ def decode_blocks(
         if len(out[a:b]):
             yield out[a:b]
         if stop is not None and position >= stop:
-            return  # damage beyond, where chunks were read ahead, is none of this stretch
+            return  # damage in chunks that were read ahead is outside this part
     if damage:
         raise damage[0]
 
@@ -374,7 +374,7 @@ def _joined(
     most: int,
     damage: list[FormatError],
 ) -> Iterator[Samples]:
-    """The channels [n, channels] at the codec's rate, from frame ``first`` on, some ``most`` samples at a time.
+    """The channels [n, channels] at the codec's rate from frame ``first`` on, about ``most`` samples at a time.
 
     They end at the first ``damage``, which is added there.
     """
@@ -406,13 +406,13 @@ def _joined(
 
 
 def _chunks(reader: Reader, frame: int) -> Iterator[Chunk]:
-    """The chunks from the one that holds a frame on; where the file cannot seek, those before are read past."""
+    """The chunks from the one with a frame on; without seeking, earlier ones are read and skipped."""
     chunks = reader.chunks(reader.index.find(frame) if frame and reader.seekable else 0)
     return (chunk for chunk in chunks if chunk.first_frame + chunk.frames > frame)
 
 
 def _undamaged(chunks: Iterator[Chunk], damage: list[FormatError]) -> Iterator[Chunk]:
-    """The chunks up to where that of the file is added to ``damage``, if there is any."""
+    """The chunks up to the first damage, which is added to ``damage``."""
     try:
         yield from chunks
     except FormatError as error:
@@ -421,7 +421,7 @@ def _undamaged(chunks: Iterator[Chunk], damage: list[FormatError]) -> Iterator[C
 
 @dataclass(frozen=True)
 class Part:
-    """A chunk, or as much of a long one as is decoded at a time; ``lost``: silence where there is none.
+    """A chunk, or a part of a long one that is decoded at a time; ``lost``: silence for a missing chunk.
 
     ``codes``: of each stream, None where it is silent.
     """
@@ -434,7 +434,7 @@ class Part:
 
 
 def _parts(chunks: Iterable[Unpacked], header: Header, first: int, size: int) -> Iterator[Part]:
-    """Chunks, and what is lost before them, in parts of at most ``size`` frames: so none takes much memory."""
+    """Chunks and the gaps before them, in parts of at most ``size`` frames to limit memory."""
     spec = header.spec
     first -= first % (spec.segment.frames if spec.segment else 1)
     next_frame = first
@@ -465,7 +465,7 @@ Unpacked = tuple[Chunk, list[Codes[Array] | None]]
 def _unpacked(
     chunks: Iterable[Chunk], header: Header, codebooks: tuple[int, ...], together: int
 ) -> Iterator[Unpacked]:
-    """Chunks with the codes of their streams, None where they are silent."""
+    """Chunks with the codes of their streams, None for silent streams."""
     for chunk, streams in Chunk.unpacked(header, chunks, codebooks, together):
         scales = chunk.scales if header.has_scale else ((),) * len(streams)
         yield chunk, [_codes(arrays, row) for arrays, row in zip(streams, scales, strict=True)]

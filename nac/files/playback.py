@@ -1,4 +1,4 @@
-"""The samples of a .nac file from wherever one likes, decoded as they are asked for."""
+"""Samples of a .nac file from any position, decoded on demand."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nac.files.decoding import Load, codec_of, trimmed
 
 
 class Playback:
-    """Reads on from a position, which can be moved. What is read in parts is what is read at once.
+    """Reads from a position that can be moved. Reading in parts gives the same samples as reading at once.
 
-    ``position``: of the next sample, per channel, from the start of the recording.
+    ``position``: number of the next sample per channel, from the start of the recording.
     """
 
     def __init__(self, reader: Reader, load: Load) -> None:
@@ -32,15 +32,15 @@ class Playback:
         self._damage: FormatError | None = None
 
     def seek(self, position: int) -> None:
-        """Read on from there."""
+        """Set the position."""
         if position != self.position:
             self._begin()
             self.position = position
 
     def read(self, samples: int | None) -> Samples:
-        """The next samples [n, channels]: so many, or all; fewer, and at last none, where the recording ends.
+        """The next samples [n, channels]; fewer or none at the end of the recording.
 
-        Where the file is damaged, all before that comes first. Raises NacError.
+        If the file is damaged, all samples before that come first. Raises NacError.
         """
         parts, have = [self._nothing], 0
         while samples is None or have < samples:
@@ -57,12 +57,12 @@ class Playback:
             parts.append(block[:taken])
             self._rest = block[taken:]
             have += taken
-        self._rest = self._rest.copy()  # which keeps nothing of what is read already
+        self._rest = self._rest.copy()  # frees what was read already
         self.position += have
         return np.concatenate(parts)
 
     def _decoded(self) -> Iterator[Samples]:
-        """The blocks from here on."""
+        """The blocks from the position on."""
         if self._damage is not None:
             raise self._damage
         if self._blocks is None:

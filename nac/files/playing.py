@@ -1,4 +1,4 @@
-"""A .nac file to be heard: what `nac play` does."""
+"""Playing a .nac file: the core of `nac play`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nac.files.opening import opened, sample_range
 from nac.storage.output import PathOrFile
 
 Begun = Callable[[Header, float | None], None]
-"""Told what is played, and how many seconds there are of it, if that is known."""
+"""Called with the file's properties and its length in seconds, if known."""
 
 
 def play(
@@ -25,9 +25,9 @@ def play(
     load: Load,
     begun: Begun | None = None,
 ) -> float:
-    """Play a .nac file, a path or a binary file object, while it is decoded. Gives the seconds that were heard.
+    """Play a .nac file (path or binary file object) while it is decoded. Returns the seconds that were played.
 
-    ``start`` and ``duration`` in seconds; ``device``: of the loudspeaker, see :func:`nac.audio.speaker.speaker`;
+    ``start`` and ``duration`` in seconds; ``device``: the loudspeaker, see :func:`nac.audio.speaker.speaker`;
     ``load``: a function from a model's name to its codec. Raises NacError.
     """
     with opened(src) as reader:
@@ -35,13 +35,13 @@ def play(
         rate = header.original_sample_rate
         low, high = sample_range(reader, start, duration)
         blocks = trimmed(reader, codec_of(header, load), header.stream_codebooks, low, high, rate)
-        block = next(blocks, None)  # now, so that the loudspeaker need not wait for it
+        block = next(blocks, None)  # decode it before the loudspeaker is opened
         heard = 0
         with speaker(rate, header.channels, device) as sound:
             if begun:
                 begun(header, None if high is None else (high - low) / rate)
             while block is not None:
-                # A gain below 1 was there so that nothing clips, and stays.
+                # A gain below 1 prevents clipping, and stays.
                 sound(block / np.float32(header.gain) if header.gain > 1 else block)
                 heard += len(block)
                 block = next(blocks, None)

@@ -1,4 +1,4 @@
-"""A .nac file that is written while its samples come in."""
+"""Writing a .nac file while its samples arrive."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from nac.storage.output import PathOrFile, created
 
 
 class Recorder:
-    """Takes blocks of samples; each chunk is written as soon as its codes are certain.
+    """Takes blocks of samples; each chunk is written as soon as its codes are final.
 
-    The way from samples to chunks fetches its blocks by itself, and so has a thread of its own: it waits for them,
-    and :meth:`write` waits for it. ``samples``: per channel, that were taken.
+    The coding pipeline pulls its blocks, so it runs in its own thread: it waits for them, and :meth:`write` waits
+    for it. ``samples``: the number taken, per channel.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Recorder:
             self._open = stack.pop_all()
 
     def write(self, block: Array) -> None:
-        """Take the next samples [n, channels]. The first ones tell the type of the recording. Raises NacError."""
+        """Append samples [n, channels]. The first block sets the sample type. Raises NacError."""
         if block.shape[1] != self.header.channels:
             raise ArgumentError(f"samples of {block.shape[1]} channels, not {self.header.channels}")
         if self._thread is None:
@@ -64,7 +64,7 @@ class Recorder:
         self.samples += len(block)
 
     def finish(self) -> None:
-        """Write what is left, and the end. Raises NacError where that fails, and then leaves no file."""
+        """Write the rest and the end record. Raises NacError if that fails, and then leaves no file."""
         if self._thread is None and not self.closed:
             self._start(self.header.sample_format)
         self._end()
@@ -79,7 +79,7 @@ class Recorder:
         if self.closed:
             return
         self.closed = True
-        with self._open:  # what is raised goes through it, so that no file is left
+        with self._open:  # errors pass through it, so that no file is left
             if self._thread is not None:
                 self._blocks.put(None)
                 self._thread.join()
@@ -88,7 +88,7 @@ class Recorder:
 
     def _start(self, form: SampleFormat) -> None:
         self.header = replace(self.header, sample_format=form)
-        # A recording that is never finished must not keep the program from ending.
+        # An unfinished recording must not keep the program from exiting.
         self._thread = Thread(target=self._work, name="nac-recorder", daemon=True)
         self._thread.start()
 
@@ -97,7 +97,7 @@ class Recorder:
             write_nac(self._out, self._source, self._codec, self.header, self._how.coding)
         except BaseException as error:
             self._failure = error
-            while not self._ended:  # so that nobody waits in vain to give more
+            while not self._ended:  # so that no caller waits forever to add more
                 self._take()
 
     def _arriving(self) -> Iterator[Samples]:
@@ -113,4 +113,4 @@ class Recorder:
 
 
 class Aborted(Exception):
-    """A recording that is not wanted any more."""
+    """The recording was aborted."""

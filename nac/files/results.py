@@ -1,4 +1,4 @@
-"""What is told of one file that was made of another."""
+"""The result of converting one file to another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nac.storage.output import PathOrFile, Result, name_of, size_of
 
 
 class Stopwatch:
-    """Begins with the work on a file, and puts the result together when it is done."""
+    """Created when work on a file begins; makes the result at the end."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
@@ -27,10 +27,10 @@ class Stopwatch:
         codebooks: tuple[int, ...] | None = None,
         **more: Any,
     ) -> Result:
-        """What was done with the codes of a .nac file, or as many ``codebooks`` of its streams.
+        """The result for the codes of a .nac file, or for this many ``codebooks`` of its streams.
 
-        ``src``: None for what is no file. ``seconds``: of audio; ``size``: bytes of the output; ``more``: other
-        fields of a :class:`Result`.
+        ``src``: None if the input is not a file. ``seconds``: of audio; ``size``: bytes of the output; ``more``:
+        other fields of a :class:`Result`.
         """
         values: dict[str, Any] = {
             "input": "-" if src is None else name_of(src),

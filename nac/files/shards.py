@@ -1,8 +1,8 @@
-"""Shards of recordings to shards of .nac files and back: what `nac compress` and `nac decompress` do with one.
+"""Conversion of shards of recordings to shards of .nac files and back, item by item.
 
-Items go through :mod:`nac.files.conversion` one by one, and become what files with their bytes would become. The
-readers and writers of Ray Data and `datasets` are not used: they would write text, numbers and tables anew in
-place of what was there, give shards other names, and fail as a whole over one broken item.
+Items go through :mod:`nac.files.conversion` one by one, and become the same bytes as files would. The readers and
+writers of Ray Data and `datasets` are not used: they would rewrite text, numbers and tables, rename shards, and
+fail as a whole over one broken item.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from nac.storage.shards import open_shard
 from nac.streams import write_all
 
 Progress = Callable[[float, float | None], None]
-"""As of :mod:`nac.files.conversion`."""
+"""See :mod:`nac.files.conversion`."""
 Convert = Callable[[BinaryIO, BinaryIO, str], Result]
-"""A function of :mod:`nac.files.conversion`, with its options; is given the name of the output too."""
+"""A function of :mod:`nac.files.conversion` with its options; also gets the name of the output."""
 Gathered = Callable[[], AbstractContextManager[list[str]]]
-"""Within it, the lines that the thread logs are gathered."""
+"""A context that collects the lines that the thread logs."""
 _TYPES = mimetypes.MimeTypes()
 _OTHERS = ("text/", "image/", "application/json")
 
 
 def is_recording(name: str, head: bytes) -> bool | None:
-    """Whether what is in a shard is audio, by what it begins with, or was to be, by its ending.
+    """Whether an entry of a shard is audio by its first bytes, or was meant to be by its extension.
 
-    Text and pictures are told by their endings, for a text can begin with anything.
+    Text and pictures are recognised by their extensions, since text can begin with any bytes.
     """
     if _packed(name, head):
         return False
@@ -56,7 +56,7 @@ def is_recording(name: str, head: bytes) -> bool | None:
 
 
 def is_packed(name: str, head: bytes) -> bool | None:
-    """Whether what is in a shard is a .nac file, by what it begins with, or was to be, by its ending."""
+    """Whether an entry of a shard is a .nac file by its first bytes, or was meant to be by its extension."""
     if _packed(name, head):
         return True
     return False if is_recording(name, head) else None
@@ -72,9 +72,9 @@ def _ending(name: str) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an item. ``key``: what it is called in the shard; ``result``: None where it failed.
+    """The outcome of an item. ``key``: its name in the shard; ``result``: None if it failed.
 
-    ``error`` and ``remedy``: why it failed; ``notes``: what there is to say besides.
+    ``error`` and ``remedy``: why it failed; ``notes``: other remarks.
     """
 
     key: str
@@ -86,12 +86,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Recoding:
-    """How a shard is made of another.
+    """How to convert a shard to another.
 
-    ``convert``: what to do with an item; ``rename``: the name of what is made of it; ``wanted``: what is an item;
-    ``column``: of Parquet, where the items are, if it cannot be told; ``keep_failed``: an item that fails stays as
-    it is, where otherwise all its record is left out; ``verify``: read the shard back and compare; ``workers``:
-    items at a time; ``fatal``: errors that are not about one item.
+    ``convert``: what to do with an item; ``rename``: the name of its output; ``wanted``: what counts as an item;
+    ``column``: of Parquet, the one with the items, if ambiguous; ``keep_failed``: keep failed items unchanged
+    (otherwise their record is left out); ``verify``: read the shard back and compare; ``workers``: items in
+    parallel; ``fatal``: errors that are not about one item.
     """
 
     convert: Convert
@@ -104,9 +104,9 @@ class Recoding:
     fatal: tuple[type[Exception], ...] = ()
 
     def run(self, src: BinaryIO, out: BinaryIO, tell: Callable[[Outcome], None], gathered: Gathered) -> None:
-        """Write a shard, and tell of each of its items, in order. Raises NacError where there is none to write.
+        """Write a shard and yield the outcome of each item, in order. Raises NacError if there are no items.
 
-        What was told holds once all is done: the output is not whole before.
+        The outcomes are valid only after the last one, when the output is complete.
         """
         shard = open_shard(src, self.wanted, self.column)
         writer = shard.writer(cast(BinaryIO, summed := _Summed(out)))
@@ -124,7 +124,7 @@ class Recoding:
             summed.read_back()
 
     def _done(self, gathered: Gathered, record: Record) -> tuple[Record, Mapping[int, Item], list[Outcome]]:
-        """What becomes of a record's items."""
+        """The outcomes of a record's items."""
         names = [self._renamed(item.key) for item in record.items]
         count = Counter(names)
         items, outcomes = dict[int, Item](), list[Outcome]()
@@ -141,7 +141,7 @@ class Recoding:
                     outcome = Outcome(item.key, result)
                 except self.fatal:
                     raise
-                except Exception as error:  # whatever is the matter with an item, the others go on
+                except Exception as error:  # an error in one item must not stop the others
                     remedy = error.remedy if isinstance(error, NacError) else ""
                     outcome = Outcome(item.key, None, reason(error), remedy)
             outcomes.append(replace(outcome, notes=tuple(dict.fromkeys(notes))))
@@ -164,9 +164,9 @@ def recoding(
     rename: Callable[[str], str],
     **how: Any,
 ) -> Recoding:
-    """How to do to shards what a function of :mod:`nac.files.conversion` does to files.
+    """Apply a function of :mod:`nac.files.conversion` to the items of shards.
 
-    ``options``: its keyword arguments; ``how``: further ones of :class:`Recoding`.
+    ``options``: its keyword arguments; ``how``: other fields of :class:`Recoding`.
     """
 
     def compress(src: BinaryIO, out: BinaryIO, name: str) -> Result:
@@ -185,7 +185,7 @@ def recoding(
 
 
 class _Summed(io.RawIOBase):
-    """A file that is written from front to back, with a checksum of what was written."""
+    """A file written in order, with a checksum of the written bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._sum, self._bytes = file, hashlib.blake2b(), 0
@@ -203,7 +203,7 @@ class _Summed(io.RawIOBase):
         return self._bytes
 
     def read_back(self) -> None:
-        """Read it, from the disk where that can be told. Raises NacError unless it is what was written."""
+        """Read it back, from the disk if possible. Raises NacError unless it is what was written."""
         sync(self._file)
         self._file.seek(0)
         found = hashlib.blake2b()
@@ -211,11 +211,11 @@ class _Summed(io.RawIOBase):
             found.update(piece)
         self._file.seek(0, os.SEEK_END)
         if found.digest() != self._sum.digest():
-            raise NacError("the output did not come back as it was written")
+            raise NacError("reading the output back gave other bytes")
 
 
 def items(file: BinaryIO, wanted: Wanted, column: str | None = None) -> Iterator[Item]:
-    """The recordings in a shard, in order. Raises NacError where it is not whole, or one has no bytes."""
+    """The recordings in a shard, in order. Raises NacError if it is incomplete, or one has no bytes."""
     for record in open_shard(file, wanted, column).records():
         for item in record.items:
             if item.problem:
@@ -225,7 +225,7 @@ def items(file: BinaryIO, wanted: Wanted, column: str | None = None) -> Iterator
 
 @dataclass(frozen=True)
 class Recoded:
-    """A shard that was made of another, and what became of its items, in order."""
+    """A converted shard, and the outcomes of its items, in order."""
 
     input: str
     output: str
@@ -249,10 +249,10 @@ def recode(
     gathered: Gathered = lambda: nullcontext([]),
     progress: Progress | None = None,
 ) -> Recoded:
-    """Make a shard of another; it appears whole or not at all. Items that fail are told of in the outcomes.
+    """Convert a shard; the output appears complete or not at all. Failed items are listed in the outcomes.
 
-    ``gathered``: where the lines are wanted that are logged about an item; ``progress``: as of
-    :func:`nac.compress`. Raises NacError where the shard as a whole cannot be read or written.
+    ``gathered``: collects the lines that are logged about an item; ``progress``: as in :func:`nac.compress`.
+    Raises NacError if the shard as a whole cannot be read or written.
     """
     began = time.perf_counter()
     check_output(src, dst, force=force)

@@ -1,4 +1,4 @@
-"""Checking .nac files, and saving what is whole of damaged ones: `nac verify`."""
+"""Checking .nac files, and recovering intact chunks of damaged ones: `nac verify`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ log = logging.getLogger("nac")
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found. ``error`` is empty for a whole file. ``lost``: what is missing, in words.
+    """Result of a check. ``error`` is empty for an intact file. ``lost``: the missing parts, in words.
 
-    ``seconds`` and ``chunks`` are those that are whole; 0 where the check stopped at the first damage.
-    ``output`` is the recovered file, if one was made. ``remedy``: as of a :class:`nac.errors.NacError`.
+    ``seconds`` and ``chunks`` count the intact ones; 0 if the check stopped at the first damage. ``output``: the
+    recovered file, if one was made. ``remedy``: as in :class:`nac.errors.NacError`.
     """
 
     path: str
@@ -51,10 +51,10 @@ def check(src: PathOrFile) -> Checked:
 
 
 def check_stretch_bytes(reader: Reader, low: int, high: int | None) -> list[Lost] | None:
-    """Read the chunks that hold the samples ``low`` up to ``high`` (None: the end), and check every byte of them.
+    """Read the chunks with the samples ``low`` up to ``high`` (None: the end), and check every byte.
 
-    Reading takes far less time than decoding, so that damage is told at once. Returns the sound that is missing
-    between them; None where the file cannot seek, and so is checked as it is decoded. Raises FormatError.
+    Reading takes far less time than decoding, so damage is reported at once. Returns the missing parts between
+    them; None if the file cannot seek, and is therefore checked while it is decoded. Raises FormatError.
     """
     if not reader.seekable:
         return None
@@ -81,31 +81,31 @@ def check_stretch_bytes(reader: Reader, low: int, high: int | None) -> list[Lost
 
 
 def tell_gaps(gaps: Iterable[Lost]) -> None:
-    """Log what is silent for want of sound."""
+    """Log the missing parts, which are decoded as silence."""
     for gap in gaps:
         if gap.start != gap.end:
             log.warning("%s before this file was written, and silent now", gap)
 
 
 def read_back(file: BinaryIO, header: Header, samples: int) -> None:
-    """Read what was just written to an output, from the disk where that can be told, and check every byte of it.
+    """Read an output that was just written, from the disk if possible, and check every byte.
 
-    Raises NacError unless it is whole and holds so many ``samples`` per channel.
+    Raises NacError unless it is intact and has this many ``samples`` per channel.
     """
     sync(file)
     file.seek(0)
     try:
         found = verify(file)
     except FormatError as error:
-        raise NacError(f"the output did not come back as it was written: {error}") from None
+        raise NacError(f"reading the output back failed: {error}") from None
     if (found.header, found.samples) != (header, samples):
-        raise NacError(f"the output came back with {found.samples} samples, not {samples}")
+        raise NacError(f"reading the output back gave {found.samples} samples, not {samples}")
 
 
 def recover(src: PathOrFile, out: Path, *, force: bool = False) -> Checked:
-    """Write every whole chunk of a damaged file to a new one, where what is lost is silent.
+    """Write every intact chunk of a damaged file to a new one; lost parts become silence.
 
-    Raises NacError where nothing can be saved, or ``out`` cannot be written.
+    Raises NacError if nothing can be recovered or ``out`` cannot be written.
     """
     try:
         with stream_of(src) as file:
@@ -121,9 +121,9 @@ def recover(src: PathOrFile, out: Path, *, force: bool = False) -> Checked:
 
 
 def save(recovery: Recovery, file: BinaryIO) -> tuple[int, list[str]]:
-    """Write every whole chunk of a damaged file: how many there are, and what is lost, in words.
+    """Write every intact chunk of a damaged file. Returns their number, and the lost parts in words.
 
-    Raises NacError where there are none.
+    Raises NacError if there are none.
     """
     chunks, lost = 0, list[str]()
     writer = Writer(file, replace(recovery.header, samples=None))
@@ -134,7 +134,7 @@ def save(recovery: Recovery, file: BinaryIO) -> tuple[int, list[str]]:
         else:
             lost.append(str(item))
     if not chunks:
-        raise NacError("nothing of it is whole but the header")
+        raise NacError("only its header is intact")
     samples = max(recovery.samples, recovery.header.samples or 0)
     writer.extend(samples)
     writer.finish(samples)

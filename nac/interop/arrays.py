@@ -1,10 +1,10 @@
-"""Codes as arrays in files that others read, .npz, .npy and .safetensors, and back: what `nac codes` does.
+"""Codes as arrays in .npz, .npy and .safetensors files, and back: the core of `nac codes`.
 
-.npz and .safetensors hold the codes of each stream as ``stream.0``: [codebooks, frames], coarse to fine, or, where
-a frame has another number of codes in each codebook, one array a codebook, ``stream.0.codebook.1``. -1 stands
-where a stream is silent and has no code. ``scales.0``, ``chunks`` and ``header`` (JSON) hold the rest of what is
-in a .nac file, so that it can be made again; without them it takes a model's name. .npy is one array
-[streams, codebooks, frames], filled up with -1.
+.npz and .safetensors have the codes of each stream as ``stream.0``, [codebooks, frames], from coarse to fine. If
+the codebooks have different rates, there is one array per codebook, ``stream.0.codebook.1``. The value is -1 where
+a silent stream has no code. ``scales.0``, ``chunks`` and ``header`` (JSON) have the rest of a .nac file, so that
+it can be restored; without them a model's name is needed. .npy is one array [streams, codebooks, frames], padded
+with -1.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ from nac.storage.output import PathOrFile, Result, created
 
 FORMATS = ("nac", "npz", "npy", "safetensors")
 _MOST = 255  # streams, and codebooks
-_ALWAYS, _MOST_UNPACKED = 1 << 26, 20  # bytes of arrays, and to each one of a .npz
+_ALWAYS, _MOST_UNPACKED = 1 << 26, 20  # bytes of arrays that are always allowed, and per byte of a .npz
 
 
 def convert_codes(
     src: PathOrFile, dst: PathOrFile, *, format: str | None = None, model: str | None = None, force: bool = False
 ) -> Result:
-    """Write the codes of a .nac file as arrays, or make a .nac file of arrays; needs no model.
+    """Write the codes of a .nac file as arrays, or a .nac file from arrays; needs no weights.
 
     Parameters
     ----------
     src, dst : path or binary file object
         The file to read, and the one to write; one of them is .nac, the other .npz, .npy or .safetensors.
     format : str, optional
-        "nac", "npz", "npy" or "safetensors"; by default what the ending of ``dst`` says.
+        "nac", "npz", "npy" or "safetensors"; by default from the extension of ``dst``.
     model : str, optional
-        The model that the codes are of, where ``src`` does not say. The file then has a stream for each channel,
-        or for two on a network that takes two, at the codec's own rate.
+        The model of the codes, if ``src`` does not name it. The file then has one stream per channel, or per two
+        channels with a network for two, at the codec's sample rate.
     force : bool
         Replace an existing ``dst``.
 
     Returns
     -------
     Result
-        What was done: names, model, bitrate, seconds, bytes.
+        Names, model, bitrate, seconds and bytes.
 
     Raises
     ------
     NacError
-        If ``src`` is neither, is damaged, or does not fit the model, or ``dst`` exists.
+        If ``src`` has another format, is damaged or does not fit the model, or ``dst`` exists.
 
     Examples
     --------
@@ -79,13 +79,13 @@ def convert_codes(
     if form not in FORMATS:
         raise ArgumentError(f"cannot write {form!r}; the formats are {', '.join(FORMATS)}", remedy="format")
     if data.startswith(SIGNATURE[:4]) == (form == "nac"):
-        raise NacError("one of the two has to be .nac, and only one")
+        raise NacError("exactly one of input and output must be .nac")
     if form == "nac":
         codes = from_arrays(_load(data), model)
     elif model is None:
         codes = of_file(data)
     else:
-        raise ArgumentError("a .nac file says its model itself")
+        raise ArgumentError("a .nac file already names its model")
     with created(src, dst, force=force) as out:
         if form == "nac":
             codes.write(out)
@@ -132,7 +132,9 @@ def _safetensors(codes: FileCodes) -> bytes:
 def _npy(codes: FileCodes) -> bytes:
     header = codes.header
     if len({book.codes_per_frame for book in header.codebooks}) > 1:
-        raise NacError(f"{header.model} has codebooks of several rates, and .npy is one array: use .npz")
+        raise NacError(
+            f"{header.model} has codebooks with different rates, which do not fit the one array of .npy: use .npz"
+        )
     most = max(header.stream_codebooks)
     frames = max(len(array) for books in codes.codes for array in books) if most else 0
     joined = np.full((len(codes.codes), most, frames), SILENT, np.int32)
@@ -151,7 +153,7 @@ _SAVE = {"npz": _npz, "npy": _npy, "safetensors": _safetensors}
 
 
 def _load(data: bytes) -> dict[str, Array]:
-    """The arrays of a file, by name; no pickle is run. Raises FormatError."""
+    """The arrays of a file, by name; never unpickles. Raises FormatError."""
     try:
         if data.startswith(b"\x93NUMPY"):
             return _named(_array(io.BytesIO(data), len(data)))
@@ -159,13 +161,15 @@ def _load(data: bytes) -> dict[str, Array]:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 return _zipped(archive, len(data))
         return _load_safetensors(data)
-    except Exception as error:  # other bytes make the readers of these formats raise anything
+    except Exception as error:  # damaged files make these readers raise errors of any type
         reason = str(error).splitlines() or [type(error).__name__]
-        raise FormatError(f"no codes in .npz, .npy or .safetensors that can be read ({reason[0]:.200})") from None
+        raise FormatError(
+            f"not a readable .npz, .npy or .safetensors file with codes ({reason[0]:.200})"
+        ) from None
 
 
 def _zipped(archive: zipfile.ZipFile, size: int) -> dict[str, Array]:
-    """The arrays of a .npz file of ``size`` bytes. Raises ValueError where so many come of it as of a bomb."""
+    """The arrays of a .npz file of ``size`` bytes. Raises ValueError for decompression bombs."""
     entries = archive.infolist()
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > max(_ALWAYS, _MOST_UNPACKED * size):
@@ -178,11 +182,11 @@ def _zipped(archive: zipfile.ZipFile, size: int) -> dict[str, Array]:
 
 
 def _array(file: IO[bytes], size: int) -> Array:
-    """A .npy file of ``size`` bytes. Nothing is allocated for a shape that they cannot fill."""
+    """A .npy file of ``size`` bytes. Nothing is allocated for a shape larger than the file."""
     version = np.lib.format.read_magic(file)
     shape, _, dtype = _NPY_HEADERS[version](file)
     if math.prod(shape) * dtype.itemsize > size:
-        raise ValueError(f"{size} bytes are no {dtype} array of the shape {shape}")
+        raise ValueError(f"{size} bytes are not a {dtype} array of shape {shape}")
     file.seek(0)
     array: Array = np.lib.format.read_array(file, allow_pickle=False)
     return array
@@ -210,17 +214,17 @@ def _load_safetensors(data: bytes) -> dict[str, Array]:
 def _named(codes: Array) -> dict[str, Array]:
     """The array of a .npy file, [codebooks, frames] or [streams, codebooks, frames], as streams."""
     if codes.ndim not in (2, 3) or len(codes) > _MOST:
-        raise ValueError(f"an array [streams, codebooks, frames] is needed, not {list(codes.shape)}")
+        raise ValueError(f"expected an array [streams, codebooks, frames], not {list(codes.shape)}")
     return {f"stream.{number}": stream for number, stream in enumerate(codes if codes.ndim == 3 else [codes])}
 
 
 def from_arrays(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
-    """What arrays by these names hold: a recording, or codes of a ``model`` if no header says. Raises NacError."""
+    """The recording in these arrays; ``model``: needed without a header. Raises NacError."""
     try:
         if "header" not in arrays:
             return _of_model(arrays, model)
         if model is not None:
-            raise ArgumentError("has a header, which says its model itself")
+            raise ArgumentError("has a header that already names the model")
         header, samples = _read_facts(str(arrays["header"]))
         chunks = np.asarray(arrays["chunks"])
         if chunks.ndim != 2 or chunks.shape[1] != len(COLUMNS) or chunks.dtype.kind not in "iu":
@@ -247,10 +251,10 @@ def _read_facts(text: str) -> tuple[Header, int]:
 
 
 def _books(arrays: Mapping[str, Array], stream: int, count: int | None = None) -> list[Array]:
-    """A stream's codes, an array a codebook: so many, or as many as there are."""
+    """A stream's codes, one array per codebook; ``count``: how many, or None for all."""
     whole = arrays.get(f"stream.{stream}")
     if whole is not None:
-        if whole.ndim != 2 or len(whole) > _MOST:  # rows of no codes could be any number
+        if whole.ndim != 2 or len(whole) > _MOST:  # empty rows could be arbitrarily many
             raise ValueError(f"stream {stream} is not [codebooks, frames], but {list(whole.shape)}")
         books = list(whole)
     else:
@@ -258,19 +262,19 @@ def _books(arrays: Mapping[str, Array], stream: int, count: int | None = None) -
         while (name := f"stream.{stream}.codebook.{len(books)}") in arrays:
             books.append(arrays[name])
     if any(array.ndim != 1 or array.dtype.kind not in "iu" for array in books):
-        raise ValueError(f"stream {stream} is no rows of integers")
+        raise ValueError(f"stream {stream} does not consist of rows of integers")
     if count is not None and len(books) != count:
         raise ValueError(f"stream {stream} has {len(books)} codebooks, not {count}")
     return books
 
 
 def _of_model(arrays: Mapping[str, Array], model: str | None) -> FileCodes:
-    """Codes of which nothing else is known, as a recording at the codec's own rate."""
+    """Codes without a header as a recording at the codec's sample rate."""
     if model is None:
-        raise NacError("does not say of which model these codes are", remedy="model")
+        raise NacError("does not name the model of its codes", remedy="model")
     codes = list[list[Array]]()
     while books := _books(arrays, len(codes)):
         codes.append(books)
     if not codes:
-        raise NacError("has no arrays stream.0 and so on, nor a header")
+        raise NacError("has neither arrays stream.0 and so on nor a header")
     return of_streams(find(model).spec, codes)

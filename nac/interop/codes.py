@@ -1,4 +1,4 @@
-"""Codes that a program has in arrays, a language model's for example, to .nac files and to samples."""
+"""Codes in arrays, for example from a language model, to .nac files and to samples."""
 
 from __future__ import annotations
 
@@ -48,41 +48,41 @@ def write_codes(
     Parameters
     ----------
     file : path or binary file object
-        Where to write.
+        The output.
     codes : arrays, tensors or Codes
-        What :func:`nac.read_codes` gives, ``[stream][codebook]``; an integer array [codebooks, frames] or
-        [streams, codebooks, frames]; what :meth:`nac.Codec.encode` gives, each signal of its batch being a stream;
-        or arrays by their names, as in a .npz file that `nac codes` wrote. -1 stands where a stream is silent and
-        has no code. A stream is a channel, or two on a network that takes two.
+        The result of :func:`nac.read_codes`, ``[stream][codebook]``; an integer array [codebooks, frames] or
+        [streams, codebooks, frames]; the result of :meth:`nac.Codec.encode`, with each signal of the batch as a
+        stream; or arrays by name, as in a .npz file of `nac codes`. The value is -1 where a silent stream has no
+        code. A stream is one channel, or two with a network for two.
     model : str, optional
-        The name of the model that the codes are of.
+        The name of the model of the codes.
     codec : Codec, optional
-        Instead: the codec that they are of, with its own weights.
+        Instead of ``model``: the codec of the codes, with its own weights.
     like : path or binary file object, optional
-        Instead: a .nac file that says all but the codes, so that what was read from it can be written back, its
-        stereo and tags too. There have to be as many frames, but there may be fewer codebooks.
+        Instead of ``model``: a .nac file with the same properties, including stereo and tags, so that codes read
+        from it can be written back. The number of frames must be the same; there may be fewer codebooks.
     sample_rate, channels, samples : int, optional
-        Of the recording, in Hz and per channel. By default those of the codec, and all that the frames hold.
+        Of the recording, in Hz and per channel. By default from the codec and the number of frames.
     coding : {"auto", "packed", "range"}
         As for :func:`nac.write`.
     force : bool
         Replace an existing file.
     format : str, optional
-        Of the output where two files are given: see :func:`nac.convert_codes`, which then does the work.
+        Format of the output if ``codes`` is a file: see :func:`nac.convert_codes`, which is then called.
 
     Returns
     -------
     Result
-        What was done: model, bitrate, seconds, bytes.
+        Model, bitrate, seconds and bytes.
 
     Raises
     ------
     NacError
         If the codes do not fit the model, or the file cannot be written.
     ValueError
-        Unless it is said in one way what they are of.
+        Unless exactly one of ``model``, ``codec`` and ``like`` is given.
     TypeError
-        For what is no codes.
+        If ``codes`` is not an array of integers.
 
     Examples
     --------
@@ -94,7 +94,9 @@ def write_codes(
     >>> open("same.nac", "rb").read() == open("song.nac", "rb").read()
     True
     """
-    if isinstance(codes, (str, os.PathLike)) or hasattr(codes, "write"):  # two files, as before there were arrays
+    if isinstance(codes, (str, os.PathLike)) or hasattr(
+        codes, "write"
+    ):  # two files: the older meaning of this function
         return convert_codes(file, codes, format=format, model=model, force=force)
     watch = Stopwatch()
     check_output(None, file, force=force)
@@ -119,16 +121,16 @@ def decode_codes(
     device: str | torch.device = "auto",
     weights: str | os.PathLike[str] | None = None,
 ) -> tuple[Array, int]:
-    """The samples that codes stand for: a language model's output becomes sound.
+    """Decode codes to samples, for example the output of a language model.
 
     Parameters
     ----------
     codes, like, sample_rate, channels, samples : optional
         As for :func:`nac.write_codes`.
     model : str, optional
-        The name of the model that the codes are of.
+        The name of the model of the codes.
     codec : Codec, optional
-        Instead: the codec that they are of, as :func:`nac.load` gave it.
+        Instead of ``model``: the codec of the codes, from :func:`nac.load`.
     dtype : {"float32", "float64", "int16", "int32"}
         As for :func:`nac.read`.
     device, weights : optional
@@ -137,14 +139,14 @@ def decode_codes(
     Returns
     -------
     samples : array [n, channels]
-        Of ``dtype``; the same as of a file that :func:`nac.write_codes` writes.
+        Of type ``dtype``; the same as from a file that :func:`nac.write_codes` writes.
     sample_rate : int
         In Hz.
 
     Raises
     ------
     NacError, ValueError, TypeError
-        As for :func:`nac.write_codes`, and if the model's weights are not here.
+        As for :func:`nac.write_codes`, and if the model's weights are not on this machine.
 
     Examples
     --------
@@ -172,16 +174,16 @@ def _whole(
     samples: int | None,
     coding: Coding,
 ) -> FileCodes:
-    """All of the file that codes make."""
+    """All content of the file for these codes."""
     named = isinstance(codes, Mapping)
     if sum(what is not None for what in (model, codec, like)) != 1 and not (named and "header" in codes):
-        raise ArgumentError("of which model are these codes? One of model, codec and like says so")
+        raise ArgumentError("the model of the codes is unknown: give one of model, codec and like")
     if isinstance(codes, Mapping):
         return from_arrays({name: _array(array) for name, array in codes.items()}, model)
     streams, scales = _streams(codes)
     if like is not None:
         if (sample_rate, channels, samples) != (None, None, None):
-            raise ArgumentError("the file that these codes are like says its rate, channels and length itself")
+            raise ArgumentError("with like, sample_rate, channels and samples come from that file")
         return _like(like, streams)
     spec = codec.spec if codec is not None else find(model or "").spec
     whole = of_streams(
@@ -193,7 +195,7 @@ def _whole(
 
 
 def _streams(codes: Any) -> tuple[list[list[Array]], list[Array] | None]:
-    """Codes, and scales if there are any, of each stream."""
+    """Codes and, if there are any, scales of each stream."""
     if isinstance(codes, Codes):
         books = [_array(book) for book in codes.arrays]
         scales = None if codes.scale is None else [np.asarray(scale, np.float32) for scale in _array(codes.scale)]
@@ -201,15 +203,15 @@ def _streams(codes: Any) -> tuple[list[list[Array]], list[Array] | None]:
     if not isinstance(codes, Sequence):
         whole = _array(codes)
         if whole.ndim not in (2, 3):
-            raise ArgumentError(f"codes [streams, codebooks, frames] are needed, not {list(whole.shape)}")
+            raise ArgumentError(f"expected codes [streams, codebooks, frames], not {list(whole.shape)}")
         return [[_row(book) for book in stream] for stream in (whole if whole.ndim == 3 else [whole])], None
     if codes and all(map(_is_row, codes)):
-        codes = [codes]  # of one stream
+        codes = [codes]  # a single stream
     return [[_row(book) for book in stream] for stream in codes], None
 
 
 def _is_row(codes: Any) -> bool:
-    """Whether these are the codes of one codebook, not of several."""
+    """Whether these are the codes of one codebook, not several."""
     if isinstance(codes, Sequence):
         return bool(codes) and isinstance(codes[0], Integral)
     return _array(codes).ndim == 1
@@ -219,24 +221,24 @@ def _row(codes: Any) -> Array:
     """The codes of one codebook."""
     row = _array(codes)
     if row.ndim != 1:
-        raise ArgumentError(f"the codes of a codebook are one row, not {list(row.shape)}")
+        raise ArgumentError(f"the codes of a codebook must be one row, not {list(row.shape)}")
     if row.dtype.kind not in "iu":
-        raise ArgumentTypeError(f"codes of {row.dtype}, where integers are needed")
+        raise ArgumentTypeError(f"codes must be integers, not {row.dtype}")
     return row
 
 
 def _array(values: Any) -> Array:
-    """Numpy's array of one, or of a tensor."""
+    """A numpy array from an array or a tensor."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     try:
         return np.asarray(values)
     except ValueError:
-        raise ArgumentError("the codes of a codebook are rows of one length") from None
+        raise ArgumentError("the rows of codes must have the same length") from None
 
 
 def _like(file: PathOrFile, streams: list[list[Array]]) -> FileCodes:
-    """The codes of a file with others in their place, from the first frame on that its recording needs."""
+    """The content of a file with other codes, from the first frame of its recording on."""
     with stream_of(file) as stream:
         data = stream.read()
     whole = of_file(data)
@@ -250,7 +252,7 @@ def _like(file: PathOrFile, streams: list[list[Array]]) -> FileCodes:
 
 
 def _put(old: list[Array], new: list[Array], before: int, whole: FileCodes) -> list[Array]:
-    """The codes of a stream from frame ``before`` on in place of those there are."""
+    """Replace the codes of a stream from frame ``before`` on."""
     if len(new) > len(old):
         raise ArgumentError(f"{len(new)} codebooks, where the file has {len(old)}")
     put = []

@@ -1,4 +1,4 @@
-"""Files of other codecs to .nac and back, codes untouched: what `nac convert` does."""
+"""Files of other codecs to .nac and back with the same codes: the core of `nac convert`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIGNATURES = {"nac": SIGNATURE[:4], "ecdc": ecdc.SIGNATURE, "dac": dac.SIGNATUR
 
 @dataclass(frozen=True)
 class Converted(Result):
-    """``format``: ecdc, dac or lyra. ``notes``: what it does not say, and so was guessed or is lost."""
+    """``format``: ecdc, dac or lyra. ``notes``: properties that it cannot store (assumed, or lost)."""
 
     format: str = ""
     notes: tuple[str, ...] = ()
@@ -45,27 +45,27 @@ def convert(
     src, dst : path or binary file object
         The file to read, and the one to write.
     format : str, optional
-        What to write: "nac", "ecdc", "dac" or "lyra"; by default what the ending of ``dst`` says.
+        What to write: "nac", "ecdc", "dac" or "lyra"; by default from the extension of ``dst``.
     model : str, optional
-        The model that made a .dac file, where the file does not tell.
+        The model of a .dac file, if the file fits several.
     kbps : float, optional
-        The bitrate of a .lyra file, which does not say: 3.2, 6 or 9.2 kbit/s.
+        The bitrate of a .lyra file, which does not contain it: 3.2, 6 or 9.2 kbit/s.
     lm : path, optional
-        Weights of EnCodec's language model, for an .ecdc file that is coded with it, where neither ``NAC_WEIGHTS``
-        nor the package encodec has them. Nothing else needs a network or PyTorch.
+        Weights of EnCodec's language model, for an .ecdc file coded with it, if neither ``NAC_WEIGHTS`` nor the
+        package encodec has them. Only this case needs PyTorch.
     force : bool
         Replace an existing ``dst``.
 
     Returns
     -------
     Converted
-        A :class:`Result` with ``format`` and ``notes``: what the other format does not hold, and so was assumed or
-        is lost.
+        A :class:`Result` with ``format`` and ``notes``: the properties that the other format cannot store, and
+        that were therefore assumed or are lost.
 
     Raises
     ------
     NacError
-        If ``src`` is damaged or of no known format, ``dst`` cannot hold it, or ``dst`` exists.
+        If ``src`` is damaged or of unknown format, its content does not fit ``dst``, or ``dst`` exists.
 
     Examples
     --------
@@ -83,9 +83,9 @@ def convert(
     if target not in ("nac", *FORMATS):
         raise ArgumentError(f"cannot write {target!r}; the formats are nac, {', '.join(FORMATS)}", remedy="format")
     if (found == "nac") == (target == "nac"):
-        raise NacError(f"is .{found}, and so not made .{target}: one of the two has to be .nac")
+        raise NacError(f"cannot convert .{found} to .{target}: one of the two must be .nac")
     if (model and found != "dac") or (kbps and found != "lyra"):
-        raise NacError(f"a .{found} file says its model and bitrate itself")
+        raise NacError(f"a .{found} file already contains its model and bitrate")
     if target == "nac":
         recording = _read(data, found, model, kbps, Path(lm) if lm else None)
     else:
@@ -99,7 +99,7 @@ def convert(
         else:
             notes = FORMATS[target].write(recording, out)
             if recording.header.fingerprint not in (UNKNOWN_WEIGHTS, published_weights(recording.header.model)):
-                notes.append(f"the weights ({recording.header.fingerprint})")
+                notes.append(f"its weights ({recording.header.fingerprint})")
         size = out.tell()
     header = recording.header
     seconds = recording.samples / header.original_sample_rate
@@ -113,7 +113,7 @@ def _content(src: PathOrFile) -> bytes:
 
 
 def _format(data: bytes, src: PathOrFile) -> str:
-    """What a file is: told by its first bytes, and where they tell nothing, as Lyra's, by its name."""
+    """The format of a file by its first bytes, or by its name for Lyra, which has no header."""
     for name, signature in _SIGNATURES.items():
         if data.startswith(signature):
             return name

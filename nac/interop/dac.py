@@ -1,10 +1,10 @@
-"""Descript's .dac: numpy's .npy around a pickled dict of codes and what they were made of.
+"""Descript's .dac: numpy's .npy around a pickled dict of codes and metadata.
 
-Read off the `descript-audio-codec` package 1.0.0 (model/base.py). A recording longer than the encoder's window
-(5 s unless told otherwise) is coded window by window without padding. The decoder gives somewhat less of each
-than its frames hold, and joins these pieces. In a .nac file such windows are segments. They decode to what the
-package makes of them within 1e-4, but for up to 500 samples on either side of a join, which its decoder without
-padding and ours with it make differently.
+Derived from the `descript-audio-codec` package 1.0.0 (model/base.py). A recording longer than the encoder's window
+(5 s by default) is coded window by window without padding. The decoder returns slightly fewer samples than the
+frames of each window cover, and concatenates them. In a .nac file such windows are segments. They decode to the
+package's result within 1e-4, except for up to 500 samples on either side of a join, because its decoder runs
+without padding and this one with.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _MODELS = sorted(
 )
 _VERSION = "1.0.0"
 _LOST = {320: (5534, 2763), 512: (8342, 4171)}
-"""Samples that the decoder without padding gives less, by the samples of a frame: in all, and at the start."""
+"""By samples per frame: how many samples the unpadded decoder omits in total, and at the start."""
 _USUAL_WINDOWS = {16000: (34, 234), 24000: (59, 359), 44100: (72, 416)}
-"""Frames that the encoder without padding makes of 1 s and of 5 s, the windows it takes unless told otherwise."""
+"""Frames that the unpadded encoder makes of windows of 1 s and 5 s, its defaults."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class _Meta:
 
 
 def read(file: BinaryIO, model: str | None = None) -> Recording:
-    """``model``: the name of the one that made the file, which does not say; by default the smallest that fits.
+    """``model``: the file's model, which it does not name; by default the smallest that fits.
 
-    Raises FormatError where this is no .dac file, or one whose pickle could run a program.
+    Raises FormatError if this is not a .dac file, or its pickle could run a program.
     """
     codes, meta = _parse(file.read())
     spec = _spec(model, codes.shape[1], codes.shape[2], meta)
@@ -80,7 +80,7 @@ def read(file: BinaryIO, model: str | None = None) -> Recording:
         header = replace(header, segment=_segment(spec, meta.window), start=start)
     held = _held(header, codes.shape[2])
     if held < meta.samples - ceil(meta.sample_rate / spec.sample_rate):
-        raise FormatError(f"{meta.samples} samples are announced, but its frames hold {held}")
+        raise FormatError(f"it declares {meta.samples} samples, but its frames have {held}")
     header = replace(header, samples=min(meta.samples, held))
     notes = [] if model else [f"the model (taken: {spec.name}; -m names another)"]
     notes.append(
@@ -90,7 +90,7 @@ def read(file: BinaryIO, model: str | None = None) -> Recording:
 
 
 def check(header: Header) -> None:
-    """Raise NacError unless a .dac file can hold what a .nac file with this header does."""
+    """Raise NacError unless the content of a .nac file with this header fits a .dac file."""
     check_model(header, "dac", ".dac")
     check_streams(header, ".dac")
     if header.segment and header.segment != _segment(header.spec, header.segment.frames):
@@ -98,11 +98,11 @@ def check(header: Header) -> None:
 
 
 def write(recording: Recording, file: BinaryIO) -> list[str]:
-    """Gives what the file could not say."""
+    """Returns the properties that the file cannot store."""
     recording = _needed_windows(recording) if recording.header.segment else from_first_frame(recording)
     header = recording.header
     lost = ["the model"]
-    if header.gain == 1:  # else it is known by how much it was brought to the usual loudness
+    if header.gain == 1:  # otherwise the gain gives the original loudness
         lost.append(f"its loudness, which .nac does not know (it will play at {LOUDNESS:g} LUFS)")
     artifacts = {
         "codes": np.stack(recording.codes),
@@ -121,14 +121,14 @@ def write(recording: Recording, file: BinaryIO) -> list[str]:
 
 
 def _needed_windows(recording: Recording) -> Recording:
-    """Without windows that only a cut kept; beginning where the first one's decoding does."""
+    """Remove windows that only a cut kept, and begin where decoding of the first one begins."""
     header = recording.header
     assert header.segment
     frames, stride = header.segment
     ratio = Fraction(header.original_sample_rate, header.sample_rate)
     lead = header.start - _start(header.spec, header.original_sample_rate)
     if lead < 0:
-        raise NacError("begins before the first samples that a .dac file's windows give")
+        raise NacError("begins before the first samples that the windows of a .dac file can decode to")
     first = floor(lead / ratio / stride)
     lead -= ceil(first * stride * ratio)
     samples = recording.samples + lead
@@ -145,14 +145,14 @@ def _start(spec: CodecSpec, sample_rate: int) -> int:
 def _npy(value: object) -> bytes:
     out = io.BytesIO()
     np.lib.format.write_array_header_1_0(out, {"descr": "|O", "fortran_order": False, "shape": ()})
-    # As numpy 1 pickles it, because that is what every numpy reads; the first name of the kind is the array's own.
+    # Pickled like numpy 1 does, which every numpy reads.
     body = pickle.dumps(np.array(value, object), protocol=3)
     out.write(body.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1))
     return out.getvalue()
 
 
 def _parse(data: bytes) -> tuple[CodeArray, _Meta]:
-    """Codes [channels, codebooks, frames], and the rest."""
+    """Codes [channels, codebooks, frames], and the metadata."""
     start = _NPY.match(data)
     if not start:
         raise FormatError("not a .dac file")
@@ -178,29 +178,27 @@ def _parse(data: bytes) -> tuple[CodeArray, _Meta]:
 def _loudness(value: object) -> float:
     found = pickled.array(value, "the loudness").reshape(-1)
     if found.size != 1 or not abs(loudness := float(found[0])) <= 200:
-        raise FormatError("a .dac file of one recording has one loudness, of -200 to 200 LUFS")
+        raise FormatError("a .dac file of one recording must have one loudness from -200 to 200 LUFS")
     return loudness
 
 
 def _codes(codes: NDArray[Any], meta: _Meta) -> CodeArray:
     if codes.dtype.kind not in "iu" or codes.ndim != 3 or not codes.size:
-        raise FormatError("its codes are no integers of channels, codebooks and frames")
+        raise FormatError("its codes are not integers [channels, codebooks, frames]")
     channels, codebooks, frames = codes.shape
     if channels != meta.channels:
         raise FormatError(f"codes of {channels} channels where there are {meta.channels}: a batch of recordings")
     if frames % meta.window or (meta.padded and frames != meta.window):
-        raise FormatError(f"{frames} frames are no whole number of windows of {meta.window}")
+        raise FormatError(f"{frames} frames are not a multiple of its window of {meta.window}")
     if codebooks > len(_MODELS[-1].codebooks) or not 0 <= codes.min() <= codes.max() < 1024:
-        raise FormatError(
-            f"{codebooks} codebooks with codes from {codes.min()} to {codes.max()} are no DAC model's"
-        )
+        raise FormatError(f"{codebooks} codebooks with codes from {codes.min()} to {codes.max()} fit no DAC model")
     return codes.astype(np.uint16)
 
 
 def _spec(name: str | None, codebooks: int, frames: int, meta: _Meta) -> CodecSpec:
-    """The model: the one named, or that fits the length, the windows and the number of codebooks.
+    """The named model, or the one that fits the length, the windows and the number of codebooks.
 
-    Of two for the same rate the smaller is taken.
+    Of two with the same sample rate, the smaller one.
     """
     if name is not None:
         spec = next((spec for spec in _MODELS if spec.name == name), None)
@@ -220,7 +218,7 @@ def _spec(name: str | None, codebooks: int, frames: int, meta: _Meta) -> CodecSp
 
 
 def _fits(spec: CodecSpec, frames: int, meta: _Meta) -> bool:
-    """Whether the encoder makes so many frames; what resampling gives may be rounded down or up."""
+    """Whether the encoder makes this many frames; resampled lengths may be rounded either way."""
     exact = meta.samples * spec.sample_rate / meta.sample_rate
     step = spec.frame_samples if meta.padded else meta.window * spec.frame_samples - _LOST[spec.frame_samples][0]
     unit = 1 if meta.padded else meta.window
@@ -228,7 +226,7 @@ def _fits(spec: CodecSpec, frames: int, meta: _Meta) -> bool:
 
 
 def _segment(spec: CodecSpec, window: int) -> Segment:
-    """Windows of so many frames without padding, as the .nac format has them."""
+    """Unpadded windows of this many frames as segments of the .nac format."""
     stride = window * spec.frame_samples - _LOST[spec.frame_samples][0]
     if stride < 1:
         raise FormatError(f"windows of {window} frames are too short to decode without padding")
@@ -236,7 +234,7 @@ def _segment(spec: CodecSpec, window: int) -> Segment:
 
 
 def _held(header: Header, frames: int) -> int:
-    """Samples at the original rate that so many frames hold."""
+    """Samples at the original rate in this many frames."""
     if header.segment:
         end = frames // header.segment.frames * header.segment.stride
     else:

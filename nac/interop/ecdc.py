@@ -1,6 +1,6 @@
 """EnCodec's .ecdc: a JSON header, then for each segment its scale and its codes, 10 bits each, frame by frame.
 
-Read off the `encodec` package 0.1.1 (compress.py, binary.py).
+Derived from the `encodec` package 0.1.1 (compress.py, binary.py).
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ ReadCodes = Callable[[Source, int, int], CodeArray]
 
 
 def read(file: BinaryIO, lm: Path | None = None) -> Recording:
-    """``lm``: weights of the language model, for a file that is coded with it.
+    """``lm``: weights of the language model, for a file coded with it.
 
-    Raises FormatError where this is no .ecdc file or not a whole one, ModelError without those weights.
+    Raises FormatError if this is not a complete .ecdc file, ModelError if those weights are missing.
     """
     source = Source(file)
     meta = _read_meta(source)
@@ -60,7 +60,7 @@ def read(file: BinaryIO, lm: Path | None = None) -> Recording:
             codes, scales = _read_segments(source, spec, samples, codebooks, coder.read)
         except FormatError as error:
             raise FormatError(
-                "coded with EnCodec's language model, which computes otherwise here than where it was written, or "
+                "coded with EnCodec's language model, which gives other results on this machine, or the file is "
                 f"damaged: {error}"
             ) from None
     else:
@@ -82,7 +82,7 @@ def _read_segments(
             scales.append(_read_scale(source))
         codes.append(read(source, frames, codebooks))
     if source.read(1):
-        raise FormatError(f"there is something behind the end, from byte {source.position - 1} on")
+        raise FormatError(f"there are bytes after the end, from byte {source.position - 1} on")
     return codes, scales
 
 
@@ -93,7 +93,7 @@ def _unpacked(source: Source, frames: int, codebooks: int) -> CodeArray:
 
 
 def check(header: Header) -> None:
-    """Raise NacError unless an .ecdc file can hold what a .nac file with this header does."""
+    """Raise NacError unless the content of a .nac file with this header fits an .ecdc file."""
     check_model(header, "encodec", ".ecdc")
     check_streams(header, ".ecdc")
     if len(header.stream_codebooks) > 1:
@@ -101,7 +101,7 @@ def check(header: Header) -> None:
 
 
 def write(recording: Recording, file: BinaryIO) -> list[str]:
-    """Gives what the file could not say."""
+    """Returns the properties that the file cannot store."""
     recording = from_first_frame(recording)
     header, spec = recording.header, recording.header.spec
     samples, lost = at_codec_rate(recording)
@@ -128,26 +128,28 @@ def _read_meta(source: Source) -> dict[str, Any]:
     except (ValueError, RecursionError):
         meta = None
     if not isinstance(meta, dict):
-        raise FormatError("its header is damaged: no JSON object")
+        raise FormatError("its header is damaged: not a JSON object")
     return meta
 
 
 def _spec(name: object) -> CodecSpec:
     model = MODELS.get(name) if isinstance(name, str) else None
     if model is None or model.spec.family != "encodec":
-        raise FormatError(f"made with the model {str(name)[:40]!r}, which is no EnCodec model of its authors")
+        raise FormatError(
+            f"made with the model {str(name)[:40]!r}, which is not one of the published EnCodec models"
+        )
     return model.spec
 
 
 def _read_scale(source: Source) -> float:
     scale: float = struct.unpack(">f", source.need(4))[0]
     if not math.isfinite(scale):
-        raise FormatError(f"a scale of {scale} before byte {source.position}")
+        raise FormatError(f"invalid scale {scale} before byte {source.position}")
     return scale
 
 
 def segment_frames(spec: CodecSpec, samples: int) -> Iterator[int]:
-    """Frames of each segment of a signal: of each piece as long as a segment, one every stride, up to the end."""
+    """Frames of each segment of a signal; segments begin every stride, and the last may be shorter."""
     if spec.segment is None:
         yield -(-samples // spec.frame_samples)
         return

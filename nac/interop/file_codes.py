@@ -1,4 +1,4 @@
-"""All codes of a .nac file as arrays, one for each codebook, and a file of such arrays again."""
+"""All codes of a .nac file as arrays, one for each codebook, and back."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from nac.spec import CodecSpec
 
 Array = npt.NDArray[Any]
 COLUMNS = ("first_frame", "frames", "angle", "overhang", "coded")
-"""Of the array ``chunks``; ``coded``: some of its layers are range coded."""
-_MOST_MISSING = 1000  # frames to each one that is there
+"""Columns of the array ``chunks``; ``coded``: some of the chunk's layers are range coded."""
+_MOST_MISSING = 1000  # most missing frames per existing one
 
 
 @dataclass(frozen=True)
 class FileCodes:
-    """All that a .nac file holds. ``codes[stream][codebook]``: of all frames from the first chunk on, -1 for none.
+    """The content of a .nac file. ``codes[stream][codebook]``: of all frames from the first chunk on, or -1.
 
-    ``scales[stream]``: of the segments that the stream has codes in. ``chunks``: int64 [chunks, columns].
+    ``scales[stream]``: of the segments in which the stream has codes. ``chunks``: int64 [chunks, columns].
     """
 
     header: Header
@@ -41,7 +41,7 @@ class FileCodes:
     chunks: Array
 
     def write(self, out: Any) -> None:
-        """As a .nac file. Raises FormatError where it cannot be one."""
+        """As the bytes of a .nac file. Raises FormatError if that is impossible."""
         try:
             writer = Writer(out, self.header)
             for chunk in self._chunks():
@@ -73,12 +73,12 @@ class FileCodes:
 
 
 def of_file(data: bytes) -> FileCodes:
-    """All that the bytes of a .nac file hold. Raises NacError."""
+    """The content of the bytes of a .nac file. Raises NacError."""
     reader = Reader(io.BytesIO(data))
     header, chunks = reader.header, list(reader.chunks())
     first, end = (chunks[0].first_frame, chunks[-1].next_frame) if chunks else (0, 0)
     if end - first > _MOST_MISSING * (1 + sum(chunk.frames for chunk in chunks)):
-        raise NacError("next to all of its sound is missing: as arrays it would be gigantic")
+        raise NacError("nearly all of its frames are missing: the arrays would be gigantic")
     kind = np.int16 if max(bits for bits, _ in header.codebooks) < 16 else np.int32
     codes: list[list[Array]] = [
         [np.full((end - first) * book.codes_per_frame, SILENT, kind) for book in header.codebooks[:count]]
@@ -109,23 +109,23 @@ def of_streams(
     samples: int | None = None,
     coding: Coding = "auto",
 ) -> FileCodes:
-    """The codes of streams as a recording: ``codes[stream][codebook]``, ``scales[stream]`` where a codec has them.
+    """Codes as a recording: ``codes[stream][codebook]``, and ``scales[stream]`` if the codec has them.
 
-    ``sample_rate``, ``channels`` and ``samples`` (per channel): of the recording; by default at the codec's rate,
-    with all channels of all streams, and as long as the frames are. Raises NacError where they do not fit.
+    ``sample_rate``, ``channels`` and ``samples`` (per channel): of the recording; by default the codec's rate, all
+    channels of all streams, and the length of the frames. Raises NacError if they do not fit.
     """
     codes = [_present(books) for books in codes]
     if spec.has_scale and scales is None:
-        raise NacError(f"codes of {spec.name} need scales, which only files made of a .nac file have")
+        raise NacError(f"codes of {spec.name} need scales, which only arrays from a .nac file have")
     frames = _frames(spec, codes)
     rate = sample_rate or spec.sample_rate
     channels = channels or len(codes) * spec.channels
     if stream_count(spec, channels) != len(codes):
-        raise ArgumentError(f"{len(codes)} streams of {spec.name}, which are not {channels} channels")
+        raise ArgumentError(f"{len(codes)} streams of {spec.name} do not make {channels} channels")
     most = _samples(spec, frames) * rate // spec.sample_rate
     samples = most if samples is None else samples
     if not 0 <= samples <= most:
-        raise ArgumentError(f"{samples} samples, where the codes are of {most}")
+        raise ArgumentError(f"{samples} samples, but the codes are for {most}")
     header = header_for(spec, 1, channels=channels, samples=samples, sample_rate=rate)
     header = replace(header, stream_codebooks=tuple(len(books) for books in codes))
     units = [book.codes_per_frame for book in spec.codebooks]
@@ -137,7 +137,7 @@ def of_streams(
 
 
 def _present(books: list[Array]) -> list[Array]:
-    """Without the finest codebooks that have no code at all."""
+    """Without the finest codebooks if they have no codes."""
     count = len(books)
     while count and (books[count - 1] == SILENT).all():
         count -= 1
@@ -145,26 +145,26 @@ def _present(books: list[Array]) -> list[Array]:
 
 
 def _frames(spec: CodecSpec, codes: list[list[Array]]) -> int:
-    """How many frames all streams have. Raises NacError where they have not as many, or none that can be."""
+    """The number of frames of all streams. Raises NacError if it differs or is impossible."""
     units = [book.codes_per_frame for book in spec.codebooks]
     lengths = {len(array) / unit for books in codes for array, unit in zip(books, units, strict=False)}
     if len(lengths) > 1 or any(len(books) > len(units) for books in codes):
-        raise NacError(f"these are not as many codes of each codebook as {spec.name} has")
+        raise NacError(f"the numbers of codes per codebook do not fit {spec.name}")
     frames = int(max(lengths, default=0))
     if {frames} != lengths or frames % spec.frame_multiple:
-        raise NacError(f"{spec.name} has a multiple of {spec.frame_multiple} frames, of {units} codes")
+        raise NacError(f"{spec.name} needs a multiple of {spec.frame_multiple} frames, of {units} codes")
     for stream, books in enumerate(codes):
         for number, (array, book) in enumerate(zip(books, spec.codebooks, strict=False)):
             low, high = (int(array.min()), int(array.max())) if len(array) else (0, 0)
             if low < SILENT or high >= 1 << book.bits:
                 wrong = low if low < SILENT else high
-                known = f"{spec.name} has 0 to {(1 << book.bits) - 1}"
-                raise NacError(f"a code {wrong} in codebook {number} of stream {stream}; {known}")
+                known = f"{spec.name} has codes from 0 to {(1 << book.bits) - 1}"
+                raise NacError(f"code {wrong} in codebook {number} of stream {stream}; {known}")
     return frames
 
 
 def _samples(spec: CodecSpec, frames: int) -> int:
-    """Samples per channel, at the codec's rate, that so many frames hold. Raises NacError if none have so many."""
+    """Samples per channel, at the codec's rate, in this many frames. Raises NacError if impossible."""
     if spec.segment is None:
         return frames * spec.frame_samples
     most = bisect_right(range(frames * spec.frame_samples + 1), frames, key=spec.frames) - 1
@@ -174,17 +174,17 @@ def _samples(spec: CodecSpec, frames: int) -> int:
 
 
 def _overhang(spec: CodecSpec, frames: int, scales: list[Array]) -> bool:
-    """Whether the last frame is a segment of its own, which has one more scale. Raises NacError for others."""
+    """Whether the last frame is a separate segment, with one more scale. Raises NacError if scales do not fit."""
     if spec.segment is None:
         return False
     counts = {len(scale) - -(-frames // spec.segment.frames) for scale in scales}
     if counts not in ({0}, {1}):
-        raise NacError(f"{frames} frames of {spec.name} have a scale for each {spec.segment.frames} of them")
+        raise NacError(f"{frames} frames of {spec.name} need one scale per {spec.segment.frames} frames")
     return counts == {1}
 
 
 def _borders(codes: list[list[Array]], units: list[int], frames: int, size: int) -> list[int]:
-    """Where chunks begin and end: every ``size`` frames, and where a stream falls silent or comes back."""
+    """Chunk borders: every ``size`` frames, and where a stream becomes silent or active."""
     borders = {*range(0, frames, size), frames}
     for books in codes:
         for array, unit in zip(books, units, strict=False):

@@ -1,8 +1,8 @@
-"""Reading .ecdc files that are coded with EnCodec's language model (arXiv:2210.13438, section 3.3).
+"""Decoding .ecdc files coded with EnCodec's language model (arXiv:2210.13438, section 3.3).
 
-A transformer gives the probabilities of a frame's codes from the frames before, and an arithmetic decoder turns
-bits into codes by them. They are computed in floating point, so that another machine, or another PyTorch, may well
-get others and with them other codes. Nothing in the file tells; only that the bits come out even is checked.
+A transformer predicts the probabilities of a frame's codes from earlier frames, and an arithmetic decoder decodes
+the codes with them. They are computed in floating point, so another machine or another PyTorch may get other
+probabilities and thus other codes. The file has no checksum; only leftover bits can be detected.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from nac.interop.recording import CodeArray
 from nac.weights import cache
 
 FILES = {"encodec_24khz": "encodec_lm_24khz-1608e3c0.th", "encodec_48khz": "encodec_lm_48khz-7add9fc3.th"}
-"""The checkpoints that EnCodec's authors published; SHA-256 begins with what follows the hyphen."""
+"""The checkpoints that EnCodec's authors published; the part after the hyphen is the beginning of the SHA-256."""
 _CONTEXT_SECONDS = 3.5
 _HEADS = 8
 _RANGE = 1 << 24
-_LEAST = 2  # of the range, for any code
+_LEAST = 2  # smallest part of the range for any code
 _STEP = 1e-8  # probabilities are rounded down to a multiple
 _MOST_CODES_A_BIT = 100
 
 
 def find(model: str, path: Path | None = None) -> Path:
-    """The checkpoint at ``path``, else where NAC_WEIGHTS or the `encodec` package has it. Raises ModelError."""
+    """The checkpoint at ``path``, or in NAC_WEIGHTS, or from the `encodec` package. Raises ModelError."""
     if path is not None:
         if not path.is_file():
-            raise ModelError(f"there is no language model at {path}")
+            raise ModelError(f"language model not found at {path}")
         return path
     name, caches = FILES[model], Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folders = [Path(os.environ.get("TORCH_HOME") or caches / "torch") / "hub" / "checkpoints"]
@@ -44,9 +44,11 @@ def find(model: str, path: Path | None = None) -> Path:
         folders = [Path(weights), Path(weights) / model, *folders]
     found = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if found is None:
-        raise ModelError(f"coded with EnCodec's language model, whose weights, {name}, are not here", remedy="lm")
+        raise ModelError(
+            f"coded with EnCodec's language model, whose weights, {name}, were not found", remedy="lm"
+        )
     if not cache.sha256(found).startswith(found.stem.split("-")[1]):
-        raise ModelError(f"{found} is damaged, or not what its name says")
+        raise ModelError(f"{found} is damaged, or its content does not match its name")
     return found
 
 
@@ -59,7 +61,9 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor, past: Tensor) -> Tensor:
         known = torch.cat([past, x], 1)
-        all_of_it = torch.zeros(1, known.shape[1], dtype=torch.bool)  # a mask, as the package gives: rounding
+        all_of_it = torch.zeros(
+            1, known.shape[1], dtype=torch.bool
+        )  # an explicit mask, like the package, for equal rounding
         attended, _ = self.self_attn(x, known, known, attn_mask=all_of_it, need_weights=False)
         x = self.norm1(x + attended)
         out: Tensor = self.norm2(x + self.linear2(functional.gelu(self.linear1(x))))
@@ -74,7 +78,7 @@ class _Transformer(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """``tensors`` are those of a checkpoint, and tell the sizes. ``context``: frames that it looks back."""
+    """``tensors``: from a checkpoint; their shapes give all sizes. ``context``: number of past frames it sees."""
 
     def __init__(self, tensors: dict[str, Tensor], context: int) -> None:
         super().__init__()
@@ -93,14 +97,14 @@ class LanguageModel(nn.Module):
         self.eval()
 
     def start(self) -> list[Tensor]:
-        """What it remembers before the first frame."""
+        """The initial state."""
         return [torch.zeros(1, 1, self._width) for _ in self.transformer.layers]
 
     @torch.inference_mode()
     def shares(self, codes: NDArray[np.int64], frame: int, past: list[Tensor]) -> NDArray[np.int64]:
-        """Where each code's part of the coder's range ends, for a frame's codebooks: [codebooks, entries].
+        """Cumulative ranges of the codes for the arithmetic decoder, for a frame: [codebooks, entries].
 
-        ``codes``: of the frame before, [codebooks]; -1 where there is none. ``past`` is brought forward.
+        ``codes``: of the previous frame, [codebooks]; -1 if there is none. ``past`` is updated.
         """
         x = torch.zeros(())
         for book, code in zip(self.emb, codes + 1, strict=False):
@@ -126,7 +130,7 @@ class LanguageModel(nn.Module):
         left = source.size() - source.position
         source.seek(source.position)
         if frames * codebooks > _MOST_CODES_A_BIT * 8 * left:
-            raise FormatError(f"{left} bytes cannot hold {frames} frames")
+            raise FormatError(f"{left} bytes are too few for {frames} frames")
         decoder, past = _Decoder(source), self.start()
         codes = np.full((frames + 1, codebooks), -1)
         for frame in range(frames):
@@ -137,9 +141,9 @@ class LanguageModel(nn.Module):
 
 
 class _Decoder:
-    """An arithmetic decoder: the codes so far leave ``low`` to ``high``, and the bits point at ``value``.
+    """An arithmetic decoder with interval ``low`` to ``high``, and ``value`` from the bits.
 
-    All three have ``bits`` bits; leading ones that low and high share are dropped.
+    All three have ``bits`` bits; leading bits that low and high share are dropped.
     """
 
     def __init__(self, source: Source) -> None:
@@ -148,7 +152,7 @@ class _Decoder:
         self._low = self._high = self._value = self._bits = 0
 
     def code(self, ends: NDArray[np.int64]) -> int:
-        """The next code, by the ends of all codes' parts of the range."""
+        """The next code, from the cumulative ranges."""
         while self._high - self._low + 1 < _RANGE:
             self._low, self._high = 2 * self._low, 2 * self._high + 1
             self._value = 2 * self._value + self._bit()
@@ -158,7 +162,7 @@ class _Decoder:
         code = int(np.searchsorted(begins, self._value - self._low, "right")) - 1
         last = int((ends[code] - 1) * scale)
         if self._value - self._low > last:
-            raise FormatError("bits that stand for no code")
+            raise FormatError("invalid bits: they match no code")
         self._low, self._high = self._low + int(begins[code]), self._low + last
         while self._bits and self._low >> self._bits - 1 == self._high >> self._bits - 1:
             self._bits -= 1

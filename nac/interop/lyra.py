@@ -1,4 +1,4 @@
-"""Lyra V2's packets of 20 ms, one after the other with nothing else; the first codebook in the top four bits."""
+"""Lyra V2: raw packets of 20 ms without any header; the first codebook is in the top four bits."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from nac.errors import DamageError, FormatError, NacError
 from nac.interop.recording import Recording, check_model, check_streams, from_first_frame, header_for
 
 KBPS = {3.2: 16, 6.0: 30, 9.2: 46}
-"""The bitrates that Lyra has, and their numbers of codebooks."""
+"""Lyra's bitrates, and their numbers of codebooks."""
 
 
 def read(file: BinaryIO, kbps: float | None) -> Recording:
-    """``kbps``: 3.2, 6 or 9.2, which nothing in the file says. Raises FormatError without it, DamageError."""
+    """``kbps``: 3.2, 6 or 9.2, not contained in the file. Raises FormatError without it, and DamageError."""
     if kbps not in KBPS:
-        raise FormatError("nothing in a .lyra file says its bitrate, 3.2, 6 or 9.2 kbit/s", remedy="kbps")
+        raise FormatError("a .lyra file does not contain its bitrate, 3.2, 6 or 9.2 kbit/s", remedy="kbps")
     codebooks, data = KBPS[kbps], file.read()
     if not data or len(data) % (codebooks // 2):
         raise DamageError(
-            f"{len(data)} bytes are no whole number of packets of {codebooks // 2} bytes, {kbps:g} kbit/s"
+            f"{len(data)} bytes are not a multiple of the packet size, {codebooks // 2} bytes at {kbps:g} kbit/s"
         )
     packets = np.frombuffer(data, np.uint8).reshape(-1, codebooks // 2)
     codes = np.stack([packets >> 4, packets & 15], axis=2).reshape(-1, codebooks).T.astype(np.uint16)
@@ -32,7 +32,7 @@ def read(file: BinaryIO, kbps: float | None) -> Recording:
 
 
 def check(header: Header) -> None:
-    """Raise NacError unless a .lyra file can hold what a .nac file with this header does."""
+    """Raise NacError unless the content of a .nac file with this header fits a .lyra file."""
     check_model(header, "soundstream", ".lyra")
     check_streams(header, ".lyra")
     if len(header.stream_codebooks) > 1:
@@ -43,7 +43,7 @@ def check(header: Header) -> None:
 
 
 def write(recording: Recording, file: BinaryIO) -> list[str]:
-    """Gives what the file could not say."""
+    """Returns the properties that the file cannot store."""
     recording = from_first_frame(recording)
     codes = recording.codes[0].T.astype(np.uint8)
     file.write((codes[:, ::2] << 4 | codes[:, 1::2]).tobytes())

@@ -1,8 +1,8 @@
-"""Reading a pickle without making anything: what it would call is written down, and nothing is called.
+"""Reading a pickle without running it: calls are recorded instead of executed.
 
-A pickle is a program, and unpickling one from a stranger runs it. Of the programs that numpy writes for arrays of
-numbers and plain containers, only the instructions those need are let through; every global name becomes a
-:class:`Call` that remembers its arguments, if it is one of numpy's that arrays are made of.
+A pickle is a program, and unpickling an untrusted one runs it. Only the instructions that numpy needs for arrays
+of numbers and plain containers are allowed here. A global name becomes a :class:`Call` that records its arguments,
+if it is one of the numpy names that arrays need.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KINDS = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f4", "f
 
 
 class Call:
-    """A global name and, once it has been called, with what; then the state it was given."""
+    """A global name, the arguments of its call (once called), and the state set on the result."""
 
     __slots__ = ("args", "name", "state")
 
@@ -43,12 +43,12 @@ class Call:
 
     def __call__(self, *args: Any) -> Call:
         if self.args is not None:
-            raise pickle.UnpicklingError("a call of what is not a function")
+            raise pickle.UnpicklingError("it calls something that is not a function")
         return Call(self.name, args)
 
     def __setstate__(self, state: Any) -> None:
         if self.args is None or self.state is not None:
-            raise pickle.UnpicklingError("a state for what cannot have one")
+            raise pickle.UnpicklingError("it sets a state on something that has none")
         self.state = state
 
 
@@ -60,18 +60,18 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load(data: bytes) -> Any:
-    """What a pickle describes, with numpy's objects as :class:`Call`. Raises FormatError for any other."""
+    """The content of a pickle, with numpy's objects as :class:`Call`. Raises FormatError for other objects."""
     try:
         _check(data)
         return _Unpickler(io.BytesIO(data)).load()
     except (pickle.UnpicklingError, FormatError) as error:
-        raise FormatError(f"refused, because its pickle is not one of arrays and numbers only: {error}") from None
-    except Exception as error:  # whatever a broken program does to its stack
+        raise FormatError(f"refused, because its pickle contains more than arrays and numbers: {error}") from None
+    except Exception as error:  # a damaged pickle can raise errors of any type
         raise FormatError(f"its pickle is damaged ({type(error).__name__})") from None
 
 
 def _check(data: bytes) -> None:
-    """Look at all instructions before one is followed, so that none takes more memory than it has bytes."""
+    """Check all instructions before running any, so that none takes more memory than the pickle has bytes."""
     file = io.BytesIO(data)
     for number, (instruction, argument, _) in enumerate(pickletools.genops(file)):
         if not _INSTRUCTIONS.fullmatch(instruction.name):
@@ -79,13 +79,13 @@ def _check(data: bytes) -> None:
         if number > _MOST_INSTRUCTIONS:
             raise FormatError(f"more than {_MOST_INSTRUCTIONS} instructions")
         if instruction.name.endswith("BINPUT") and not 0 <= (argument or 0) <= number:
-            raise FormatError("a place in memory far beyond those used before")
+            raise FormatError("a memo index far beyond those used before")
     if behind := len(data) - file.tell():
-        raise FormatError(f"{behind} bytes behind its end")
+        raise FormatError(f"{behind} bytes after its end")
 
 
 def array(value: Any, what: str) -> NDArray[Any]:
-    """A numeric array or scalar among what :func:`load` gave. Raises FormatError for anything else."""
+    """A numeric array or scalar from :func:`load`. Raises FormatError for anything else."""
     try:
         if isinstance(value, Call) and value.name in _RECONSTRUCT:
             _, shape, dtype, fortran, content = value.state
@@ -94,8 +94,8 @@ def array(value: Any, what: str) -> NDArray[Any]:
             dtype, content = value.args or ()
             return _from_bytes(content, _dtype(dtype), (), "C")
     except (TypeError, ValueError):
-        raise FormatError(f"{what} is no array of numbers") from None
-    raise FormatError(f"{what} is no array")
+        raise FormatError(f"{what} is not an array of numbers") from None
+    raise FormatError(f"{what} is not an array")
 
 
 def _from_bytes(content: object, dtype: np.dtype[Any], shape: object, order: Any) -> NDArray[Any]:

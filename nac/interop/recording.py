@@ -1,4 +1,4 @@
-"""What a file holds, whatever its format: the header that a .nac file has, and all codes."""
+"""The content of a file of any format: a .nac header, and all codes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CodeArray = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Recording:
-    """All codes of a recording, of a codec that has one code of every codebook in a frame.
+    """All codes of a recording, for codecs with one code per codebook and frame.
 
-    ``header`` knows the number of samples. ``codes``: of each stream [codebooks, frames]. ``scales``: float32
-    [segments] of the only stream, where the codec has them. ``notes``: what the format it came from did not say,
-    or the one it went to cannot.
+    ``header`` contains the number of samples. ``codes``: of each stream [codebooks, frames]. ``scales``: float32
+    [segments] of the only stream, if the codec has them. ``notes``: properties that the source format does not
+    contain, or that the target format cannot store.
     """
 
     header: Header
@@ -47,7 +47,7 @@ class Recording:
 
     @property
     def segments(self) -> list[slice]:
-        """The frames of each segment; of all where the codec has none."""
+        """The frames of each segment; all frames if the codec has no segments."""
         if self.header.segment is None:
             return [slice(0, self.frames)]
         borders = list(range(0, self.frames, self.header.segment.frames))
@@ -59,7 +59,7 @@ class Recording:
 def header_for(
     spec: CodecSpec, codebooks: int, *, channels: int, samples: int, sample_rate: int | None = None
 ) -> Header:
-    """The header of a file that was in another format: so many codebooks in every stream, none turned.
+    """The header for a file from another format: equal numbers of codebooks, no stereo rotation.
 
     ``sample_rate``: the recording's, Hz; the codec's by default.
     """
@@ -81,7 +81,7 @@ def header_for(
 
 
 def published_weights(model: str) -> str:
-    """Fingerprint of the official weights: as it is known, or as it was when last loaded here, or unknown."""
+    """Fingerprint of the official weights: from the table, or from when they were last loaded here, or unknown."""
     return MODELS[model].fingerprint or cache.fingerprint(model) or UNKNOWN_WEIGHTS
 
 
@@ -95,14 +95,14 @@ def check_model(header: Header, family: str, target: str) -> None:
     ours = (spec.sample_rate, spec.channels, spec.frame_samples, spec.codebooks, spec.has_scale)
     same = (header.sample_rate, header.network_channels, header.frame_samples, header.codebooks, header.has_scale)
     if same != ours:
-        raise NacError(f"its {header.model} is not the one that {target} stands for")
+        raise NacError(f"its {header.model} is not the one that {target} is for")
 
 
 def check_streams(header: Header, target: str) -> None:
     """Raise NacError unless streams are channels and have equally many codebooks."""
     if header.stereo_pair:
         raise NacError(
-            f"its two streams are stereo turned towards the sound, which {target} cannot say: "
+            f"its two streams are rotated stereo, which {target} cannot store: "
             "decompress it and use that format's own encoder, or compress it mixed down to one channel"
         )
     if len(set(header.stream_codebooks)) > 1 or not header.stream_codebooks[0]:
@@ -111,17 +111,17 @@ def check_streams(header: Header, target: str) -> None:
 
 
 def from_nac(reader: Reader, target: str) -> Recording:
-    """All of a .nac file, its end checked; ``header.start`` counts from the first frame.
+    """The content of a .nac file, checked to its end; ``header.start`` counts from the first frame.
 
-    ``target``: the format that it is for. Raises NacError where sound is missing or silence stands for codes.
+    ``target``: the format that it is for. Raises NacError if frames are missing or silent streams have none.
     """
     header, chunks = reader.header, list(reader.chunks())
     if reader.gaps:
-        raise NacError(f"{reader.gaps[0]}; {target} has no way to leave sound out")
+        raise NacError(f"{reader.gaps[0]}; {target} cannot leave frames out")
     if any(not chunk.present(stream) for chunk in chunks for stream in range(len(header.stream_codebooks))):
-        raise NacError(f"a stream rests where it is silent; {target} has no way to leave it out")
+        raise NacError(f"a silent stream has no codes; {target} cannot leave them out")
     if not chunks or not reader.samples:
-        raise NacError("holds no sound")
+        raise NacError("has no audio")
     codes = [
         np.concatenate([np.stack(chunk.codes(header, stream)) for chunk in chunks], axis=1)
         for stream in range(len(header.stream_codebooks))
@@ -136,7 +136,7 @@ def from_nac(reader: Reader, target: str) -> Recording:
 
 
 def from_first_frame(recording: Recording) -> Recording:
-    """With the samples that the first frame has before a start in its middle."""
+    """Include the samples of the first frame before a start in its middle."""
     header = recording.header
     if not header.start:
         return recording
@@ -148,7 +148,7 @@ def from_first_frame(recording: Recording) -> Recording:
 
 
 def at_codec_rate(recording: Recording) -> tuple[int, list[str]]:
-    """Samples at the codec's rate that a reader takes the frames there are for; and notes, what that changes."""
+    """Samples at the codec's rate that a reader derives from the frames; and notes on what that changes."""
     header, spec = recording.header, recording.header.spec
     samples = -(-recording.samples * header.sample_rate // header.original_sample_rate)
     notes = []
@@ -161,7 +161,7 @@ def at_codec_rate(recording: Recording) -> tuple[int, list[str]]:
 
 
 def _all_samples(recording: Recording) -> int:
-    """Samples at the codec's rate that all frames hold."""
+    """Samples at the codec's rate in all frames."""
     spec, (*before, last) = recording.header.spec, recording.segments
     start = len(before) * (spec.segment.stride if spec.segment else 0)
     samples: int = start + (last.stop - last.start) * spec.frame_samples
@@ -171,7 +171,7 @@ def _all_samples(recording: Recording) -> int:
 
 
 def to_nac(recording: Recording, file: BinaryIO) -> int:
-    """Write a .nac file, in such chunks as compressing makes. Gives the number of bytes."""
+    """Write a .nac file, with chunks of the same size as compressing makes. Returns the number of bytes."""
     writer = Writer(file, recording.header)
     for chunk in _chunks(recording):
         writer.write(chunk)
@@ -186,7 +186,7 @@ def _chunks(recording: Recording) -> Iterator[Chunk]:
         frames = min(size, recording.frames - first)
         rows = None
         if scales is not None and header.segment is not None:
-            # The last chunk takes all that are left: an overhang has one more than its frames fill.
+            # The last chunk takes all remaining scales: an overhang has one more than its frames need.
             count = len(scales) if first + size >= recording.frames else size // header.segment.frames
             rows, scales = [scales[:count]], scales[count:]
         codes = [list(stream[:, first : first + frames]) for stream in recording.codes]
@@ -194,8 +194,8 @@ def _chunks(recording: Recording) -> Iterator[Chunk]:
 
 
 def integer(value: object, what: str, low: int, high: int) -> int:
-    """A number that a file gives. Raises FormatError unless it is an integer from ``low`` to ``high``."""
+    """A number from a file. Raises FormatError unless it is an integer from ``low`` to ``high``."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         shown = value if isinstance(value, int) and abs(value) < 1 << 64 else type(value).__name__
-        raise FormatError(f"{what} of {low} to {high} is needed, not {shown}")
+        raise FormatError(f"expected {what} from {low} to {high}, not {shown}")
     return value

@@ -1,1 +1,1 @@
-"""Outputs that appear whole or not at all, folders here or on object stores, and shards."""
+"""Atomic output files, folders on this machine or on object stores, and shards."""

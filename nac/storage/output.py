@@ -1,4 +1,4 @@
-"""Output files that appear whole or not at all, and what is told of them."""
+"""Output files that appear complete or not at all, and their results."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from nac.streams import write_all
 
 PathOrFile = str | os.PathLike[str] | BinaryIO
 SUFFIX = ".nac-part"
-"""Ending of the temporary file, which lies beside the output."""
+"""Extension of the temporary file beside the output."""
 _PART = re.compile(rf"\..*\.[0-9a-f]{{8}}{re.escape(SUFFIX)}", re.DOTALL)
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self|(\d+)(?:/task/\d+)?))/fd/(\d+)")
 STANDARD = Path("standard output")
-"""What a file object is called that is written to."""
-_LINKS = 40  # as many as the system follows
+"""The name of an output that is a file object."""
+_LINKS = 40  # as many links as the system follows
 
 
 @contextmanager
 def whole_file(path: Path, *, force: bool = False, like: Path | None = None) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its name only once everything is written and synced.
+    """Open a file for writing that gets its name only after everything is written and synced.
 
-    On any error nothing is left behind; what a killed run left in the folder is deleted. An existing file is
-    replaced with ``force`` only, and the new one keeps its permission bits; where a link leads to it, the link
-    stays. A device, a named pipe or an open file (/dev/stdout) is written to as it is, and never replaced.
-    ``like``: the file that this one is made of, from which it has its time and, unless it replaces another, its
-    permission bits. Raises NacError where the file exists or cannot be written.
+    On any error nothing is left behind; temporary files of killed processes in the folder are deleted. An existing
+    file is replaced only with ``force``, and the new one keeps its permission bits; a symbolic link is followed
+    and stays. A device, a named pipe or an open file (/dev/stdout) is written to directly, and never replaced.
+    ``like``: the input file, from which the output gets its time and, unless it replaces another file, its
+    permission bits. Raises NacError if the file exists or cannot be written.
     """
     if is_stream(path):
         with _reported(path), _open_stream(path) as file, _outgoing(file, path, force) as outgoing:
             yield outgoing
         return
     if path.is_dir():
-        raise FileIsFolder(f"cannot write {path}: is a folder")
+        raise FileIsFolder(f"cannot write {path}: it is a folder")
     refuse_existing(path, force=force)
     with _reported(path):
         attributes = Attributes.of(like, path)
@@ -52,14 +52,14 @@ def whole_file(path: Path, *, force: bool = False, like: Path | None = None) -> 
     with _reported(path), _part_of(path, private=attributes.mode is not None) as file:
         yield file
         sync(file)
-        if os.name == "nt":  # where an open file cannot be renamed, nor deleted by others
+        if os.name == "nt":  # where open files cannot be renamed or deleted
             file.close()
         attributes.give(Path(file.name))
         _take_name(Path(file.name), path, force=force)
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path leads to what is written to as it stands: a device, a named pipe, an open file."""
+    """Whether a path is written to directly: a device, a named pipe or an open file."""
     if descriptor(path) is not None:
         return True
     try:
@@ -70,7 +70,7 @@ def is_stream(path: Path) -> bool:
 
 
 def descriptor(path: Path) -> int | None:
-    """The number of the file, open in this process, that a path such as /dev/stdout or /dev/fd/63 leads to."""
+    """The file descriptor, open in this process, that a path such as /dev/stdout or /dev/fd/63 leads to."""
     for _ in range(_LINKS):
         path = Path(os.path.realpath(path.absolute().parent), path.name)
         if found := _DESCRIPTOR.fullmatch(str(path)):
@@ -83,13 +83,13 @@ def descriptor(path: Path) -> int | None:
 
 def _open_stream(path: Path) -> BinaryIO:
     number = descriptor(path)
-    # Opened anew by its name, a plain file would lose what it holds already.
+    # Opening a plain file again by its name would truncate it.
     return path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """What a new file takes over of another: permission bits, owner (user, group), times (ns); None: the usual."""
+    """Metadata that a new file copies: permission bits, owner (user, group), times (ns); None: defaults."""
 
     mode: int | None = None
     owner: tuple[int, int] | None = None
@@ -97,7 +97,7 @@ class Attributes:
 
     @classmethod
     def of(cls, source: Path | None, replaced: Path) -> Attributes:
-        """Times are those of the file it is made of; the rest those of the file it replaces, if there is one."""
+        """Times from the input file; the rest from the replaced file, if there is one."""
         made_of, old = _plain(source), _plain(replaced)
         times = (made_of.st_atime_ns, made_of.st_mtime_ns) if made_of else None
         kept = old or made_of
@@ -106,7 +106,7 @@ class Attributes:
         return cls(stat.S_IMODE(kept.st_mode) & 0o777, (kept.st_uid, kept.st_gid), times)
 
     def give(self, path: Path) -> None:
-        """Set them, as far as the file system lets one."""
+        """Set them as far as the file system allows."""
         mode = self.mode
         if mode is not None and self.owner is not None and hasattr(os, "chown"):
             with suppress(OSError):
@@ -114,7 +114,7 @@ class Attributes:
             try:
                 os.chown(path, -1, self.owner[1])
             except OSError:
-                mode &= ~0o070  # it was not for this group
+                mode &= ~0o070  # the old file's group had no access through this group
         with suppress(OSError):
             if mode is not None:
                 path.chmod(mode)
@@ -123,18 +123,18 @@ class Attributes:
 
 
 def _plain(file: PathOrFile | None) -> os.stat_result | None:
-    """What the system says of a plain file, at a path or open; None of anything else."""
+    """``os.stat`` of a plain file, by path or open; None for anything else."""
     try:
         if file is None:
             return None
         found = Path(file).stat() if isinstance(file, (str, os.PathLike)) else os.fstat(file.fileno())
-    except (OSError, ValueError, AttributeError):  # not there, or none of the system's files
+    except (OSError, ValueError, AttributeError):  # missing, or not a file of the system
         return None
     return found if stat.S_ISREG(found.st_mode) else None
 
 
 def sync(file: BinaryIO) -> None:
-    """Bring what was written to the disk, and have it read from there next, where the system lets one."""
+    """Sync a file to the disk and drop it from the page cache, if the system allows."""
     file.flush()
     if isinstance(file, io.BytesIO):
         return
@@ -144,16 +144,16 @@ def sync(file: BinaryIO) -> None:
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise NacError if a file is there and is not to be replaced."""
+    """Raise NacError if a file exists and must not be replaced."""
     if os.path.lexists(path) and not force:
         raise FilePresent(f"{path} exists", remedy="force")
 
 
 def _take_name(part: Path, path: Path, *, force: bool) -> None:
-    """Rename, but never over a file that has come to be there in the meantime without ``force``."""
+    """Rename; without ``force`` never over a file that was created in the meantime."""
     if not force:
         try:
-            path.hardlink_to(part)  # unlike a rename, this fails where there is something
+            path.hardlink_to(part)  # unlike a rename, this fails if the target exists
         except FileExistsError:
             refuse_existing(path, force=False)
         except OSError:
@@ -165,32 +165,32 @@ def _take_name(part: Path, path: Path, *, force: bool) -> None:
 
 @contextmanager
 def _part_of(path: Path, *, private: bool) -> Iterator[BinaryIO]:
-    """A temporary file beside ``path``, locked as long as it is open, so that no :func:`sweep` takes it.
+    """A temporary file beside ``path``, locked while open, so that :func:`sweep` does not delete it.
 
-    ``private``: for nobody else to read, until it is known who may.
+    ``private``: not readable by others until the permissions are set.
     """
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags, 0o600 if private else 0o666)
 
     while True:
-        # The name is cut so that it fits where the output's own name just does.
+        # The name is shortened to fit the limit that the output's own name fits.
         part = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}{SUFFIX}")
         try:
             with open(part, "x+b", opener=opener) as file:
-                with suppress(OSError):  # a file system without locks: nothing is swept there either
+                with suppress(OSError):  # without file locks :func:`sweep` deletes nothing either
                     lock(file)
                 if os.name == "nt" or os.fstat(file.fileno()).st_nlink:
                     yield file
                     return
         finally:
-            with suppress(OSError):  # on a read-only file system it was never there
+            with suppress(OSError):  # on a read-only file system it was never created
                 part.unlink(missing_ok=True)
 
 
 @cache
 def sweep(folder: Path) -> None:
-    """Delete the temporary files in a folder that nobody holds: their processes were killed. Once a run."""
+    """Delete unlocked temporary files in a folder: their processes were killed. Once per run."""
     with suppress(OSError):
         for part in sorted(folder.iterdir()):
             if _PART.fullmatch(part.name) and part.is_file() and not part.is_symlink():
@@ -200,7 +200,7 @@ def sweep(folder: Path) -> None:
 
 
 def lock(file: BinaryIO, *, wait: bool = True) -> None:
-    """Keep other processes from locking a file. Raises OSError where one has, or where there are no locks."""
+    """Keep other processes from locking a file. Raises OSError if that is impossible."""
     if os.name != "nt":
         import fcntl
 
@@ -208,7 +208,7 @@ def lock(file: BinaryIO, *, wait: bool = True) -> None:
 
 
 class Spent:
-    """An input that is to be deleted once its output is safe. Raises NacError where that would be unwise."""
+    """An input to be deleted once its output is safe. Raises NacError if it is not a plain file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -220,30 +220,30 @@ class Spent:
         except OSError as error:
             raise file_error(error, "cannot be read") from None
         if not stat.S_ISREG(seen.st_mode):
-            raise NacError("is not a plain file, and nothing else is deleted")
+            raise NacError("is not a plain file, and only those are deleted")
         return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
 
     def remove(self, output: Path) -> None:
-        """Delete it, after the name of ``output`` is on the disk too. Raises NacError where it is not deleted."""
+        """Delete it after the name of ``output`` is synced too. Raises NacError if it is not deleted."""
         try:
-            if os.name != "nt":  # where folders cannot be opened
+            if os.name != "nt":  # where folders cannot be opened to sync them
                 folder = os.open(Path(os.path.realpath(output)).parent, os.O_RDONLY)
                 try:
                     os.fsync(folder)
                 finally:
                     os.close(folder)
             if self._look() != self._stamp:
-                raise NacError("has changed meanwhile: it is kept, and so is the output")
+                raise NacError("has changed in the meantime: both it and the output are kept")
             self._path.unlink()
         except NacError:
             raise
         except OSError as error:
-            raise NacError(f"cannot be deleted: {error.strerror or error}; the output is whole") from error
+            raise NacError(f"cannot be deleted: {error.strerror or error}; the output is complete") from error
 
 
 @contextmanager
 def _reported(path: Path) -> Iterator[None]:
-    """Errors of the file system as NacError."""
+    """Convert file system errors to NacError."""
     try:
         yield
     except (BrokenPipeError, NacError):
@@ -254,7 +254,7 @@ def _reported(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Result:
-    """What was done. ``kbps``: bitrate of the codes (kbit/s); ``seconds``: of audio."""
+    """Result of a conversion. ``kbps``: bitrate of the codes (kbit/s); ``seconds``: of audio."""
 
     input: str
     output: str
@@ -267,7 +267,7 @@ class Result:
 
 
 class Outgoing(io.RawIOBase):
-    """A file object that is only written to, in order: what it holds before, and where it stands, is not ours."""
+    """A write-only file object, whose earlier content and position are not used."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._written = file, 0
@@ -288,15 +288,15 @@ class Outgoing(io.RawIOBase):
             self._file.flush()
 
     def close(self) -> None:
-        """Leaves the file open: it is its owner's."""
+        """Leaves the file open, since the caller owns it."""
 
 
 @contextmanager
 def created(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> Iterator[BinaryIO]:
-    """Where to write what is made of ``src``: a path as :func:`whole_file`, a file object as it comes.
+    """The output for ``src``: a path through :func:`whole_file`, a file object directly.
 
-    Without a ``src``, one to take time and permission bits from, these are the usual ones. What is still empty in
-    memory is as good as a new file: what is written may be changed and read again.
+    Without ``src``, times and permission bits are the defaults. An empty file in memory counts as a new file: what
+    is written may be changed and read back.
     """
     check_file(dst, "write")
     if src is not None:
@@ -324,11 +324,11 @@ def _outgoing(file: BinaryIO, name: Path, force: bool) -> Iterator[BinaryIO]:
 
 def _refuse_terminal(file: BinaryIO, force: bool, name: Path = STANDARD) -> None:
     if not force and getattr(file, "isatty", bool)():
-        raise NacError(f"{name} is a terminal, which shows nothing of use", remedy="terminal")
+        raise NacError(f"{name} is a terminal, which cannot show binary data", remedy="terminal")
 
 
 def check_output(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> None:
-    """Raise NacError where :func:`created` would refuse, before any work is done."""
+    """Raise NacError if :func:`created` would, before any work is done."""
     check_file(dst, "write")
     if src is not None:
         refuse_same(src, dst)
@@ -339,7 +339,7 @@ def check_output(src: PathOrFile | None, dst: PathOrFile, *, force: bool) -> Non
 
 
 def check_file(file: PathOrFile, action: Literal["read", "write"]) -> None:
-    """Raise ArgumentTypeError unless this is a path, or a file object for bytes that can be read or written."""
+    """Raise ArgumentTypeError unless this is a path or a binary file object."""
     if isinstance(file, (str, os.PathLike)):
         return
     if isinstance(file, io.TextIOBase) or not hasattr(file, action):
@@ -347,17 +347,17 @@ def check_file(file: PathOrFile, action: Literal["read", "write"]) -> None:
 
 
 def refuse_same(src: PathOrFile, dst: PathOrFile) -> None:
-    """Raise NacError if both are the same plain file, be they paths to it or open."""
+    """Raise NacError if both are the same plain file, by path or open."""
     source, target = _plain(src), _plain(dst)
     if source and target and os.path.samestat(source, target):
-        raise NacError("would be written over by its own output")
+        raise NacError("would be overwritten by its own output")
 
 
 def name_of(file: PathOrFile) -> str:
-    """A path, or - for a file object."""
+    """The path, or - for a file object."""
     return os.fspath(file) if isinstance(file, (str, os.PathLike)) else "-"
 
 
 def size_of(file: PathOrFile) -> int | None:
-    """Bytes of the file at a path."""
+    """Size of a file in bytes."""
     return Path(file).stat().st_size if isinstance(file, (str, os.PathLike)) else None

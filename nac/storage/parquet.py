@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData, ParquetFile, ParquetWriter
 
 BATCH = 16 << 20
-"""Bytes of rows that are read at a time, about, and of those that are written as one group."""
+"""About how many bytes of rows are read at a time, and written as one row group."""
 _READ = 1 << 20
 _MOST = 1024  # rows read at a time
 _PAGE = 64
 """Rows after which a writer looks whether a page is full; a page is read as a whole."""
 NAMES = ("path", "__key__", "key", "id")
-"""Columns that say what a row is called, where the items themselves do not."""
+"""Columns used as names of rows if the items have no path."""
 
 
 @dataclass
 class Batch:
-    """Rows that were read at once, of one group of rows. ``rows``: those that are written, and what changes."""
+    """Rows of one row group that were read together. ``rows``: those to be written, with their changes."""
 
     table: pa.RecordBatch
     group: int
@@ -76,7 +76,7 @@ class ParquetShard:
         return RowWriter(out, self._file, self.column or "")
 
     def _is_item(self, item: Item) -> bool:
-        """Whether a row's recording is one, or was to be: all are that are not surely something else."""
+        """Whether a row has a recording; anything counts that is not clearly something else."""
         return bool(item.problem) or self._wanted(item.key, _head(item)) is not False
 
     def _batches(self, columns: Sequence[str] | None) -> Iterator[Batch]:
@@ -88,7 +88,7 @@ class ParquetShard:
                     yield Batch(table, group)
 
     def _paths(self, table: pa.RecordBatch) -> list[str | None]:
-        """What the rows are called, by a column of their own."""
+        """The names of the rows, from a column."""
         texts = {entry.name for entry in table.schema if str(entry.type) in ("string", "large_string")}
         name = next((name for name in NAMES if name in texts), None)
         return [None] * len(table) if name is None else table.column(name).to_pylist()
@@ -102,10 +102,10 @@ class ParquetShard:
             raise NacError(f"has no column {column!r}; its columns are {names}")
         if column not in self._candidates():
             kind = self._file.schema_arrow.field(column).type
-            raise NacError(f"the column {column!r} holds {kind}, not bytes nor {{bytes, path}}")
+            raise NacError(f"the column {column!r} has type {kind}, not bytes or {{bytes, path}}")
 
     def _found(self) -> str | None:
-        """The column that holds items. Raises NacError where there are several."""
+        """The column with the items. Raises NacError if there are several."""
         found = [name for name in self._candidates() if self._has_items(name)]
         if len(found) > 1:
             raise NacError(f"has several columns of recordings: {', '.join(found)}", remedy="column")
@@ -123,7 +123,7 @@ def _head(item: Item) -> bytes:
 
 @dataclass(frozen=True)
 class Values:
-    """The bytes in a column, and their paths where it has those."""
+    """The bytes in a column, and their paths if it has any."""
 
     data: pa.Array
     paths: pa.Array | None
@@ -135,17 +135,17 @@ class Values:
         if not pa.types.is_struct(column.type):
             return cls(column, None)
         names = [entry.name for entry in column.type]
-        parts = dict(zip(names, column.flatten(), strict=True))  # where the whole is null, so are its parts
+        parts = dict(zip(names, column.flatten(), strict=True))  # fields of a null struct are null
         return cls(parts["bytes"], parts.get("path"))
 
     def item(self, number: int, count: str, name: str | None) -> Item | None:
-        """The item in a row; None where there is nothing."""
+        """The item in a row; None for null."""
         data = self.data[number].as_buffer()
         path = None if self.paths is None else self.paths[number].as_py()
         if data is None and path is None:
             return None
         key = path or name or count
-        return Item(key, problem="holds no bytes, only a path") if data is None else Item(key, data)
+        return Item(key, problem="has a path but no bytes") if data is None else Item(key, data)
 
     def items(self) -> Iterator[Item]:
         for number in range(len(self.data)):
@@ -155,7 +155,7 @@ class Values:
 
 
 class RowWriter:
-    """Writes rows as they were but for the items: the same columns, description, groups and compression."""
+    """Writes rows with new items and everything else unchanged: columns, schema, row groups, compression."""
 
     def __init__(self, out: BinaryIO, file: ParquetFile, column: str) -> None:
         from pyarrow.parquet import ParquetWriter
@@ -184,7 +184,7 @@ class RowWriter:
         self._writer.close()
 
     def _finish(self, batch: Batch) -> None:
-        """Put the rows of a batch together, so that what they were made of can go."""
+        """Convert the rows of a batch to a table, which frees their sources."""
         import pyarrow as pa
 
         table, numbers = batch.table, [number for number, _ in batch.rows]
@@ -208,7 +208,7 @@ class RowWriter:
 
 
 def _changed(column: pa.Array, items: Sequence[Item | None]) -> pa.Array:
-    """A column with other items; where there is none, with what was there."""
+    """A column with new items; rows without one keep their value."""
     import pyarrow as pa
 
     values = Values.of(column)
@@ -225,7 +225,7 @@ def _changed(column: pa.Array, items: Sequence[Item | None]) -> pa.Array:
 
 
 def _bytes_type(kind: pa.DataType) -> pa.DataType | None:
-    """The type of the bytes in a column; None where it holds none."""
+    """The type of the bytes in a column; None if it has none."""
     import pyarrow as pa
 
     if pa.types.is_struct(kind):
@@ -254,7 +254,7 @@ def _settings(about: FileMetaData, recordings: str) -> dict[str, Any]:
 
 
 def require_pyarrow() -> None:
-    """Raise NacError where Parquet cannot be read and written."""
+    """Raise NacError if pyarrow is missing."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
@@ -268,8 +268,8 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except pa.ArrowException as error:
-        raise NacError(f"not a whole Parquet file: {str(error).splitlines()[0]}") from None
+        raise NacError(f"not a complete Parquet file: {str(error).splitlines()[0]}") from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise NacError(f"not a whole Parquet file: {str(error).splitlines()[0]}") from None
+        raise NacError(f"not a complete Parquet file: {str(error).splitlines()[0]}") from None

@@ -1,7 +1,7 @@
-"""Folders of files, here or on any file system that pyarrow or fsspec reaches by URL (s3://, gs://, hdfs://, ...).
+"""Folders, local or on any file system that pyarrow or fsspec supports by URL (s3://, gs://, hdfs://, ...).
 
-Files are named by their path from the folder, with slashes. Reading and writing goes through local paths: those of
-the files themselves, or of temporary copies.
+A file's name is its path from the folder, with slashes. Reading and writing goes through local paths: the files
+themselves, or temporary copies.
 """
 
 from __future__ import annotations
@@ -27,56 +27,56 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OBJECT_STORES = ("s3", "gcs", "abfs")
-"""What pyarrow calls them. There a file appears with the end of its upload, and cannot be renamed."""
+"""pyarrow's names of object stores: a file appears when its upload ends, and cannot be renamed."""
 BUFFER, AHEAD = 1 << 16, 8 << 20
-"""Bytes that are fetched at a time: usually, and of what is read from front to back."""
+"""Bytes per request: by default, and for sequential reading."""
 MANIFEST = "nac-manifest"
-"""The folder in a place where a large job keeps what became of each file."""
+"""The folder in an output folder where a large job keeps the status of each file."""
 PAUSES = (0.5, 2.0, 8.0, 30.0)
-"""Seconds, more or less, before a transfer that failed is tried again."""
+"""Approximate seconds before a failed transfer is retried."""
 HOPELESS = re.compile(r"AWS Error (NO_SUCH_BUCKET|ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH)\b")
-"""What pyarrow says of errors of S3 that would only come again."""
+"""S3 errors for which a retry is useless."""
 
 
 class Place(Protocol):
-    """A folder and what is below it. ``name``: as it is told. Methods raise OSError."""
+    """A folder and its content. ``name``: for messages. Methods raise OSError."""
 
     name: str
 
     def is_there(self) -> bool:
-        """Whether the folder is there."""
+        """Whether the folder exists."""
         ...
 
     def takes_files(self) -> bool:
-        """Whether it is a folder or can become one: no file has its name, and its bucket is there."""
+        """Whether the folder exists or can be created: no file has its name, and its bucket exists."""
         ...
 
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
-        """What is in a folder, in any order: names, and whether it is a folder. Nothing if there is no folder."""
+        """Entries of a folder, in any order, with whether each is a folder. Empty if the folder is missing."""
         ...
 
     def list(self, folder: str) -> tuple[list[str], list[str]]:
-        """Names of the files and of the folders in a folder, in order; none where there is no such folder."""
+        """Names of the files and folders in a folder, sorted; empty if the folder is missing."""
         ...
 
     def size(self, file: str) -> int | None:
-        """Bytes of a file; None where there is none."""
+        """Size of a file in bytes; None if it is missing."""
         ...
 
     def open(self, file: str, buffering: int = -1) -> BinaryIO:
-        """A file to read, which can seek; so many bytes are fetched at a time, or what is usual."""
+        """A seekable file for reading. ``block``: bytes per request, instead of the default."""
         ...
 
     def streamed(self, file: str) -> AbstractContextManager[Path | BinaryIO]:
-        """What to read a file from, once and from front to back, without a copy of it here."""
+        """A stream for reading a file once and in order, without a local copy."""
         ...
 
     def fetched(self, file: str) -> AbstractContextManager[Path]:
-        """A context with a local path to read a file from."""
+        """A context with a local path of the file for reading."""
         ...
 
     def written(self, file: str) -> AbstractContextManager[Path]:
-        """A context with a local path to write a file to, whole or not at all; it is there when that ends well."""
+        """A context with a local path for writing; the file appears if the context ends without an error."""
         ...
 
     def remove(self, file: str) -> None:
@@ -84,12 +84,12 @@ class Place(Protocol):
         ...
 
     def below(self, other: Place) -> str | None:
-        """The path from here to another place below this one; None for one that is not below."""
+        """The relative path to a folder inside this one; None if it is not inside."""
         ...
 
 
 def place(name: str) -> Place:
-    """The folder at a path or URL. Raises NacError where there is nothing that reads such URLs."""
+    """The folder at a path or URL. Raises NacError if no installed package supports the URL."""
     return Remote(name) if is_url(name) else Local(name)
 
 
@@ -98,7 +98,7 @@ def is_url(name: str) -> bool:
 
 
 def below(folder: str, name: str) -> str:
-    """The path of what is called so in a folder."""
+    """The path of an entry of a folder."""
     return f"{folder}/{name}" if folder else name
 
 
@@ -110,9 +110,9 @@ def split(name: str) -> tuple[str, str]:
 
 
 def walk(place: Place, skip: Collection[str | None] = ()) -> Iterator[tuple[str, list[str] | OSError]]:
-    """Every folder of a place, in order, and the names of its files, or the error where it cannot be listed.
+    """Every folder below a place, in order, with the names of its files, or the error of listing it.
 
-    One folder's names at a time are held. ``skip``: folders to leave out.
+    Keeps the names of one folder at a time in memory. ``skip``: folders to leave out.
     """
     left = [""]
     while left:
@@ -128,7 +128,7 @@ def walk(place: Place, skip: Collection[str | None] = ()) -> Iterator[tuple[str,
 
 
 def _in_order(entries: Iterator[tuple[str, bool]]) -> tuple[list[str], list[str]]:
-    """Names of files and of folders."""
+    """Names of files and folders."""
     names: tuple[list[str], list[str]] = [], []
     for name, is_folder in entries:
         names[is_folder].append(name)
@@ -136,7 +136,7 @@ def _in_order(entries: Iterator[tuple[str, bool]]) -> tuple[list[str], list[str]
 
 
 class Local:
-    """A folder of this machine, or one that machines share under the same path."""
+    """A local folder, or one that all machines mount under the same path."""
 
     def __init__(self, name: str) -> None:
         self.name, self.root = name.rstrip("/") or "/", Path(name).absolute()
@@ -150,7 +150,7 @@ class Local:
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         with suppress(FileNotFoundError), os.scandir(self.root / folder) as entries:
             for entry in entries:
-                # Links to folders are not followed: they may lead in circles.
+                # Links to folders are not followed, because they may form cycles.
                 if entry.is_dir(follow_symlinks=False):
                     yield entry.name, True
                 elif entry.is_file() and not entry.name.endswith(SUFFIX):
@@ -176,7 +176,7 @@ class Local:
 
     @contextmanager
     def written(self, file: str) -> Iterator[Path]:
-        """What is written there must itself appear whole, as with :func:`nac.storage.output.whole_file`."""
+        """The caller must write atomically, as with :func:`nac.storage.output.whole_file`."""
         path = self.root / file
         path.parent.mkdir(parents=True, exist_ok=True)
         yield path
@@ -192,12 +192,12 @@ class Local:
 
 
 class Remote:
-    """A folder at a URL. What a transfer does is tried again where it fails, as under throttling it will."""
+    """A folder at a URL. Failed transfers are retried, since servers throttle."""
 
     def __init__(self, name: str) -> None:
         self._system, root = _file_system(name)
         self._root = root.rstrip("/")
-        # Options and secrets in the URL are not told.
+        # Messages do not show the options and secrets in a URL.
         self.name = re.sub(r"(?<=://)[^/@]*@", "", name.split("?")[0]).rstrip("/")
 
     def is_there(self) -> bool:
@@ -215,7 +215,7 @@ class Remote:
     def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
         from pyarrow.fs import FileSelector, FileType
 
-        # All at once, some hundred bytes each: pyarrow has no other way.
+        # All at once, some hundred bytes each: pyarrow cannot list in parts.
         selector = FileSelector(self._path(folder), allow_not_found=True)
         for found in _patiently(lambda: self._system.get_file_info(selector)):
             if found.type == FileType.Directory:
@@ -290,7 +290,7 @@ class Remote:
 
 
 class _Patient(io.RawIOBase):
-    """A file of a file system to read; what fails is tried again."""
+    """A remote file for reading; failed reads are retried."""
 
     def __init__(self, system: FileSystem, path: str) -> None:
         self._file = _patiently(lambda: system.open_input_file(path))
@@ -327,7 +327,7 @@ def _file_system(url: str) -> tuple[FileSystem, str]:
         from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
     except ImportError:
         raise NacError("URLs need pyarrow: pip install 'nac-audio[ray]'") from None
-    # Without this, pyarrow sends even a small file in parts, with a request to begin and one to end.
+    # Without this, pyarrow uploads even small files in parts, with two more requests.
     lazily = f"{'&' if '?' in url else '?'}allow_delayed_open=true" if url.startswith("s3://") else ""
     try:
         return cast("tuple[FileSystem, str]", FileSystem.from_uri(url + lazily))
@@ -343,19 +343,19 @@ def _file_system(url: str) -> tuple[FileSystem, str]:
 
 
 def as_text(name: str) -> str:
-    """A file name that need not be UTF-8 as text that is."""
+    """A file name as valid UTF-8."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @contextmanager
 def _scratch(file: str) -> Iterator[Path]:
-    """A path for a local copy of a file, which goes with the context."""
+    """A path for a local copy of a file, deleted at the end of the context."""
     with tempfile.TemporaryDirectory(prefix="nac-") as folder:
         yield Path(folder) / file.rpartition("/")[2]
 
 
 def _patiently(action: Callable[[], T]) -> T:
-    """Do it, again and again after longer and longer pauses where the other side fails."""
+    """Call it, and retry with growing pauses if the server fails."""
     for pause in PAUSES:
         try:
             return action()

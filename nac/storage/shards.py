@@ -1,4 +1,4 @@
-"""Shards told by what they begin with, and opened: see :mod:`nac.storage.records`."""
+"""Detection of shards by their first bytes, and opening them: see :mod:`nac.storage.records`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from nac.storage.records import HEAD, Shard, Wanted
 
 Kind = Literal["tar", "parquet"]
 ENDINGS = (".tar", ".parquet")
-"""Of the names of shards, where these are all that there is to go by."""
+"""Extensions of shards, used if only the name is known."""
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """What kind of shard a file is that begins with these ``HEAD`` bytes; None if it is none."""
+    """The format of a shard with these first ``HEAD`` bytes; None if it is not a shard."""
     if head.startswith(b"PAR1"):
         return "parquet"
     with suppress(tarfile.HeaderError):
-        tarfile.TarInfo.frombuf(head[:HEAD], "utf-8", "surrogateescape")  # which looks at its checksum
+        tarfile.TarInfo.frombuf(head[:HEAD], "utf-8", "surrogateescape")  # verifies its checksum
         return "tar"
     return None
 
 
 def is_shard(path: Path) -> bool:
-    """Whether a plain file at a path is one, by what it begins with."""
+    """Whether a path is a plain file and a shard, by its first bytes."""
     try:
         if not path.is_file():
             return False
@@ -37,14 +37,14 @@ def is_shard(path: Path) -> bool:
 
 
 def open_shard(file: BinaryIO, wanted: Wanted, column: str | None = None) -> Shard:
-    """Open a shard, a file that can seek. Raises NacError.
+    """Open a shard from a seekable file. Raises NacError.
 
     ``column``: of Parquet, the one with the items; by default the only one that has some.
     """
     file.seek(0)
     head = file.read(HEAD)
     file.seek(0)
-    kind = "tar" if head == bytes(HEAD) else kind_of(head)  # a tar file of nothing has only its end
+    kind = "tar" if head == bytes(HEAD) else kind_of(head)  # an empty tar file has only its end
     if kind == "tar":
         from nac.storage.tar import TarShard
 
@@ -53,11 +53,11 @@ def open_shard(file: BinaryIO, wanted: Wanted, column: str | None = None) -> Sha
         from nac.storage.parquet import ParquetShard
 
         return ParquetShard(file, wanted, column)
-    raise NacError("is not a tar file, nor Parquet")
+    raise NacError("is neither a tar file nor Parquet")
 
 
 def is_shard_of(path: Path, wanted: Wanted, column: str | None = None) -> bool:
-    """Whether a plain file at a path is a shard, and has items."""
+    """Whether a path is a plain file and a shard with items."""
     if not is_shard(path):
         return False
     with path.open("rb") as file:
@@ -65,7 +65,7 @@ def is_shard_of(path: Path, wanted: Wanted, column: str | None = None) -> bool:
 
 
 def holds_items(file: BinaryIO, wanted: Wanted, column: str | None = None) -> bool:
-    """Whether a shard has items. Where that cannot be told, it is to be tried, as if it had."""
+    """Whether a shard has items. Also True if unclear, so that reading it reports the error."""
     try:
         return open_shard(file, wanted, column).holds_items()
     except (NacError, OSError):

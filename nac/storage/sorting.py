@@ -1,4 +1,4 @@
-"""Sorting names without holding them all: most of them lie on the disk."""
+"""Sorting names with bounded memory: most of them are on the disk."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from itertools import islice
 from typing import BinaryIO
 
 HELD = 100_000
-"""Names that are held at a time."""
+"""Most names in memory at a time."""
 _READ = 1 << 14
-_END = b"\0"  # which is in no name
+_END = b"\0"  # cannot occur in names
 
 
 class Sorter:
-    """Takes tuples of as many names each, in any order, and gives them in order, once."""
+    """Takes tuples of equal length in any order, and returns them sorted, once."""
 
     def __init__(self) -> None:
         self._held: list[tuple[str, ...]] = []
@@ -41,7 +41,7 @@ class Sorter:
 
 
 def _written(names: list[tuple[str, ...]]) -> BinaryIO:
-    """A file with names in it, which goes when it is closed."""
+    """A file with names, deleted when it is closed."""
     file: BinaryIO = tempfile.TemporaryFile(prefix="nac-")  # noqa: SIM115 (to stay open)
     file.writelines(os.fsencode(name) + _END for pair in names for name in pair)
     file.seek(0)

@@ -14,14 +14,14 @@ from nac.storage.records import HEAD, PEEK, Item, Wanted
 from nac.streams import read_exactly, write_all
 
 _SAID_OF_DATA = ("path", "size")
-"""What a pax header may say of a file that is no longer so for the one in its place."""
+"""Pax header fields that no longer hold for a replaced file."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in a tar file. ``raw``: all its bytes there, from ``start`` on with its own header.
+    """A file in a tar file. ``raw``: all its bytes there; from ``start`` on its own header follows.
 
-    What comes before is about all files that follow. ``item``: number of the item that it is.
+    The bytes before ``start`` are headers for all later files. ``item``: its number among the items, if it is one.
     """
 
     info: tarfile.TarInfo
@@ -32,7 +32,7 @@ class Member:
 
 @dataclass(frozen=True)
 class TarRecord:
-    """Files of one stem that follow one another."""
+    """Consecutive files with the same stem."""
 
     members: tuple[Member, ...]
     items: tuple[Item, ...]
@@ -69,7 +69,7 @@ class TarShard:
         return not info.isdir() and bool(self._wanted(info.name, bytes(data[:HEAD])))
 
     def _members(self) -> Iterator[tuple[tarfile.TarInfo, bytes, int, int]]:
-        """Every file: all its bytes, and where in them its own header begins, and its data."""
+        """Every file: all its bytes, and the positions of its own header and its data."""
         try:
             with tarfile.open(fileobj=self._file, mode="r:") as tar:
                 known: list[Any] = vars(tar)["members"]
@@ -78,17 +78,17 @@ class TarShard:
                     self._file.seek(at)
                     raw = read_exactly(self._file, tar.offset - at)
                     if len(raw) < info.offset_data + (0 if info.issparse() else info.size) - at:
-                        raise NacError("not a whole tar file: it ends within a file")
+                        raise NacError("not a complete tar file: it ends within a file")
                     yield info, raw, info.offset - at, info.offset_data - at
                     at = tar.offset
-                    known.clear()  # which would grow with every file
+                    known.clear()  # would otherwise grow with every file
                 self._file.seek(tar.offset)
                 if self._file.read(tarfile.BLOCKSIZE) != bytes(
                     tarfile.BLOCKSIZE
-                ):  # else tarfile takes it for the end
-                    raise NacError("not a whole tar file: it has no end")
+                ):  # otherwise tarfile takes it for the end
+                    raise NacError("not a complete tar file: it has no end")
         except tarfile.TarError as error:
-            raise NacError(f"not a whole tar file: {error}") from None
+            raise NacError(f"not a complete tar file: {error}") from None
 
     def writer(self, out: BinaryIO) -> TarWriter:
         return TarWriter(out)
@@ -98,13 +98,13 @@ _NOT_PLAIN = "is a link or has holes, which nac does not read in a tar file"
 
 
 def stem_of(name: str) -> str:
-    """What the names of files that belong together begin with: all up to the first dot of the last part."""
+    """The common stem of files of a record: the name up to the first dot of its last part."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + (last.split(".")[0] or last)
 
 
 class TarWriter:
-    """Writes files as they were, or others in their place: then of the same time, owner and permission bits."""
+    """Writes files unchanged or replaced; replaced ones keep time, owner and permission bits."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out, self._written = out, 0

@@ -396,7 +396,7 @@ def test_a_film_keeps_its_sound_and_is_not_deleted(tmp_path: Path, caplog: pytes
             container.mux(film.encode(av.VideoFrame(64, 64, "yuv420p")))
         container.mux(film.encode(None))
     assert len(read_source(path)[0]) == 24000
-    with pytest.raises(AudioError, match="holds video besides sound"):
+    with pytest.raises(AudioError, match="has video besides audio"):
         nac.compress(path, tmp_path / "x.nac", sound_only=True)
     nac.compress(path, tmp_path / "x.nac", model="nac_24khz")
     assert "its video is not kept" in caplog.text

@@ -247,7 +247,7 @@ def test_an_output_that_does_not_come_back_does_not_count(monkeypatch: pytest.Mo
     assert "cannot be read back" in nac("compress", "a.wav", "--verify", "-o", "/dev/null", code=1).stderr
     changing(monkeypatch)
     for words in (["--verify"], ["--remove-source"]):
-        assert "did not come back" in nac("compress", "a.wav", "-f", *words, code=1).stderr
+        assert "reading the output back gave" in nac("compress", "a.wav", "-f", *words, code=1).stderr
     assert tree() == ["a.nac", "a.wav"]
     nac("verify", "a.nac")
 
@@ -287,7 +287,7 @@ def test_a_source_that_changed_meanwhile_stays(tmp_path: Path) -> None:
     spent = Spent(path)
     with path.open("ab") as file:
         file.write(b"more")
-    with pytest.raises(NacError, match="changed meanwhile"):
+    with pytest.raises(NacError, match="changed in the meantime"):
         spent.remove(tmp_path / "a.nac")
     assert path.exists()
 

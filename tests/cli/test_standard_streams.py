@@ -118,7 +118,7 @@ def test_a_terminal_is_spared(song: bytes) -> None:
     code, shown = on_a_terminal("peel", "s.nac", "-k", "999", "-o", "-")
     assert code == 1
     assert shown.strip() == (
-        "nac: s.nac: standard output is a terminal, which shows nothing of use "
+        "nac: s.nac: standard output is a terminal, which cannot show binary data "
         "(-o FILE writes a file, -f writes here all the same)"
     )
     code, shown = on_a_terminal("peel", "s.nac", "-k", "999", "-o", "-", "-f")

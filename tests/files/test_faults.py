@@ -204,7 +204,7 @@ def test_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
         assert stderr == "nac: disk/song.wav: cannot write disk/song.nac: Read-only file system\n"
         assert "Read-only" in nac("compress", "disk/song.wav", "-o", "disk/new/", code=1).stderr
         stderr = nac("compress", "disk/song.wav", "-o", "song.nac", "--remove-source", code=1).stderr
-        assert "cannot be deleted: Read-only file system; the output is whole" in stderr
+        assert "cannot be deleted: Read-only file system; the output is complete" in stderr
         nac("verify", "song.nac")
         assert Path("disk/song.wav").exists()
 

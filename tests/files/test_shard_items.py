@@ -231,7 +231,7 @@ def test_a_shard_that_is_not_whole_becomes_nothing(folder: Path, form: str, dama
         data[-6] ^= 0xFF
     Path(f"a.{form}").write_bytes(data)
     told = nac("compress", f"a.{form}", "-o", f"out/a.{form}", code=1).stderr
-    assert "not a whole" in told
+    assert "not a complete" in told
     assert list(Path("out").iterdir()) == []
 
 
@@ -318,7 +318,7 @@ def test_an_output_is_read_back_before_its_source_is_deleted(
 
     monkeypatch.setattr(shards, "sync", lambda file: (file.seek(700), file.write(b"x")))
     told = nac("compress", f"in/b.{form}", "-o", "out", "--remove-source", code=1).stderr
-    assert "did not come back" in told
+    assert "reading the output back gave" in told
     assert Path(f"in/b.{form}").exists()
     assert not Path(f"out/b.{form}").exists()
 
@@ -374,7 +374,7 @@ def test_rows_without_sound(folder: Path) -> None:
     rows = [None, *({"bytes": data, "path": path} for data, path in pairs)]
     write_table(pa.table({"audio": pa.array(rows, kind), "n": range(4)}), "a.parquet")
     told = nac("compress", "a.parquet", "-o", "b.parquet", code=1).stderr
-    assert "far.wav: holds no bytes, only a path" in told
+    assert "far.wav: has a path but no bytes" in told
     found = read_table("b.parquet").to_pylist()
     assert [row["n"] for row in found] == [0, 1, 3]
     assert found[0]["audio"] is None
@@ -383,7 +383,7 @@ def test_rows_without_sound(folder: Path) -> None:
 
 
 def test_no_shard(folder: Path) -> None:
-    with pytest.raises(NacError, match="not a tar file, nor Parquet"):
+    with pytest.raises(NacError, match="neither a tar file nor Parquet"):
         open_shard(io.BytesIO(b"RIFF"), is_recording)
 
 

@@ -152,15 +152,15 @@ def test_silence_has_no_code() -> None:
 @pytest.mark.parametrize(
     ("codes", "options", "error", "told"),
     [
-        (np.zeros((4, 75), int), {}, ValueError, "of which model"),
-        (np.zeros((4, 75), int), {"model": MODEL, "like": "x.nac"}, ValueError, "of which model"),
+        (np.zeros((4, 75), int), {}, ValueError, "model of the codes is unknown"),
+        (np.zeros((4, 75), int), {"model": MODEL, "like": "x.nac"}, ValueError, "model of the codes is unknown"),
         (np.zeros((4, 75)), {"model": MODEL}, TypeError, "float64"),
         (np.zeros(75, int), {"model": MODEL}, ValueError, r"\[75\]"),
         (np.zeros((1, 1, 4, 75), int), {"model": MODEL}, ValueError, r"\[1, 1, 4, 75\]"),
-        ([[np.zeros(75, int), np.zeros(74, int)]], {"model": MODEL}, nac.NacError, "as many codes"),
-        (np.full((4, 75), 1024), {"model": MODEL}, nac.NacError, "a code 1024 in codebook 0 of stream 0"),
-        (np.full((4, 75), -2), {"model": MODEL}, nac.NacError, "a code -2 in"),
-        (np.zeros((17, 75), int), {"model": MODEL}, nac.NacError, "as many codes"),
+        ([[np.zeros(75, int), np.zeros(74, int)]], {"model": MODEL}, nac.NacError, "numbers of codes"),
+        (np.full((4, 75), 1024), {"model": MODEL}, nac.NacError, "code 1024 in codebook 0 of stream 0"),
+        (np.full((4, 75), -2), {"model": MODEL}, nac.NacError, "code -2 in"),
+        (np.zeros((17, 75), int), {"model": MODEL}, nac.NacError, "numbers of codes"),
         (np.zeros((4, 75), int), {"model": MODEL, "channels": 2}, ValueError, "not 2 channels"),
         (np.zeros((4, 75), int), {"model": MODEL, "samples": 24001}, ValueError, "24001 samples"),
         (np.zeros((4, 75), int), {"model": "none"}, nac.ModelError, "no model 'none'"),
@@ -183,7 +183,7 @@ def test_what_is_not_like_its_file_is_refused() -> None:
         ([stream, stream], {}, "2 streams, where the file has 1"),
         ([[book[:-1] for book in stream]], {}, "93 codes of codebook 0, where the file has 94"),
         ([[*stream, stream[0]] * 3], {}, "codebooks, where the file has"),
-        ([stream], {"samples": 4}, "says its rate"),
+        ([stream], {"samples": 4}, "come from that file"),
     ):
         with pytest.raises(ValueError, match=told):
             written(codes, like=io.BytesIO(data), **options)

@@ -313,7 +313,7 @@ def test_shards_that_cannot_be_read_are_told(folder: Path, form: str) -> None:
     (name,) = contents("shards")
     whole = Path("shards", name).read_bytes()
     Path("shards", name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(NacError, match=f"shards/{name}: not a whole"):
+    with pytest.raises(NacError, match=f"shards/{name}: not a complete"):
         list(library.Dataset("shards"))
     damaged = bytearray(whole)
     damaged[whole.index(sources()[4]) + 200] ^= 1
