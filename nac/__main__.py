@@ -1,4 +1,4 @@
-"""Where `nac`, or `python -m nac`, begins."""
+"""Entry point of `nac` and `python -m nac`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """The command; an interruption is not an error even while it is still being loaded."""
+    """Run the command; handles interruptions even while it is being loaded."""
     _fill_standard_streams()
     try:
         from nac.cli import entry
@@ -19,16 +19,16 @@ def main() -> NoReturn:
 
 
 def _fill_standard_streams() -> None:
-    """Put something in the place of standard streams that are closed, or the next file opened would get it.
+    """Replace closed standard streams, or the next opened file would get their number.
 
-    Then it would be an output, say, that gets what a library prints. What is put there can be neither read nor
-    written, as a closed one.
+    Otherwise an output file, for example, would receive what a library prints. The replacement can be neither read
+    nor written, like a closed stream.
     """
     for number, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, flags)  # takes the lowest number that is free
+            os.open(os.devnull, flags)  # takes the lowest free number
 
 
 if __name__ == "__main__":

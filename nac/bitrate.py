@@ -1,4 +1,4 @@
-"""From a bitrate to codebook counts: how many streams a recording becomes, and what each of them gets."""
+"""From a bitrate to codebook counts: the streams of a recording, and the codebooks of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nac.spec import CodecSpec
 
 
 def default_kbps(channels: int) -> float:
-    """The bitrate where none is asked for, in kbit/s of the whole file: 8, or 4 for each channel of many."""
+    """The default bitrate in kbit/s of the whole file: 8, or 4 per channel of more than two."""
     return max(8.0, 4.0 * channels)
 
 
@@ -20,7 +20,7 @@ def is_stereo_pair(spec: CodecSpec, channels: int) -> bool:
 
 
 def stream_count(spec: CodecSpec, channels: int) -> int:
-    """Streams for so many channels: as many as there are, or one for two on a network that takes two."""
+    """The number of streams: one per channel, or one per two channels with a network for two."""
     return -(-channels // spec.channels)
 
 
@@ -30,7 +30,7 @@ def total_kbps(spec: CodecSpec, counts: tuple[int, ...]) -> float:
 
 
 def ladder(spec: CodecSpec, channels: int, *, pair: bool, alone: bool = False) -> list[tuple[int, ...]]:
-    """The codebook counts that a bitrate can choose from, each a prefix of the next.
+    """The codebook counts to choose from, each a prefix of the next.
 
     The second stream of a stereo ``pair`` gets about half as many codebooks as the first, or none where the first
     is ``alone``, and the second silent throughout.
@@ -62,14 +62,14 @@ def allocate(
 ) -> tuple[int, ...]:
     """Codebook count of each stream: the most whose bitrate together is at most ``kbps`` (kbit/s).
 
-    ``codebooks`` sets the count of every stream instead. With neither, :func:`default_kbps` or, where that is too
-    little, the lowest. ``pair``: whether the streams are a stereo pair; by default wherever they can be.
-    ``alone``: its first stream has all the sound. Raises ModelError where the bitrate is too low, naming the
-    lowest.
+    ``codebooks`` sets the count of every stream instead. With neither, :func:`default_kbps` is used, or the lowest
+    possible bitrate above. ``pair``: whether the streams are a stereo pair; by default wherever possible.
+    ``alone``: the first stream has all the sound. Raises ModelError if the bitrate is too low; the message
+    contains the lowest.
     """
     if kbps is not None and (codebooks is not None or not 0 < kbps < inf):
         raise ModelChoiceError(
-            "give kbps or codebooks, not both" if codebooks else f"a bitrate of {kbps} kbit/s cannot be"
+            "give kbps or codebooks, not both" if codebooks else f"{kbps} kbit/s is not a possible bitrate"
         )
     if codebooks is not None:
         return (spec.check_codebooks(codebooks),) * stream_count(spec, channels)
@@ -77,7 +77,7 @@ def allocate(
     lowest = total_kbps(spec, steps[0])
     if kbps is None:
         kbps = max(default_kbps(channels), lowest)
-    # A hair of tolerance: 6 kbit/s asked for is 6.0 reached, whatever the rounding of the sum.
+    # A tolerance for rounding of the sum, so that 6 kbit/s allows 6.0.
     fitting = [step for step in steps if total_kbps(spec, step) <= kbps * (1 + 1e-9)]
     if not fitting:
         many = f"{channels} channel{'s' * (channels > 1)}"
@@ -86,7 +86,7 @@ def allocate(
 
 
 def at_most(header: Header, *, kbps: float | None, codebooks: int | None) -> tuple[int, ...]:
-    """Of the codebook counts that a file has, those that a bitrate allows; all where none is given."""
+    """A file's codebook counts, reduced to what a bitrate allows; all if none is given."""
     if kbps is None and codebooks is None:
         return header.stream_codebooks
     pair = header.stereo_pair

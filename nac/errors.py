@@ -1,4 +1,4 @@
-"""What can go wrong for a user: every such error is a :class:`NacError` whose text is one line."""
+"""Errors for users: each is a :class:`NacError` whose message is one line."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ Remedy = Literal[
     "terminal",
     "weights",
 ]
-"""What would help: see :class:`NacError`."""
+"""What would fix an error: see :class:`NacError`."""
 
 
 class NacError(Exception):
-    """An error that the user can cause and mend. Its message is one line, without the file's name.
+    """An error that a user can cause and fix. Its message is one line, without the file's name.
 
-    ``remedy``: what would help, if something would: the name of a function's argument ("force", "format",
-    "weights"...), or of another function ("recover"). The command line says in its own words what to type.
-    ``model``: the name of the one that it is about, where that matters for it.
+    ``remedy``: what would fix it, if anything: the name of a function's argument ("force", "format", "weights"...)
+    or of another function ("recover"). The command line translates it to what to type. ``model``: the name of the
+    model concerned, if that matters.
     """
 
     remedy: Remedy = ""
@@ -53,7 +53,7 @@ class NacError(Exception):
             self.remedy = remedy
 
     def about(self, name: str) -> NacError:
-        """The same error, with the name of the file that it is about."""
+        """The same error, with the name of the file."""
         made = type(self)(f"{name}: {self}", remedy=self.remedy, model=self.model)
         if isinstance(self, FileError) and isinstance(made, FileError):
             made.errno = self.errno
@@ -61,15 +61,15 @@ class NacError(Exception):
 
 
 class ArgumentError(NacError, ValueError):
-    """A value that a function does not take."""
+    """An invalid argument value."""
 
 
 class ArgumentTypeError(NacError, TypeError):
-    """A value of a type that a function does not take."""
+    """An argument of the wrong type."""
 
 
 class FileError(NacError, OSError):
-    """A file that the system does not let one read or write. ``errno``: the system's number for why."""
+    """A file that the system cannot read or write. ``errno``: the system's error number."""
 
     _usual: int | None = None
 
@@ -79,7 +79,7 @@ class FileError(NacError, OSError):
 
 
 class FileMissing(FileError, FileNotFoundError):
-    """A file that is not there."""
+    """A file that does not exist."""
 
     _usual = errno.ENOENT
 
@@ -91,7 +91,7 @@ class FileForbidden(FileError, PermissionError):
 
 
 class FilePresent(FileError, FileExistsError):
-    """A file that is there already, and is not to be replaced."""
+    """A file that exists and must not be replaced."""
 
     _usual = errno.EEXIST
 
@@ -103,7 +103,7 @@ class FileIsFolder(FileError, IsADirectoryError):
 
 
 def file_error(error: OSError, said: str) -> FileError:
-    """What the system says of a file, as an error of nac's that also is Python's own for it."""
+    """Convert a system error about a file to a NacError that is also Python's own class for it."""
     kinds = (FileMissing, FileForbidden, FilePresent, FileIsFolder)
     kind = next((kind for kind in kinds if isinstance(error, kind.__bases__[1])), FileError)
     made = kind(f"{said}: {what(error)}")
@@ -116,7 +116,7 @@ class FormatError(NacError):
 
 
 class DamageError(FormatError):
-    """A .nac file whose bytes are not those that were written."""
+    """A .nac file whose bytes have changed."""
 
     remedy: Remedy = "recover"
 
@@ -126,15 +126,15 @@ class AudioError(NacError):
 
 
 class AudioMissing(AudioError, FileMissing):
-    """A recording that is not there."""
+    """A recording that does not exist."""
 
 
 class ModelError(NacError):
-    """A model that is unknown, or whose weights are absent, wrong, or not those a file was made with."""
+    """A model that is unknown, or whose weights are absent, wrong, or not those of a file."""
 
 
 class ModelChoiceError(ModelError, ArgumentError):
-    """A model, bitrate, number of codebooks or device that there is not."""
+    """A model, bitrate, number of codebooks or device that does not exist."""
 
 
 class WeightsMissing(ModelError, FileMissing):
@@ -142,12 +142,12 @@ class WeightsMissing(ModelError, FileMissing):
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """The error message, on one line."""
     if isinstance(error, (OSError, NacError)):
         return what(error)
     text = next(iter(str(error).splitlines()), "")
     if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
-        return "not enough memory for it"
+        return "not enough memory"
     package = (error.name or "").split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if package not in ("", "nac"):
         return f"needs {package}, which is not installed: pip install {package}"
@@ -157,7 +157,7 @@ def reason(error: BaseException) -> str:
 
 
 def what(error: object) -> str:
-    """What the system or another library says of its error, in one line."""
-    # FFmpeg's errors have a text of their own, those of the system one besides the file's name.
+    """The message of a system or library error, on one line."""
+    # FFmpeg's errors have their own text; system errors have one besides the file's name.
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return next(iter(str(text).strip().rstrip(".").splitlines()), "") or type(error).__name__

@@ -1,4 +1,4 @@
-"""What identifies a codec and fixes the meaning of its codes."""
+"""Specification of a codec, which determines the meaning of its codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nac.errors import ModelChoiceError
 
 
 class Codebook(NamedTuple):
-    """Shape of one codebook's output: ``2**bits`` entries, ``codes_per_frame`` codes in each frame."""
+    """Shape of one codebook's output: ``2**bits`` entries, ``codes_per_frame`` codes per frame."""
 
     bits: int
     codes_per_frame: int = 1
@@ -24,13 +24,13 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class CodecSpec:
-    """What identifies a codec and fixes the meaning of its codes.
+    """Specification of a codec, which determines the meaning of its codes.
 
-    ``sample_rate`` is in Hz, ``channels`` (1 or 2) is what the network takes, ``frame_samples`` is samples per
-    channel in a frame. ``has_scale``: each segment carries a float32 loudness. ``frame_multiple``: a signal is
-    padded to a multiple of so many frames. ``fingerprint``: 16 hexadecimal digits of the weights (see
-    :func:`nac.codecs.fingerprint.fingerprint`), empty where no weights are loaded. ``former``: the one that
-    earlier versions took of them, where that is another.
+    ``sample_rate`` is in Hz, ``channels`` (1 or 2) is the network's input, ``frame_samples`` is samples per
+    channel in a frame. ``has_scale``: each segment has a float32 loudness. ``frame_multiple``: a signal is padded
+    to a multiple of this many frames. ``fingerprint``: 16 hexadecimal digits of the weights (see
+    :func:`nac.codecs.fingerprint.fingerprint`), empty if no weights are loaded. ``former``: the fingerprint that
+    earlier versions computed, if it was different.
     """
 
     name: str
@@ -49,13 +49,13 @@ class CodecSpec:
         return replace(self, fingerprint=fingerprint, former=former)
 
     def frames(self, samples: int) -> int:
-        """Frames that hold ``samples`` samples per channel."""
+        """The number of frames for ``samples`` samples per channel."""
         if self.segment is None:
             block = self.frame_samples * self.frame_multiple
             return -(-samples // block) * self.frame_multiple
         whole, rest = divmod(samples, self.segment.stride)
         full = self.segment.frames * self.frame_samples
-        # A piece that starts a stride before the end is cut short there, not at its own full length.
+        # A segment that starts a stride before the end is shortened.
         frames = 0
         for start in range(max(whole - 1, 0), whole + (rest > 0)):
             frames += -(-min(full, samples - start * self.segment.stride) // self.frame_samples)
@@ -69,18 +69,18 @@ class CodecSpec:
         return segment * self.segment.stride + inner * self.frame_samples
 
     def frame_at(self, sample: int) -> int:
-        """The frame from which on codes are needed to give a sample: the first of its segment, if any."""
+        """The first frame whose codes a sample depends on: the first of its segment, if any."""
         if self.segment is None:
             return sample // self.frame_samples
         return sample // self.segment.stride * self.segment.frames
 
     def kbps(self, codebooks: int) -> float:
-        """Bitrate of one stream with so many codebooks, in kbit/s."""
+        """Bitrate of one stream with this many codebooks, in kbit/s."""
         bits = sum(bits * codes for bits, codes in self.codebooks[:codebooks])
         return bits * self.sample_rate / self.frame_samples / 1000
 
     def check_codebooks(self, codebooks: int | None) -> int:
-        """The number of codebooks to use: all where None is given. Raises ModelError if there are not so many."""
+        """The number of codebooks to use: all for None. Raises ModelError if there are fewer."""
         if codebooks is None:
             return len(self.codebooks)
         if not 1 <= codebooks <= len(self.codebooks):

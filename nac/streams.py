@@ -1,4 +1,4 @@
-"""Reading and writing all of it, whatever a file object gives or takes at a time."""
+"""Complete reads and writes for file objects that transfer only parts at a time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _PIECE = 1 << 20
 
 
 class Readable(Protocol):
-    """What can be read from front to back."""
+    """A file that can be read in order."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 def read_exactly(file: Readable, size: int) -> bytes:
-    """Read so many bytes, fewer only at the end of the file.
+    """Read ``size`` bytes, fewer only at the end of the file.
 
-    Memory is taken for what has arrived, never for a length that was only announced.
+    Memory is allocated for bytes that have arrived, not for a declared length.
     """
     pieces, left = [], size
     while left and (piece := file.read(min(left, _PIECE))):
@@ -27,11 +27,11 @@ def read_exactly(file: Readable, size: int) -> bytes:
 
 
 def write_all(file: BinaryIO, data: Any) -> None:
-    """Write all bytes of a buffer. Raises BlockingIOError where the file takes none without waiting."""
+    """Write all bytes of a buffer. Raises BlockingIOError if a non-blocking file takes none."""
     left = memoryview(data).cast("B")
     while left:
         written = file.write(left)
         if written is None and isinstance(file, io.RawIOBase):
-            raise BlockingIOError("the output takes no more bytes now, and nac does not wait for it")
-        # Unbuffered files take a part at times; objects that are not quite files often return nothing.
+            raise BlockingIOError("the output is non-blocking and accepts no more bytes")
+        # Unbuffered files may write only a part; file-like objects often return None.
         left = left[len(left) if written is None else written :]

@@ -1,4 +1,4 @@
-"""The `nac` command: each command reads its part of the command line, calls the library, prints."""
+"""The `nac` command: each command parses its arguments, calls the library and prints the results."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from nac.version import __version__
 def entry() -> NoReturn:
     """Run the command, and exit with 0: done; 1: a file failed; 2: wrong usage; 130: interrupted."""
     # PyTorch's threads wait for one another by spinning, which on a busy machine can take a hundred times as long
-    # as the work. This has to be said before PyTorch is loaded.
+    # as the work itself. The variable must be set before PyTorch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    atexit.register(gc.freeze)  # or Python looks for cycles among all objects as it ends: with PyTorch, 0.5 s
+    atexit.register(gc.freeze)  # otherwise Python searches all objects for cycles at exit: 0.5 s with PyTorch
     try:
         sys.exit(main(standalone_mode=False))
     except click.ClickException as error:
@@ -55,15 +55,15 @@ def entry() -> NoReturn:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="nac")
 def main() -> None:
-    """Compress audio with neural codecs, and bring it back."""
+    """Compress audio with neural codecs, and decompress it."""
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup
             signal.signal(number, _terminate)
     logging.getLogger("nac").addHandler(NOTES)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    # As an exception, so that unfinished outputs are removed on the way out.
+    # Raised as an exception, so that unfinished outputs are removed.
     raise SystemExit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""Many files in one command: what becomes what, and doing it."""
+"""Many files in one command: the list of jobs, and running them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ STANDARD = Path("-")
 
 
 class UsageError(NacError):
-    """A command that makes no sense as it was given."""
+    """The command's arguments do not make sense."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One input and the output to be made of it; ``error`` says why that is already known to fail.
+    """One input and its output; ``error``: why the job is already known to fail.
 
-    ``shard``: it holds many recordings, and its output has its name.
+    ``shard``: the input has many recordings, and its output has the same name.
     """
 
     input: Path
@@ -35,7 +35,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, and the files in folders that are passed over."""
+    """The jobs, and the files in folders that are skipped."""
 
     jobs: list[Job]
     others: list[Path]
@@ -43,7 +43,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Item:
-    """A file given, or one below a ``folder`` given; ``error``: why that folder cannot be read."""
+    """A given file, or one below a given ``folder``; ``error``: why that folder cannot be read."""
 
     path: Path
     folder: Path | None = None
@@ -53,7 +53,7 @@ class Item:
 def expand(
     inputs: Iterable[Path], wanted: Callable[[Path], bool], *, recursive: bool, skip: Path | None = None
 ) -> tuple[list[Item], list[Path]]:
-    """What is given, folders as their files that are ``wanted``; and their other files. Nothing in ``skip``.
+    """The given files and ``wanted`` files of given folders; and the folders' other files. Nothing in ``skip``.
 
     Raises UsageError for a folder without ``recursive``.
     """
@@ -63,7 +63,7 @@ def expand(
             items.append(Item(given))
             continue
         if not recursive:
-            raise UsageError(f"{given} is a folder (-r takes what is in it)")
+            raise UsageError(f"{given} is a folder (-r takes the files in it)")
         for path, error in files_below(given, skip=skip):
             if error or (path.is_file() and wanted(path)):
                 items.append(Item(path, given, error))
@@ -74,7 +74,7 @@ def expand(
 
 @dataclass(frozen=True)
 class Paths:
-    """What a command is given, as typed: a slash at the end of ``out`` says that it is a folder."""
+    """The paths as typed: a slash at the end of ``out`` means a folder."""
 
     inputs: tuple[str, ...]
     out: str | None
@@ -91,10 +91,10 @@ class Paths:
     ) -> Plan:
         """The jobs.
 
-        ``rename``: the default name of an output after that of its input; ``wanted``: whether to take a file in a
-        folder; ``wrong``: why a file given cannot be meant; ``apart``: how inputs that differ only in their
-        ending get outputs of their own; ``is_shard``: whether a file's output has its name. Raises UsageError
-        where the paths make no sense.
+        ``rename``: the default output name for an input name; ``wanted``: whether to take a file in a folder;
+        ``wrong``: why a given file cannot be an input; ``apart``: a hint on how to give inputs that differ only in
+        their extension different outputs; ``is_shard``: whether a file's output keeps its name. Raises UsageError
+        if the paths make no sense.
         """
         inputs, out = [Path(name) for name in self.inputs], None if self.out is None else Path(self.out)
         if out is not None and descriptor(out) == 1:  # /dev/stdout
@@ -116,28 +116,28 @@ class Paths:
             name = item.path.name if shard else rename(item.path.name)
             jobs.append(Job(item.path, place if named else place / name, error, shard))
         jobs = _distinct(list(dict.fromkeys(jobs)), apart)
-        outputs = {job.output for job in jobs}  # of an earlier run, perhaps
+        outputs = {job.output for job in jobs}  # perhaps from an earlier run
         return Plan(jobs, [path for path in others if path not in outputs])
 
     def _into_folder(self, inputs: list[Path], out: Path, is_shard: Callable[[Path], bool]) -> bool:
-        """Whether outputs go into a folder. Raises UsageError where there cannot be one.
+        """Whether outputs go into a folder. Raises UsageError if the folder cannot exist.
 
-        That of a shard does unless a file is named with the shard's ending.
+        The output of a shard does, unless ``out`` has the shard's extension.
         """
         slash = str(self.out).endswith(("/", os.sep))
         shard = out.suffix != inputs[0].suffix and not is_stream(out) and is_shard(inputs[0])
         if not (slash or shard or len(inputs) > 1 or is_folder(inputs[0]) or is_folder(out)):
             return False
         if os.path.lexists(out) and not is_folder(out):
-            raise UsageError(f"{out} is no folder")
+            raise UsageError(f"{out} is not a folder")
         return True
 
 
 def files_below(folder: Path, *, skip: Path | None = None) -> Iterator[tuple[Path, str]]:
     """Every file below a folder, in order, and every folder that cannot be read, with the error.
 
-    Not what lies in the output folder (``skip``), nor our temporary files. Links to folders are not followed: they
-    may lead in circles.
+    Leaves out the output folder (``skip``) and temporary files of nac. Links to folders are not followed, because
+    they may form cycles.
     """
     skipped = skip if skip is not None and _real(skip) != _real(folder) else None
     failed: list[OSError] = []
@@ -152,7 +152,7 @@ def files_below(folder: Path, *, skip: Path | None = None) -> Iterator[tuple[Pat
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder; no error where that cannot be told."""
+    """Whether a path is a folder; False if that cannot be determined."""
     try:
         return path != STANDARD and path.is_dir()
     except OSError:
@@ -160,7 +160,7 @@ def is_folder(path: Path) -> bool:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether there is a plain file, which can be looked into without taking anything out of it."""
+    """Whether a path is a plain file, which can be read without consuming anything."""
     try:
         return path != STANDARD and path.is_file()
     except OSError:
@@ -168,14 +168,14 @@ def is_plain(path: Path) -> bool:
 
 
 def _real(path: Path) -> str:
-    """Where links lead; unlike :meth:`Path.resolve`, links that lead in circles are no error."""
+    """Resolve links; unlike :meth:`Path.resolve`, cycles of links are not an error."""
     return os.path.realpath(path)
 
 
 def _distinct(jobs: list[Job], apart: str) -> list[Job]:
-    """The jobs, with an error for those that would write over an input or over one another's output.
+    """The jobs, with an error for those that would overwrite an input or another job's output.
 
-    Raises UsageError where that is all there is to do.
+    Raises UsageError if it is the only job.
     """
     sources = {_real(job.input): job.input for job in jobs if job.input != STANDARD}
     writers: dict[str, list[Job]] = {}
@@ -190,7 +190,7 @@ def _distinct(jobs: list[Job], apart: str) -> list[Job]:
             if key in sources:
                 own = sources[key] == job.input
                 whose = "its own output (-o names another)" if own else f"the output of {job.input}"
-                error = f"{sources[key]} would be written over by {whose}"
+                error = f"{sources[key]} would be overwritten by {whose}"
             elif len(writers[key]) > 1:
                 error = _rivals(job, [other.input for other in writers[key] if other is not job], apart)
         checked.append(replace(job, error=error))
@@ -200,7 +200,7 @@ def _distinct(jobs: list[Job], apart: str) -> list[Job]:
 
 
 def _rivals(job: Job, others: Sequence[Path], apart: str) -> str:
-    """Why none of several inputs for one output is done, and what to do about it."""
+    """The error for several inputs with the same output, with a hint."""
     names = " and ".join(map(str, others[:2])) + (f" and {len(others) - 2} more" if len(others) > 2 else "")
     if not apart or any(other.name == job.input.name for other in others):
         apart = "-o names another output, -r takes a folder and keeps its tree"
@@ -211,7 +211,7 @@ def run(jobs: Iterable[Job], work: Callable[[Job], None], *, workers: int, cance
     """Do the work of every job, ``workers`` at a time.
 
     The first exception that ``work`` raises ends it, an interruption too: then ``cancel`` is called, which should
-    make the work that is under way end soon.
+    make running work end soon.
     """
     if workers == 1:
         for job in jobs:
@@ -222,7 +222,7 @@ def run(jobs: Iterable[Job], work: Callable[[Job], None], *, workers: int, cance
         try:
             running: set[Future[None]] = {pool.submit(work, job) for job in islice(left, 2 * workers)}
             while running:
-                # Not for ever: a signal that the system gave to another thread does not wake this one.
+                # With a timeout: a signal delivered to another thread does not wake this one.
                 done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()

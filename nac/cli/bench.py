@@ -15,19 +15,26 @@ from nac.errors import NacError
 @click.command()
 @several("-m", "--model", "names", of=ModelName(), metavar="A,B", help="Names from `nac models`.")
 @several(
-    "--lengths", "lengths", of=click.FloatRange(0.1, 600), metavar="A,B", help="Of sound, in s; 1, 3, 10 and 30."
+    "--lengths",
+    "lengths",
+    of=click.FloatRange(0.1, 600),
+    metavar="A,B",
+    help="Lengths of audio in s; by default 1, 3, 10 and 30.",
 )
-@click.option("--random", is_flag=True, help="Take random weights at official size; nothing needs to be here.")
+@click.option(
+    "--random", is_flag=True, help="Use random weights of the official size; nothing needs to be downloaded."
+)
 @click.option("--reference", is_flag=True, help="Compare with the reference packages too; needs --random.")
 @DEVICE
 @JSON
 def bench(
     names: tuple[str, ...], lengths: tuple[float, ...], random: bool, reference: bool, device: str, as_json: bool
 ) -> None:
-    """Measure how fast models are on this machine, and how much memory they take.
+    """Measure speed and memory use of models on this machine.
 
-    All models that are here by default. Speeds are seconds of audio a second; shares are of the most that any
-    library does in float32 on this machine. Without --lengths, eight clips of 3 s at once are measured too.
+    By default all models whose weights are on this machine. Speeds are seconds of audio per second; shares are of
+    the highest float32 speed that any library reaches on this machine. Without --lengths, a batch of eight clips
+    of 3 s is measured too.
     """
     from nac.evaluate import bench as measuring
 

@@ -23,13 +23,13 @@ from nac.cli.standard import source, target
 @QUIET
 @gathered("settings", Settings)
 def cat(settings: Settings, files: tuple[Path, ...], out: Path) -> None:
-    """Join .nac files, one after the other.
+    """Join .nac files, one after another.
 
     Nothing is decoded, and no model is needed. Parts of one recording join without a seam; other recordings follow
-    one another within a frame. All must be of one model, bitrate, sample rate and number of channels.
+    with up to one frame in between. All must have the same model, bitrate, sample rate and number of channels.
     """
     if files.count(STANDARD) > 1:
-        raise click.UsageError("standard input can be given once")
+        raise click.UsageError("standard input can be given only once")
 
     def work(job: Job, progress: Told) -> Any:
         from nac.files import joining

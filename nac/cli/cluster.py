@@ -1,4 +1,4 @@
-"""Files at URLs, and `--engine ray`: the options of commands that can hand their work over, and doing it."""
+"""Files at URLs, and `--engine ray`: options of commands that can run on a cluster, and running them."""
 
 from __future__ import annotations
 
@@ -32,22 +32,31 @@ _OPTIONS = (
         type=click.Choice(["local", "ray"]),
         default="local",
         show_default=True,
-        help="ray: one folder or URL (s3://, ...) with -r, or files of one, to another with -o, on a cluster.",
-    ),
-    click.option("--address", help="Of the Ray cluster; by default RAY_ADDRESS, else one is started here."),
-    click.option("--workers", "processes", type=click.IntRange(min=1), help="Ray's; by default one for each CPU."),
-    click.option(
-        "--worker-cpus", type=click.FloatRange(min=0), default=1, show_default=True, help="CPUs for each."
+        help="ray: process one folder or URL (s3://, ...) with -r, or files in it, to another with -o.",
     ),
     click.option(
-        "--worker-gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs, or parts of one."
+        "--address",
+        help="Address of the Ray cluster; by default RAY_ADDRESS, otherwise Ray is started on this machine.",
+    ),
+    click.option(
+        "--workers", "processes", type=click.IntRange(min=1), help="Number of Ray workers; by default one per CPU."
+    ),
+    click.option(
+        "--worker-cpus", type=click.FloatRange(min=0), default=1, show_default=True, help="CPUs per worker."
+    ),
+    click.option(
+        "--worker-gpus",
+        type=click.FloatRange(min=0),
+        default=0,
+        show_default=True,
+        help="GPUs per worker, or a fraction.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Where the work is done: the options of that name. ``processes``: number of Ray's workers."""
+    """The options for where the work runs. ``processes``: number of Ray workers."""
 
     engine: str
     address: str | None
@@ -60,7 +69,7 @@ class Engine:
         return self.engine == "local"
 
     def takes_over(self, paths: Paths) -> bool:
-        """Whether it does the work and not the command itself, which has only paths of this machine.
+        """Whether the engine does the work instead of the command itself, which handles only local paths.
 
         Raises UsageError for options of another engine.
         """
@@ -76,7 +85,7 @@ class Engine:
 
 
 def engine_options(command: F) -> F:
-    """The options of an engine, gathered as ``engine``."""
+    """The engine options, passed as ``engine``."""
     command = gathered("engine", Engine)(command)
     for option in reversed(_OPTIONS):
         command = option(command)
@@ -85,7 +94,7 @@ def engine_options(command: F) -> F:
 
 @dataclass(frozen=True)
 class Route:
-    """From where to where: folders or URLs, as given, and ``names`` of files in the first, by default all."""
+    """Source and target, folders or URLs as given, and ``names`` of files in the source, by default all."""
 
     source: str
     target: str
@@ -93,7 +102,7 @@ class Route:
 
     @classmethod
     def of(cls, paths: Paths, who: str) -> Route:
-        """What is meant by the paths of a command. Raises UsageError where that makes no sense."""
+        """Source, target and names from the paths of a command. Raises UsageError if they make no sense."""
         from nac.storage.places import split
 
         wrong = click.UsageError(
@@ -105,7 +114,7 @@ class Route:
             return cls(paths.inputs[0], paths.out)
         parts = [split(name) for name in paths.inputs]
         one_folder = len({folder for folder, _ in parts}) == 1
-        # A file for all, so that an object store is not asked about each.
+        # Each taken as a file, so that an object store is not asked about each.
         if not one_folder or any(map(is_folder, map(Path, paths.inputs))) or not _is_file(paths.inputs[0]):
             raise wrong
         return cls(parts[0][0], paths.out, tuple(dict.fromkeys(name for _, name in parts)))
@@ -133,9 +142,9 @@ def _is_file(name: str) -> bool:
 
 
 def hand_over(paths: Paths, settings: Settings, engine: Engine, action: Callable[..., Action]) -> None:
-    """Do an action on a cluster or over URLs, tell of each file, and exit with 1 if any failed.
+    """Run an action on a cluster or over URLs, report each file, and exit with 1 if any failed.
 
-    ``action``: makes it of ``source``, ``target`` and ``names``.
+    ``action``: makes the action from ``source``, ``target`` and ``names``.
     """
     from nac import cluster
     from nac.storage.places import place
@@ -143,7 +152,7 @@ def hand_over(paths: Paths, settings: Settings, engine: Engine, action: Callable
     who = "a URL" if engine.is_local else "--engine ray"
     route = Route.of(paths, who)
     if settings.remove_source:
-        raise click.UsageError(f"--remove-source is not for {who}; its manifest tells what is done")
+        raise click.UsageError(f"--remove-source is not for {who}; its manifest lists what is done")
     settings.check()
     folders([] if route.names else [route.source], route.target)
     names = tuple(place(name).name for name in (route.source, route.target))
@@ -170,7 +179,7 @@ def hand_over(paths: Paths, settings: Settings, engine: Engine, action: Callable
 
 
 def _tell(outcome: Outcome, folders: tuple[str, ...], settings: Settings) -> None:
-    """What became of one file or item; its paths with the names of the folders as they were given."""
+    """The outcome of one file or item, with paths as the folders were given."""
     row, (source, target) = outcome.row, folders
     error = row.error and with_hint(row.error, outcome.remedy)
     path = row.input if source == "." else f"{source}/{row.input}"

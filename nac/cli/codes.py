@@ -20,18 +20,18 @@ from nac.cli.standard import source, target
     "--format",
     "form",
     type=click.Choice(["nac", "npz", "npy", "safetensors"]),
-    help="Of the output; else its ending tells.",
+    help="Format of the output; by default from its extension.",
 )
-@click.option("-m", "--model", type=ModelName(), help="Whose codes an array is that does not say.")
+@click.option("-m", "--model", type=ModelName(), help="The model of the codes, if the file does not name it.")
 @FORCE
 @JSON
 @QUIET
 @gathered("settings", Settings)
 def codes(settings: Settings, file: Path, out: Path, form: str | None, model: str | None) -> None:
-    """Write the codes of a .nac file as .npz, .npy or .safetensors, or make .nac of these.
+    """Write the codes of a .nac file as .npz, .npy or .safetensors, or the other way round.
 
-    .npz and .safetensors hold all that is in a .nac file, and give it back; .npy has the codes alone, and takes
-    --model on the way back. Nothing is decoded, and no model is needed.
+    .npz and .safetensors have everything that is in a .nac file, so it can be restored; .npy has only the codes,
+    and needs --model on the way back. Nothing is decoded, and no weights are needed.
     """
 
     def work(job: Job, progress: Told) -> Any:

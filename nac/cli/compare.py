@@ -31,20 +31,20 @@ PAGE = Path("compare.html")
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is taken of each recording, in seconds: the options of that name."""
+    """The part of each recording to compare, in seconds."""
 
     start: float | None
     duration: float
 
     def check(self) -> None:
-        """Raise UsageError where nothing would be taken."""
+        """Raise UsageError if the part is empty."""
         if not self.duration > 0:
-            raise click.UsageError("--duration has to be more than 0")
+            raise click.UsageError("--duration must be more than 0")
 
 
 @dataclass(frozen=True)
 class Printed:
-    """What comes of it: the options of that name."""
+    """The options for the output."""
 
     out: Path | None
     as_json: bool
@@ -59,7 +59,7 @@ class Printed:
 
     @property
     def page(self) -> Path | None:
-        """Where the page is written, if it is."""
+        """The path of the page, if it is written."""
         return self.out or (None if self.as_json or self.as_csv else PAGE)
 
     def tell(self, gathered: Gathered) -> None:
@@ -93,20 +93,22 @@ class Printed:
     show_default=True,
     help="Bitrates in kbit/s, all channels together.",
 )
-@click.option("--start", type=Time(), help="Where to begin in each recording. [default: so as to hear its middle]")
-@click.option("--duration", type=Time(), default=10.0, show_default=True, help="How much of each recording.")
+@click.option("--start", type=Time(), help="Start in each recording. [default: so that its middle is compared]")
+@click.option(
+    "--duration", type=Time(), default=10.0, show_default=True, help="Length to compare of each recording."
+)
 @several("--metrics", of=click.STRING, metavar="A,B", help="Which metrics. [default: all that are installed]")
 @click.option(
     "--players",
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
-    help="How many recordings, the worst, the page has to hear and see; the others are there as numbers.",
+    help="How many recordings, the worst ones, get audio and spectrograms in the page; others only numbers.",
 )
 @RECURSIVE
 @DEVICE
-@click.option("--json", "as_json", is_flag=True, help="The numbers, a JSON object a line, to standard output.")
-@click.option("--csv", "as_csv", is_flag=True, help="The numbers as CSV, to standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as one JSON object per line.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the numbers as CSV.")
 @FORCE
 @QUIET
 @gathered("printed", Printed)
@@ -122,20 +124,20 @@ def compare(
     recursive: bool,
     device: str,
 ) -> None:
-    """Hear and see what models make of your recordings: a page for the browser.
+    """Compare models on your recordings by ear and by numbers: makes a page for the browser.
 
-    Every recording is put through every model at every bitrate, and through Opus and MP3 at the bitrates nearest
-    to those. The page holds it all, to be listened to in turn or blindly, with spectrograms, sizes, speeds and
-    metrics of quality, and needs no network.
+    Every recording is compressed with every model at every bitrate, and with Opus and MP3 at the nearest bitrates.
+    The page has audio to switch between, also in a blind test, with spectrograms, sizes, speeds and quality
+    metrics. It needs no network.
     """
     printed.check()
     stretch.check()
     paths = _recordings(inputs, recursive)
     if not paths:
-        raise click.UsageError("there are no recordings in there")
+        raise click.UsageError("no recordings found")
     out = printed.page
     if out is not None and out.resolve() in {one.resolve() for one in paths}:
-        raise click.UsageError(f"{out} would be written over by the page")
+        raise click.UsageError(f"{out} would be overwritten by the page")
     from nac.evaluate.metrics import chosen
     from nac.storage.output import check_output
 
@@ -179,7 +181,7 @@ def _recordings(inputs: tuple[Path, ...], recursive: bool) -> list[Path]:
 
 
 class Gathered:
-    """What has been compared: every number, and the recordings to show, with players for the worst ones only."""
+    """The results: all numbers, and the recordings to show, with audio of the worst ones only."""
 
     def __init__(self, models: tuple[str, ...], metrics: Sequence[Metric], players: int) -> None:
         self.models, self.metrics, self._players = models, metrics, players
@@ -196,7 +198,7 @@ class Gathered:
         bad = badness(compared.scores, self.models, self.metrics[0])
         self._exhibits.append((bad, exhibit(compared)))
         self._exhibits.sort(key=lambda pair: -pair[0])
-        # The audio of one that is no longer among the worst is dropped at once, so that memory stays bounded.
+        # Audio of a recording that is no longer among the worst is dropped at once to bound memory.
         self._exhibits[self._players :] = [
             (bad, without_player(one)) for bad, one in self._exhibits[self._players :]
         ]
@@ -215,7 +217,7 @@ def _run(
     stretch: Stretch,
     quiet: bool,
 ) -> bool:
-    """Compare every recording; whether any failed."""
+    """Compare every recording; returns whether any failed."""
     from tqdm import tqdm
 
     from nac.evaluate.coders import Coder, Model, Mp3, Opus
@@ -225,7 +227,7 @@ def _run(
     failed, names = False, _names(paths)
     said: set[str] = set()
     coders: list[Coder] = [*(Model(name, load) for name in gathered.models), Opus(), Mp3()]
-    # None: shown on a terminal only.
+    # None: only shown on a terminal.
     with tqdm(total=len(paths), leave=False, unit="recording", disable=quiet or None) as bar:
 
         def say(path: object, problem: Exception | str) -> None:
@@ -235,7 +237,7 @@ def _run(
         for number, one in enumerate(paths, 1):
             try:
                 excerpt = read_excerpt(one, names[one], stretch.start, stretch.duration)
-                # What is left of many parts is not quite nothing.
+                # The rest of a sum of many parts is not exactly zero.
                 done = partial(_advance, bar, number)
                 compared = compare_one(excerpt, coders, kbps, gathered.metrics, done)
                 gathered.add(compared)
@@ -255,7 +257,7 @@ def _advance(bar: Any, most: int, share: float) -> None:
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """What recordings are called: their paths from the folder that has all, or whole where only the root has."""
+    """Names of recordings: their paths from the common folder, or full paths if that is the root."""
     root = os.path.commonpath([one.absolute().parent for one in paths])
     if Path(root).parent == Path(root):
         return {one: os.fspath(one.absolute()) for one in paths}
@@ -263,7 +265,7 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _left_out(names: Sequence[str], channels: int, kbps: Sequence[float]) -> Iterator[str]:
-    """Why models can do none of the bitrates."""
+    """Why models support none of the bitrates."""
     from nac.bitrate import allocate
     from nac.codecs.registry import find
 
@@ -300,4 +302,4 @@ def _write(out: Path, gathered: Gathered, duration: float, printed: Printed) -> 
     except NacError as error:
         raise Stop.of(error) from None
     if not printed.quiet:
-        report.note(f"{report.printable(out)}: {report.size(out.stat().st_size)}, to be opened in a browser")
+        report.note(f"{report.printable(out)}: {report.size(out.stat().st_size)}, open it in a browser")

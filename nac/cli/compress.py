@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 @COUNT
 @click.option("--mono", is_flag=True, help="Mix down to one channel.")
 @RECURSIVE
-@click.option("--keep-ending", is_flag=True, help="Name outputs song.wav.nac, not song.nac.")
+@click.option("--keep-ending", is_flag=True, help="Name outputs song.wav.nac instead of song.nac.")
 @FORCE
 @SKIP
 @click.option(
@@ -61,9 +61,9 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "packed", "range"]),
     default="auto",
     show_default=True,
-    help="How codes are stored: range coded where that is likely to be smaller, never, or wherever it is.",
+    help="How to store codes. auto: range coded where likely smaller; packed: never; range: wherever smaller.",
 )
-@click.option("--verify", is_flag=True, help="Read each output back and check it before it counts.")
+@click.option("--verify", is_flag=True, help="Read each output back and check it.")
 @REMOVE
 @DEVICE
 @JOBS
@@ -92,11 +92,11 @@ def compress(
 ) -> None:
     """Compress audio files to .nac.
 
-    INPUTS are audio files, folders (with -r), or - for standard input. The output lies beside the input unless -o
-    says otherwise. Without a bitrate, 8 kbit/s are aimed at.
+    INPUTS are audio files, folders (with -r), or - for standard input. Without -o, the output is beside the input.
+    Without a bitrate, 8 kbit/s are used.
 
-    Tar files as WebDataset has them and Parquet files are shards: their audio becomes .nac, all else in them stays
-    as it is, and -o names the folder for the new ones.
+    WebDataset tar files and Parquet files are shards: their audio becomes .nac, everything else in them is
+    unchanged, and -o names the folder for the new shards.
     """
     from nac.audio.kinds import is_audio
     from nac.files.names import nac_name
@@ -165,10 +165,10 @@ def _is_packed(path: Path) -> str:
 
 
 def _check_model(model: str, kbps: float | None, codebooks: int | None, loading: Loading) -> None:
-    """What is wrong for every file, whatever it holds, is told before the first is looked at."""
+    """Report errors that concern every file before the first is read."""
     if model == "auto":
         if loading.weights is not None:
-            raise click.UsageError("--weights needs -m: the name of the model that they are of")
+            raise click.UsageError("--weights needs -m, the name of their model")
         return
     from nac.bitrate import allocate
     from nac.codecs.registry import find

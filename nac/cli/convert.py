@@ -18,10 +18,15 @@ from nac.cli.standard import source, target
 @click.argument("file", metavar="IN", type=path(allow_dash=True))
 @click.argument("out", type=path(allow_dash=True))
 @click.option(
-    "--format", "form", type=click.Choice(["nac", "ecdc", "dac", "lyra"]), help="Of OUT; else its ending tells."
+    "--format",
+    "form",
+    type=click.Choice(["nac", "ecdc", "dac", "lyra"]),
+    help="Format of OUT; by default from its extension.",
 )
-@click.option("-m", "--model", type=ModelName(), help="The model that made a .dac file, which does not say.")
-@click.option("-k", "--kbps", type=float, help="The bitrate of a .lyra file, which does not say: 3.2, 6 or 9.2.")
+@click.option("-m", "--model", type=ModelName(), help="The model of a .dac file, which does not name it.")
+@click.option(
+    "-k", "--kbps", type=float, help="The bitrate of a .lyra file, which does not contain it: 3.2, 6 or 9.2."
+)
 @click.option(
     "--lm", type=path(exists=True), help="Weights of EnCodec's language model, for .ecdc files coded with it."
 )
@@ -40,8 +45,8 @@ def convert(
 ) -> None:
     """Convert EnCodec's .ecdc, Descript's .dac and Lyra's .lyra files to .nac, and .nac files to them.
 
-    The codes stay as they are: nothing is decoded, and no model is needed. What the other format does not say is
-    told in a line.
+    The codes stay the same: nothing is decoded, and no weights are needed. A line lists the properties that the
+    other format cannot store.
     """
 
     def work(job: Job, progress: Told) -> Any:

@@ -27,8 +27,8 @@ from nac.cli.standard import source, target
 def cut(settings: Settings, file: Path, out: Path, start: float, duration: float | None) -> None:
     """Cut a part out of a .nac file.
 
-    Nothing is decoded, and no model is needed. The result decodes to exactly the samples that the whole has there;
-    for that, some codes around the part are kept with it.
+    Nothing is decoded, and no model is needed. The part decodes to exactly the same samples as the whole file; for
+    that, some codes around it are kept.
     """
     if not start and duration is None:
         raise click.UsageError("give --start or --duration")

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @OUT
 @click.option("--format", "form", type=click.Choice(["wav", "flac", "ogg", "opus", "mp3"]), help="Of the output.")
 @click.option(
-    "--bits", type=click.Choice(["16", "24", "float"]), help="Of a sample in WAV and FLAC; by default 16."
+    "--bits", type=click.Choice(["16", "24", "float"]), help="Sample format in WAV and FLAC; by default 16."
 )
 @START
 @DURATION
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 @JOBS
 @WEIGHTS
 @REVISION
-@click.option("--force-model", is_flag=True, help="Decode with weights other than those a file was made with.")
+@click.option("--force-model", is_flag=True, help="Decode even if a file was made with other weights.")
 @shard_options
 @engine_options
 @JSON
@@ -88,10 +88,10 @@ def decompress(
 ) -> None:
     """Decompress .nac files to audio.
 
-    INPUTS are .nac files, folders (with -r), or - for standard input. The output is 16-bit WAV beside the input
-    unless -o or --format says otherwise. With -k or --codebooks, no more than that is decoded.
+    INPUTS are .nac files, folders (with -r), or - for standard input. Without -o or --format, the output is a
+    16-bit WAV file beside the input. With -k or --codebooks, only that bitrate is decoded.
 
-    In tar files and Parquet files, the .nac files become audio, all else stays as it is, and -o names the folder
+    In tar and Parquet files, the .nac files become audio, everything else is unchanged, and -o names the folder
     for the new ones.
     """
     from nac.audio.writing import OUTPUT_FORMATS
@@ -101,9 +101,7 @@ def decompress(
 
     one_of(kbps=kbps, codebooks=codebooks)
     if settings.remove_source and (start or any(value is not None for value in (duration, kbps, codebooks))):
-        raise click.UsageError(
-            "--remove-source is for whole files: not with --start, --duration, -k or --codebooks"
-        )
+        raise click.UsageError("--remove-source cannot be used with --start, --duration, -k or --codebooks")
     options: dict[str, Any] = {
         "start": start,
         "duration": duration,
@@ -124,7 +122,7 @@ def decompress(
             "decompress",
             rename=rename,
             options=options,
-            # What a file needs was not asked for by name, so nothing is downloaded.
+            # The user did not name the model, so nothing is downloaded.
             load={**loading.elsewhere(), "download": False},
             shards=how,
             force=settings.force,
@@ -166,7 +164,7 @@ def decompress(
 
 
 def _is_audio(path: Path) -> str:
-    """Said of talk.wav, say, instead of that it would be written over."""
+    """The message for an input such as talk.wav, instead of "would be overwritten"."""
     from nac.files.nacfile import is_nac
     from nac.files.names import audio_name
 
@@ -175,7 +173,7 @@ def _is_audio(path: Path) -> str:
 
 
 def _may_be_the_original(job: Job) -> str:
-    """What to do where the default output is there, as it is where the recording was compressed in its place."""
+    """A hint if the default output exists, which may be the original recording."""
     other = job.output.with_stem(f"{job.output.stem}-decompressed")
     line = shlex.join(["nac", "decompress", str(job.input), "-o", str(other)])
     return (

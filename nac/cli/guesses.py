@@ -1,4 +1,4 @@
-"""What people type before they have read anything, and what they are told."""
+"""Likely mistakes on the command line, and the hints for them."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ OTHER_NAMES = {
     "version": "--version",
     "help": "--help",
 }
-"""What commands are called elsewhere."""
+"""Names of commands in other programs."""
 
 
 class Commands(click.Group):
-    """A group that knows what its commands are called elsewhere."""
+    """A command group that knows other programs' names of its commands."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -67,10 +67,10 @@ class Commands(click.Group):
 
 
 def refuse_output_as_input(paths: Paths, command: str, endings: Collection[str]) -> None:
-    """Raise UsageError where the second of two inputs is not there, and is called as an output would be."""
+    """Raise UsageError if the second of two inputs is missing and looks like an output."""
     if paths.out is not None or len(paths.inputs) != 2:
         return
     first, second = paths.inputs
     if Path(second).suffix.lower().lstrip(".") in endings and not os.path.lexists(second):
         line = shlex.join(["nac", command, first, "-o", second])
-        raise click.UsageError(f"{second} is not there; if it is to be the output: {line}")
+        raise click.UsageError(f"{second} does not exist; if it is the output: {line}")

@@ -41,16 +41,16 @@ def info(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Show what .nac files hold, or all in folders (with -r). Needs no model.
+    """Show properties of .nac files, or of all in folders (with -r). Needs no model.
 
-    Of a shard, a tar file or a Parquet file, each .nac file in it is shown.
+    For a shard (tar or Parquet), each .nac file in it is shown.
     """
     from nac.files.nacfile import NacFile
 
     if plot is not None and (len(files) > 1 or recursive):
         raise click.UsageError("--plot takes one FILE")
     if plot is not None and plot.suffix.lower() not in ("", ".svg"):
-        raise click.UsageError(f"--plot writes SVG: give {plot} the ending .svg")
+        raise click.UsageError(f"--plot writes SVG: give {plot} the extension .svg")
 
     def show(path: Path) -> None:
         if is_shard(path):
@@ -82,7 +82,7 @@ def info(
 
 @dataclass
 class Total:
-    """What several .nac files hold together."""
+    """Totals of several .nac files."""
 
     files: int = 0
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""Models as commands load them: each once, when the first file needs it."""
+"""Loading of models for commands: each once, when the first file needs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Load = Callable[[str], Any]
 
 @dataclass(frozen=True)
 class Loading:
-    """Where models are loaded to and from: the options of that name."""
+    """The options for loading models."""
 
     device: str = "auto"
     weights: Path | None = None
@@ -29,9 +29,9 @@ class Loading:
         return {"device": self.device, "weights": weights, "revision": self.revision}
 
     def loader(self, *, progress: bool, download: bool, only: bool = False) -> Load:
-        """Loads each model once, when a file first needs it; what cannot be loaded is not tried again.
+        """Loads each model once, when a file first needs it; a failed load is not repeated.
 
-        ``only``: all files need the same one, so that without it none is tried.
+        ``only``: all files need the same model, so if it cannot be loaded none is tried.
         """
         lock, loaded = threading.Lock(), dict[str, Any]()
 
@@ -62,7 +62,7 @@ class Loading:
                 raise Stop.of(error) from None
         if download and progress and self.weights is None and name not in table.present():
             licence = find(name).licence
-            report.note(f"{name}: its weights are not here yet, downloading them (licence: {licence})")
+            report.note(f"{name}: downloading its weights (licence: {licence})")
         return table.load(
             name,
             weights=self.weights,

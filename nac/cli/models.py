@@ -21,7 +21,7 @@ def models(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand is None:
         context.invoke(models_list, as_json=as_json)
     elif as_json:
-        raise click.UsageError("--json goes behind the command")
+        raise click.UsageError("--json goes after the subcommand")
 
 
 NAMES = click.argument("names", nargs=-1, required=True, type=ModelName())
@@ -32,7 +32,7 @@ SOME_NAMES = click.argument("names", nargs=-1, type=ModelName())
 @SOME_NAMES
 @JSON
 def models_list(names: tuple[str, ...] = (), as_json: bool = False) -> None:
-    """Show what models there are, and which are on this machine."""
+    """List the models, and which are on this machine."""
     from nac.codecs.registry import find
     from nac.weights import models as table
 
@@ -51,7 +51,7 @@ def models_list(names: tuple[str, ...] = (), as_json: bool = False) -> None:
 @REVISION
 @JSON
 def models_download(names: tuple[str, ...], revision: str | None, as_json: bool) -> None:
-    """Bring models' weights to this machine."""
+    """Download models' weights."""
     from nac.codecs.registry import find
     from nac.weights import models as table
 
@@ -69,7 +69,7 @@ def models_download(names: tuple[str, ...], revision: str | None, as_json: bool)
 @REVISION
 @JSON
 def models_verify(names: tuple[str, ...], revision: str | None, as_json: bool) -> None:
-    """Hash models' weights and compare: of all that are here, by default."""
+    """Verify the hashes of models' weights, by default of all on this machine."""
     from nac.weights import models as table
 
     def one(name: str) -> None:
@@ -86,7 +86,7 @@ def models_verify(names: tuple[str, ...], revision: str | None, as_json: bool) -
 @REVISION
 @JSON
 def models_path(names: tuple[str, ...], revision: str | None, as_json: bool) -> None:
-    """Print where models' weights lie."""
+    """Print the paths of models' weights."""
     from nac.weights import models as table
 
     def one(name: str) -> None:

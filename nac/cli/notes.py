@@ -1,4 +1,4 @@
-"""What the library logs, told by the command: with the name of the file it is about, where that is known."""
+"""Prints what the library logs, with the name of the file it is about if known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from nac.files.notes import Notes
 
 
 class Spoken(Notes):
-    """Lines that are about no file are told at once."""
+    """Lines that are not about a file are printed at once."""
 
     def other(self, line: str) -> None:
         report.warning("", line)

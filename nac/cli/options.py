@@ -50,7 +50,7 @@ class Device(click.ParamType[str]):
 
 
 class ModelName(click.ParamType[str]):
-    """A model's name, which the shell can complete. Whether there is one is told where it is looked up."""
+    """A model's name, which the shell can complete. An unknown name is reported when it is looked up."""
 
     name = "NAME"
 
@@ -60,13 +60,13 @@ class ModelName(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from nac.codecs.registry import models
 
-        # After the last comma, where several are wanted.
+        # After the last comma, if several are allowed.
         before, comma, begun = incomplete.rpartition(",")
         return [CompletionItem(before + comma + name) for name in models() if name.startswith(begun)]
 
 
 class Several(click.ParamType[tuple[Any, ...]]):
-    """Values with commas between them."""
+    """Values separated by commas."""
 
     def __init__(self, of: click.ParamType[Any]) -> None:
         self._of, self.name = of, of.name
@@ -80,7 +80,7 @@ class Several(click.ParamType[tuple[Any, ...]]):
 
 
 def several(*names: str, of: click.ParamType[Any], **options: Any) -> Callable[[Decorated], Decorated]:
-    """An option that takes several values, with commas between them or each with the option again."""
+    """An option with several values, separated by commas or given by repeating the option."""
 
     def joined(ctx: click.Context, param: click.Parameter, values: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(chain.from_iterable(values)))
@@ -89,7 +89,7 @@ def several(*names: str, of: click.ParamType[Any], **options: Any) -> Callable[[
 
 
 def gathered(name: str, of: type[Any]) -> Callable[[Decorated], Decorated]:
-    """Give a command those of its parameters that are fields of a dataclass as one object under a name."""
+    """Pass the parameters that are fields of a dataclass to a command as one object."""
 
     def decorate(command: Decorated) -> Decorated:
         @wraps(command)
@@ -109,15 +109,15 @@ def path(**options: Any) -> click.Path:
 # As text, because an input can be a URL.
 INPUTS = click.argument("inputs", nargs=-1, required=True, type=click.Path(allow_dash=True))
 FILES = click.argument("files", nargs=-1, required=True, type=path(allow_dash=True))
-# As text, because a slash at the end says that a folder is meant.
+# As text, because a slash at the end means a folder.
 OUT = click.option(
     "-o", "--output", "out", type=click.Path(allow_dash=True), help="File, folder, or - for standard output."
 )
-RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Take what is in folders; keep their tree.")
+RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Process folders, and keep their tree.")
 FORCE = click.option("-f", "--force", is_flag=True, help="Replace existing outputs.")
-SKIP = click.option("--skip-existing", is_flag=True, help="Pass over inputs whose output is there.")
+SKIP = click.option("--skip-existing", is_flag=True, help="Skip inputs whose output exists.")
 REMOVE = click.option(
-    "--remove-source", is_flag=True, help="Delete each input once its output is on the disk and verified."
+    "--remove-source", is_flag=True, help="Delete each input after its output is on the disk and verified."
 )
 DEVICE = click.option(
     "--device", default="auto", type=Device(), show_default=True, help="auto, cpu, cuda, cuda:N or mps."
@@ -127,16 +127,16 @@ JOBS = click.option(
     "--jobs",
     "workers",
     type=click.IntRange(min=1),
-    help="Files at a time.  [default: one for each core, up to 8]",
+    help="Files to process in parallel.  [default: one per core, up to 8]",
 )
 REVISION = click.option("--revision", help="Branch, tag or commit of the weights on the Hub.")
 WEIGHTS = click.option("--weights", type=path(exists=True), help="Weights of your own: a file or a folder.")
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a file, one a line.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file, one per line.")
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-RATE = click.option("-k", "--kbps", type=KBPS, help="At most so many kbit/s, all channels together.")
-COUNT = click.option("--codebooks", type=click.IntRange(min=1), help="Codebooks of every stream.")
-START = click.option("--start", type=Time(), default=0.0, help="Where to begin: seconds or [h:]m:s[.fff].")
-DURATION = click.option("--duration", type=Time(), help="How much: seconds or [h:]m:s[.fff].")
+RATE = click.option("-k", "--kbps", type=KBPS, help="Maximum bitrate in kbit/s, all channels together.")
+COUNT = click.option("--codebooks", type=click.IntRange(min=1), help="Number of codebooks of each stream.")
+START = click.option("--start", type=Time(), default=0.0, help="Start: seconds or [h:]m:s[.fff].")
+DURATION = click.option("--duration", type=Time(), help="Length: seconds or [h:]m:s[.fff].")
 
 
 def one_of(**options: object) -> None:

@@ -37,14 +37,14 @@ class Size(click.ParamType[int]):
 @click.command()
 @click.argument("sources", metavar="DIR...", nargs=-1, required=True)
 @click.option("-o", "--output", "out", required=True, help="A folder for the shards, or a URL.")
-@click.option("--size", type=Size(), default="1GB", show_default=True, help="Of a shard, at most.")
+@click.option("--size", type=Size(), default="1GB", show_default=True, help="Maximum size of a shard.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["tar", "parquet"]),
     default="tar",
     show_default=True,
-    help="tar: as WebDataset has it; parquet: a row for each file.",
+    help="tar: WebDataset; parquet: one row per file.",
 )
 @FORCE
 @SKIP
@@ -53,10 +53,10 @@ class Size(click.ParamType[int]):
 @QUIET
 @gathered("settings", Settings)
 def pack(settings: Settings, sources: tuple[str, ...], out: str, size: int, form: Any) -> None:
-    """Pack all .nac files below folders into shards, to train on.
+    """Pack all .nac files below folders into shards for training.
 
-    DIR and OUT are folders or URLs (s3://, ...). A file is checked first, and left out if it is not whole. It is
-    in the shard as it is, with a description: the fields of `nac info --json`. After a run that was killed,
+    DIR and OUT are folders or URLs (s3://, ...). Each file is checked, and left out if it is not intact. It is
+    stored unchanged, with a description: the fields of `nac info --json`. After an interrupted run,
     --skip-existing does the rest.
     """
     from nac.training import packing

@@ -23,7 +23,7 @@ from nac.cli.standard import source, target
 @click.option(
     "--coding",
     type=click.Choice(["auto", "packed", "range"]),
-    help="Store the codes anew, as `nac compress` would with it; packed ones are read without probability tables.",
+    help="Recode as `nac compress` does; packed codes can be read without probability tables.",
 )
 @FORCE
 @JSON
@@ -39,7 +39,7 @@ def peel(
 ) -> None:
     """Lower the bitrate of a .nac file by dropping codebooks.
 
-    Nothing is decoded, and no model is needed; the result is what compressing at that bitrate gives.
+    Nothing is decoded, and no model is needed. The result is the file that compressing at that bitrate gives.
     """
     one_of(kbps=kbps, codebooks=codebooks)
     if kbps is None and codebooks is None and coding is None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @START
 @DURATION
 @click.option(
-    "--speaker", help="Where to play: a number or a part of a name, as `python -m sounddevice` lists them."
+    "--speaker", help="Loudspeaker: a number or a part of a name, as `python -m sounddevice` lists them."
 )
 @DEVICE
 @WEIGHTS
@@ -38,13 +38,13 @@ def play(
     speaker: str | None,
     quiet: bool,
 ) -> None:
-    """Play .nac files, one after the other.
+    """Play .nac files, one after another.
 
-    They are decoded while they are heard; - is standard input. Needs sounddevice: pip install 'nac-audio[play]'.
+    Files are decoded while they play; - is standard input. Needs sounddevice: pip install 'nac-audio[play]'.
     """
     from nac.files import playing
 
-    # What a file needs was not asked for by name, so nothing is downloaded.
+    # The user did not name the model, so nothing is downloaded.
     load = loading.loader(progress=not quiet, download=False)
 
     def one(path: Path) -> None:

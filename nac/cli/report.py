@@ -39,13 +39,13 @@ def out(line: str) -> None:
 
 
 def check_out() -> None:
-    """Raise NacError where there is no standard output."""
+    """Raise NacError if there is no standard output."""
     if sys.stdout is None:
         raise NacError("standard output is closed")
 
 
 def note(line: str) -> None:
-    """A line for people, to standard error if that is there, above the progress bar if there is one."""
+    """A message to standard error, if open, above the progress bar if there is one."""
     if sys.stderr is None:
         return
     with _bar_aside():
@@ -54,18 +54,18 @@ def note(line: str) -> None:
 
 
 def error(name: object, problem: Exception | str | None) -> None:
-    """The one line that a failure gets."""
+    """The line for a failure."""
     message = told(problem) if isinstance(problem, Exception) else problem
     note(f"nac: {printable(name)}: {message}" if name else f"nac: {message}")
 
 
 def warning(name: object, line: str) -> None:
-    """A line on what went not quite well with a file."""
+    """A warning about a file."""
     error("" if line.startswith(f"{name}: ") else name, printable(line))
 
 
 def _encoded(line: str) -> bytes:
-    """Text as the system's names are encoded; characters that have no bytes there are escaped."""
+    """Text in the encoding of file names; characters outside of it are escaped."""
     return line.encode(sys.getfilesystemencoding(), "nac")
 
 
@@ -73,7 +73,7 @@ def _escaped(error: UnicodeError) -> tuple[bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     found = error.object[error.start : error.end]
-    # Half a pair stands for a byte of a name that is not in that encoding.
+    # A lone surrogate stands for an undecodable byte of a name.
     parts = (
         bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else c.encode("ascii", "backslashreplace")
         for c in found
@@ -90,7 +90,7 @@ def printable(name: object) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as people read them."""
+    """A size in bytes for people."""
     for unit in ("B", "kB", "MB"):
         if count < 999.5:
             return f"{number(count)} {unit}"
@@ -99,7 +99,7 @@ def size(count: float) -> str:
 
 
 def result_text(result: Result) -> str:
-    """What was done with one file, on one line."""
+    """The result for one file, on one line."""
     speed = result.seconds / max(result.wall_seconds, 1e-9)
     sizes = size(result.bytes_out)
     if result.bytes_in:
@@ -111,7 +111,7 @@ def result_text(result: Result) -> str:
 
 
 def recoded_text(recoded: Recoded) -> str:
-    """What was done with a shard, on one line."""
+    """The result for one shard, on one line."""
     done = [outcome.result for outcome in recoded.outcomes if outcome.result]
     seconds = sum(result.seconds for result in done)
     counts = many(len(done), "item") + (f" and {recoded.failed} failed" if recoded.failed else "")
@@ -122,33 +122,33 @@ def recoded_text(recoded: Recoded) -> str:
 
 
 def notes_text(result: Converted) -> str:
-    """What a file of another codec does not say, on one line."""
-    return f"{printable(result.input)}: .{result.format} does not say: {'; '.join(result.notes)}"
+    """What a file of another codec cannot store, on one line."""
+    return f"{printable(result.input)}: .{result.format} does not store: {'; '.join(result.notes)}"
 
 
 def shard_text(packed: Packed) -> str:
-    """What is in a shard, on one line."""
+    """The content of a shard, on one line."""
     seconds = clock(sum(file.seconds for file in packed.files))
     return f"{printable(packed.output)}: {many(len(packed.files), 'file')}, {seconds}, {size(packed.bytes)}"
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    """How many files came to what."""
+    """Counts of outcomes."""
     return ", ".join(f"{counts[status]} {status}" for status in ("done", "skipped", "failed"))
 
 
 def many(count: int, what: str) -> str:
-    """So many of something: 1 chunk, 2 chunks."""
+    """A number with a noun: 1 chunk, 2 chunks."""
     return f"{count} {what}{'s' * (count != 1)}"
 
 
 def number(value: float) -> str:
-    """Three digits, as people read them: 0.05, 18, 51000."""
+    """A number with up to three significant digits: 0.05, 18, 51000."""
     return f"{float(f'{value:.3g}'):.15g}"
 
 
 def info_text(info: Info) -> str:
-    """A file's description, a line a field."""
+    """A file's description, one line per field."""
     weights = "not known" if info.fingerprint == UNKNOWN_WEIGHTS else info.fingerprint
     channels = {1: "mono", 2: "stereo"}.get(info.channels, f"{info.channels} channels")
     audio = f"{info.sample_rate} Hz, {channels}, {clock(info.seconds)} ({many(info.samples, 'sample')})"
@@ -158,7 +158,7 @@ def info_text(info: Info) -> str:
     rows = [
         ("model", f"{info.model}, weights {weights}"),
         ("audio", audio),
-        *(("gap", f"{lost} before the file was written, and silent") for lost in info.lost),
+        *(("gap", f"{lost} before the file was written, now silent") for lost in info.lost),
         *(("damage", with_hint(text, "recover")) for text in [info.damage] if text),
         ("codes", f"{counts}, {number(info.kbps)} kbit/s, {coding}"),
         ("file", f"{sizes}, version {info.version}"),
@@ -175,7 +175,7 @@ def item_text(key: str, info: Info) -> str:
 
 
 def check_text(checked: Checked) -> str:
-    """What a check found, on one line, or a line for each loss where a file was recovered."""
+    """The result of a check, on one line; with a line for each loss if a file was recovered."""
     name = printable(checked.path)
     if checked.output:
         target = printable(checked.output)
@@ -212,7 +212,7 @@ def _columns(cells: Sequence[str]) -> str:
 
 def models_text(rows: Sequence[Status]) -> str:
     """A table of models."""
-    head = ("name", "rate", "ch", "kbit/s a stream", "size", "here", "licence", "good for")
+    head = ("name", "rate", "ch", "kbit/s per stream", "size", "here", "licence", "good for")
     lines = [head]
     for row in rows:
         rates = f"{number(row.kbps[0])} to {number(row.kbps[1])}"
@@ -224,7 +224,7 @@ def models_text(rows: Sequence[Status]) -> str:
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells below one another."""
+    """Lines of aligned cells."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
@@ -232,7 +232,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def averages_text(rows: Sequence[Average], metrics: Sequence[Metric]) -> str:
-    """A table of what was compared: a line for each coder at each bitrate."""
+    """A table of the comparison, with one line per coder and bitrate."""
 
     def cell(row: Average, name: str) -> str:
         if name not in row.values:
@@ -248,7 +248,7 @@ def averages_text(rows: Sequence[Average], metrics: Sequence[Metric]) -> str:
 class Progress:
     """A bar on standard error over all files of a command, if that is a terminal and ``shown``.
 
-    It goes by the bytes of the inputs, so that the time left holds for short and long files together.
+    It counts bytes of inputs, so that the remaining time is right for files of any length.
     """
 
     def __init__(self, jobs: Sequence[Job], *, shown: bool) -> None:
@@ -260,7 +260,7 @@ class Progress:
         if shown and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            # What a job still has to go, in bytes.
+            # The remaining bytes of a job.
             self._left: dict[Job, float] = {job: _size(job.input) for job in jobs}
             total = sum(self._left.values())
             bar = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]" if total else "{desc} [{elapsed}]"
@@ -280,11 +280,11 @@ class Progress:
             self._bar.close()
 
     def cancel(self) -> None:
-        """Make whoever advances from now on stop."""
+        """Make all work stop at its next progress call."""
         self._cancelled = True
 
     def of(self, job: Job) -> Callable[[float, float | None], None]:
-        """What is to be told that so many more seconds of a job's audio are done, of so many if that is known."""
+        """A callback for a job's progress: seconds of audio done since the last call, and the total if known."""
         whole = 0.0 if self._bar is None else self._left[job]
 
         def advance(seconds: float, total: float | None) -> None:
@@ -294,7 +294,7 @@ class Progress:
                 return
             with self._lock:
                 self._seconds += seconds
-                # Where the length is not known, nothing counts before the end.
+                # With unknown length, nothing counts before the end.
                 self._take(job, whole * seconds / total if total else 0)
 
         return advance
@@ -302,7 +302,7 @@ class Progress:
     def _take(self, job: Job, share: float) -> None:
         share = min(share, self._left[job])
         self._left[job] -= share
-        share = min(share, self._bar.total - self._bar.n)  # what is left of many numbers is not quite nothing
+        share = min(share, self._bar.total - self._bar.n)  # the rest of a sum of many parts is not exactly zero
         speed = self._seconds / max(time.perf_counter() - self._began, 1e-9)
         files = f"{self._ended}/{self._files} files, " * (self._files > 1)
         text = f"{files}{clock(self._seconds)} of audio, {number(speed)}x real time"
@@ -310,7 +310,7 @@ class Progress:
         self._bar.update(share)
 
     def file_done(self, job: Job, *, skipped: bool) -> None:
-        """A job has ended, well or not; what was ``skipped`` says nothing about the time left."""
+        """A job has ended; ``skipped`` ones do not count for the remaining time."""
         if self._bar is not None:
             with self._lock:
                 self._ended += 1
@@ -321,7 +321,7 @@ class Progress:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Takes the bar away for a line to be written above it."""
+        """Hides the bar while a line is written above it."""
         with self._lock:
             if self._bar is not None:
                 self._bar.clear()
@@ -337,18 +337,18 @@ def _bar_aside() -> Iterator[None]:
 
 
 _shown: Progress | None = None
-"""Whose bar is on the terminal."""
+"""The owner of the bar on the terminal."""
 
 
 def summary_text(outcomes: Sequence[str], files: int) -> str:
-    """How many files were done, skipped, failed, and not even tried."""
+    """Number of files done, skipped, failed and not tried."""
     told = [f"{outcomes.count(outcome)} {outcome}" for outcome in ("done", "skipped", "failed")]
     left = files - len(outcomes)
     return ", ".join([*told, f"{left} left"] if left else told)
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 where that is not known."""
+    """Size of a file in bytes; 0 if unknown."""
     try:
         return path.stat().st_size
     except OSError:
@@ -356,9 +356,9 @@ def _size(path: Path) -> int:
 
 
 def others_text(count: int, some: Sequence[Path] = ()) -> str:
-    """How many files were passed over, and the names of the first."""
+    """The number of ignored files, and the names of the first ones."""
     names = [printable(path) for path in some[:5]]
     more = [f"{count - len(names)} more"] if names and count > len(names) else []
-    return f"passed over {many(count, 'other file')}{': ' * bool(names)}" + " and ".join(
+    return f"ignored {many(count, 'other file')}{': ' * bool(names)}" + " and ".join(
         [", ".join(names), *more] if names else []
     )

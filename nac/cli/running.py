@@ -1,4 +1,4 @@
-"""How commands go through their files: what to do, one by one, and what to say of each."""
+"""How commands process their files: one by one, with a report of each."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ROW = ("input", "output", "model", "kbps", "seconds", "bytes_in", "bytes_out", "wall_seconds", "error")
-"""The keys of a line of `--json` for a file, besides "skipped"."""
+"""The keys of the `--json` line of a file, besides "skipped"."""
 MOST_JOBS = 8
-"""Files at a time where nothing else was asked for: more would gain little, and take memory for each."""
+"""Default limit of files in parallel: more would gain little, and each takes memory."""
 Told = Callable[[float, float | None], None]
-"""Is told how many more seconds of audio are done, of how many if that is known."""
+"""Called with the seconds of audio done since the last call, and the total if known."""
 Work = Callable[[Job, Told], "Result | Recoded"]
 Say = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a command goes through its files: the options of that name. ``workers``: files at a time."""
+    """The options for processing files. ``workers``: files in parallel."""
 
     force: bool = False
     skip_existing: bool = False
@@ -59,7 +59,7 @@ class Settings:
 
 
 class Stop(click.ClickException):
-    """Something that would fail for every file, so that none needs to be tried."""
+    """An error that concerns every file, so that none needs to be tried."""
 
     @classmethod
     def of(cls, error: Exception) -> Stop:
@@ -79,7 +79,7 @@ def or_exit(action: Callable[[str], object], name: str) -> None:
 def each(
     items: Iterable[T], action: Callable[[T], None], as_json: bool, name: Callable[[T], object] = lambda item: item
 ) -> None:
-    """Do something with every item; exit with 1 at the end if any failed. ``name``: what an item is called."""
+    """Process every item; exit with 1 at the end if any failed. ``name``: gives the name of an item."""
     failed = False
     for item in items:
         try:
@@ -129,13 +129,13 @@ def expand(
 
 
 def tell_others(others: Sequence[Path]) -> None:
-    """Say what was passed over, if anything was; even where only errors are wanted, since it may be one."""
+    """Report ignored files, even with --quiet, since ignoring one may be a mistake."""
     if others:
         report.note(report.others_text(len(others), others))
 
 
 def folders(sources: Sequence[str], out: str) -> list[Place]:
-    """The places at paths or URLs, where there are folders to read, and at last one that takes files."""
+    """The folders at paths or URLs: those to read, and at last the one for the output."""
     from nac.storage.places import place
 
     try:
@@ -144,20 +144,20 @@ def folders(sources: Sequence[str], out: str) -> list[Place]:
         raise Stop.of(error) from None
     for where in places[:-1]:
         if not where.is_there():
-            raise click.UsageError(f"{where.name} is no folder")
+            raise click.UsageError(f"{where.name} is not a folder")
     if out == "-" or not places[-1].takes_files():
-        raise click.UsageError(f"{places[-1].name} is no folder, and cannot become one")
+        raise click.UsageError(f"{places[-1].name} is not a folder, and cannot become one")
     return places
 
 
 def at_once(wanted: int | None) -> int:
-    """Files at a time: as many as wanted, else one for each core, up to ``MOST_JOBS``."""
+    """Files in parallel: as given, or one per core up to ``MOST_JOBS``."""
     return wanted or min(cores(), MOST_JOBS)
 
 
 @contextmanager
 def counted(quiet: bool) -> Iterator[Counter[str]]:
-    """Counts what becomes of files that are not known beforehand; tells it, and exits with 1 if any failed."""
+    """Counts and reports outcomes of files not known in advance; exits with 1 if any failed."""
     counts: Counter[str] = Counter()
     try:
         yield counts
@@ -189,13 +189,13 @@ def plan(
 
 
 def run_one(file: Path, out: Path, ending: str, work: Work, settings: Settings) -> None:
-    """:func:`run` for a command that takes one file. ``ending``: of the output's name in a folder."""
+    """:func:`run` for a command that takes one file. ``ending``: extension of the output's name in a folder."""
     paths = batch.Paths((os.fspath(file),), os.fspath(out))
     run(plan(paths, lambda name: Path(name).stem + ending), work, settings)
 
 
 def run(plan: Plan, work: Work, settings: Settings) -> None:
-    """Do the jobs, tell of each, in their order, and exit with 1 if any failed."""
+    """Do the jobs, report each in order, and exit with 1 if any failed."""
     settings.check()
     if settings.as_json:
         if any(job.output == STANDARD for job in plan.jobs):
@@ -211,7 +211,7 @@ def run(plan: Plan, work: Work, settings: Settings) -> None:
 
 
 class Run:
-    """Jobs being done."""
+    """Runs jobs."""
 
     def __init__(self, jobs: list[Job], work: Work, settings: Settings, progress: report.Progress) -> None:
         self._jobs, self._work, self._settings, self._progress = jobs, work, settings, progress
@@ -219,7 +219,7 @@ class Run:
         self._telling = InOrder(jobs)
 
     def run(self) -> list[str]:
-        """Do them all; what came of each: "done", "skipped" or "failed"."""
+        """Do them all; yields the outcome of each: "done", "skipped" or "failed"."""
         make_folder.cache_clear()
         quiet = self._settings.quiet
         try:
@@ -231,7 +231,7 @@ class Run:
             finally:
                 self._telling.rest()
         except BrokenPipeError:
-            # Nobody reads any more: end as other commands do, without a word, not even when Python flushes.
+            # The reader has closed the pipe: end silently like other commands, also when Python flushes.
             if sys.stdout is not None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             quiet = True
@@ -242,7 +242,7 @@ class Run:
         return self._outcomes
 
     def _one(self, job: Job) -> None:
-        """Do one job, or not, and have it told."""
+        """Do or skip one job, and report it."""
         say: list[Say] = []
         row: dict[str, Any] = {**dict.fromkeys(ROW), "input": str(job.input), "output": str(job.output)}
         rows = [row]
@@ -265,7 +265,7 @@ class Run:
             outcome = "skipped" if skipped else "failed" if any(row["error"] for row in rows) else "done"
         except (BrokenPipeError, Stop):
             raise
-        except Exception as error:  # a night's work does not end at one file, whatever is the matter with it
+        except Exception as error:  # an error in one file must not stop the others
             outcome, row["error"] = "failed", told(error)
             say.append(partial(report.error, job.input, row["error"]))
         self._outcomes.append(outcome)
@@ -275,7 +275,7 @@ class Run:
         self._telling.done(job, say)
 
     def _done(self, job: Job) -> Result | Recoded:
-        """The result of one job; its input is deleted after it, if so wished."""
+        """The result of one job; deletes its input afterwards if requested."""
         if job.error:
             raise NacError(job.error)
         spent = Spent(job.input) if self._settings.remove_source else None
@@ -286,7 +286,7 @@ class Run:
 
 
 def item_rows(row: dict[str, Any], recoded: Recoded) -> list[dict[str, Any]]:
-    """The lines of ``--json`` for the items of a shard: as for files, with what each is called there as "key"."""
+    """The lines of ``--json`` for the items of a shard: like those of files, with the item's name as "key"."""
     return [item_row(row, outcome) for outcome in recoded.outcomes]
 
 
@@ -297,7 +297,7 @@ def item_row(row: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
 
 
 def item_words(recoded: Recoded) -> Iterator[Say]:
-    """What there is to say of the items of a shard."""
+    """Notes on the items of a shard."""
     for outcome in recoded.outcomes:
         name = f"{recoded.input}: {outcome.key}"
         for line in outcome.notes:
@@ -307,7 +307,7 @@ def item_words(recoded: Recoded) -> Iterator[Say]:
 
 
 def _is_there(output: Path) -> bool:
-    """Whether an output was made already: no device or pipe, which are always there."""
+    """Whether an output exists already; devices and pipes, which always exist, do not count."""
     try:
         return output != STANDARD and output.exists() and not is_stream(output)
     except OSError:
@@ -315,7 +315,7 @@ def _is_there(output: Path) -> bool:
 
 
 class InOrder:
-    """Says what there is to say of jobs in the order in which they were given, not in that in which they end."""
+    """Prints reports in the order of the jobs, not the order in which they end."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self._lock, self._left = threading.Lock(), deque(jobs)
@@ -329,7 +329,7 @@ class InOrder:
                     say()
 
     def rest(self) -> None:
-        """What is left to say when not all jobs were done."""
+        """Print the remaining reports when not all jobs were done."""
         with self._lock:
             for job in self._left:
                 for say in self._words.pop(job, []):

@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 
-COLUMN = click.option("--column", help="Of Parquet: the one with the recordings, where several have some.")
+COLUMN = click.option("--column", help="The Parquet column with the recordings, if there are several.")
 _OPTIONS = (
     COLUMN,
-    click.option("--keep-failed", is_flag=True, help="Leave what fails in a shard as it is, and not out."),
+    click.option("--keep-failed", is_flag=True, help="Keep failed items of a shard instead of leaving them out."),
 )
 
 
 @dataclass(frozen=True)
 class Shards:
-    """How shards are gone through: the options of that name."""
+    """The options for shards."""
 
     column: str | None = None
     keep_failed: bool = False
 
     def takes(self, item: Wanted, otherwise: Callable[[Path], bool]) -> Callable[[Path], bool]:
-        """Whether a file in a folder is to be taken: a shard with such items, or what else is wanted."""
+        """Whether to take a file in a folder: a shard with such items, or another wanted file."""
 
         def takes(path: Path) -> bool:
             return is_shard_of(path, item, self.column) if is_shard(path) else otherwise(path)
@@ -50,7 +50,7 @@ class Shards:
         return takes
 
     def wrong(self, item: Wanted, what: str, otherwise: Callable[[Path], str]) -> Callable[[Path], str]:
-        """Why a file given cannot be meant: a shard without such items, or what else is wrong."""
+        """Why a given file cannot be an input: a shard without such items, or another reason."""
 
         def wrong(path: Path) -> str:
             if not is_shard(path):
@@ -65,7 +65,7 @@ class Shards:
 
 
 def recode_job(job: Job, how: Recoding, settings: Settings, progress: Told) -> Recoded:
-    """Do a shard."""
+    """Process a shard."""
     from nac.files.shards import recode
 
     return recode(
@@ -79,15 +79,15 @@ def recode_job(job: Job, how: Recoding, settings: Settings, progress: Told) -> R
 
 
 def items_at_once(plan: Plan, settings: Settings) -> int:
-    """Items of a shard at a time, so that all its files and shards together are as many as was asked for."""
+    """Items of a shard in parallel, so that all files and shards together are as many as requested."""
     shards = sum(job.shard for job in plan.jobs)
     return max(1, at_once(settings.workers) // max(shards, 1))
 
 
 def each_packed(path: Path, column: str | None, action: Callable[[str, BytesIO], None], *, as_json: bool) -> int:
-    """Do something with every .nac file in a shard: its key there, and its bytes. How many there are.
+    """Call a function with key and bytes of every .nac file in a shard. Returns their number.
 
-    What is wrong with one is told at once; at the end NacError is raised, as it is for a shard that is not whole.
+    Errors of single files are reported at once; at the end NacError is raised, also for an incomplete shard.
     """
     from nac.files.shards import is_packed, items
 
@@ -108,7 +108,7 @@ def each_packed(path: Path, column: str | None, action: Callable[[str, BytesIO],
 
 
 def shard_options(command: F) -> F:
-    """The options about shards, gathered as ``shards``."""
+    """The options for shards, passed as ``shards``."""
     command = gathered("shards", Shards)(command)
     for option in reversed(_OPTIONS):
         command = option(command)

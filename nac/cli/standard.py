@@ -26,7 +26,7 @@ def source(path: Path) -> Any:
 
 @contextmanager
 def seekable(path: Path) -> Iterator[Any]:
-    """A path to read, or standard input: where it is a pipe, as a temporary file of what comes through it."""
+    """A path to read, or standard input; a pipe is copied to a temporary file."""
     file = source(path)
     if isinstance(file, Path) and not file.is_fifo():
         yield file
@@ -42,7 +42,7 @@ def seekable(path: Path) -> Iterator[Any]:
 
 
 def target(path: Path) -> Any:
-    """A path to write, below a folder that is there, or standard output."""
+    """A path to write in an existing folder, or standard output."""
     if path == STANDARD:
         if sys.stdout is None:
             raise NacError("standard output is closed")
@@ -53,7 +53,7 @@ def target(path: Path) -> Any:
 
 @cache
 def make_folder(path: Path) -> None:
-    """Make a folder, once a run: one that vanishes with its disk is not made again where that was."""
+    """Make a folder, once per run: if its disk is unmounted, it is not made again at the mount point."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @FILES
-@click.option("--recover", type=path(), help="Save what is whole of a damaged FILE to this .nac file.")
+@click.option("--recover", type=path(), help="Save the intact chunks of a damaged FILE to this .nac file.")
 @COLUMN
 @RECURSIVE
 @FORCE
@@ -43,7 +43,7 @@ def verify(
 ) -> None:
     """Check every byte of .nac files, or of all in folders (with -r). Needs no model.
 
-    Of a shard, a tar file or a Parquet file, each .nac file in it is checked.
+    For a shard (tar or Parquet), each .nac file in it is checked.
     """
     from nac.files.verify import check
 

@@ -111,7 +111,7 @@ def test_folders_keep_their_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("in/fake.wav").write_text("not audio either")
     assert "-r" in nac("compress", "in", code=2).stderr
     stderr = nac("compress", "-r", "in", "-o", "out").stderr
-    assert "passed over 2 other files" in stderr
+    assert "ignored 2 other files" in stderr
     assert "3 done, 0 skipped, 0 failed" in stderr
     made = sorted(str(path) for path in Path("out").rglob("*.nac"))
     assert made == ["out/a.nac", "out/b c/d\ne.nac", "out/b c/ü.nac"]
@@ -379,6 +379,6 @@ def test_a_download_names_the_licence(monkeypatch: pytest.MonkeyPatch) -> None:
     wav("song.wav")
     monkeypatch.setattr(models, "present", list)
     told = nac("compress", "song.wav", "-m", "toy").stderr
-    assert "toy: its weights are not here yet, downloading them (licence: none)" in told
+    assert "toy: downloading its weights (licence: none)" in told
     monkeypatch.setattr(models, "download", lambda name, **_: Path("cache/toy"))
     assert nac("models", "download", "toy").stdout == "toy: cache/toy (licence: none)\n"

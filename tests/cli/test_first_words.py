@@ -32,10 +32,10 @@ def test_what_is_packed_already_and_what_is_not() -> None:
     nac("compress", "talk.wav", "-q")
     for words in (["talk.nac"], ["talk.nac", "-o", "new.nac"], ["talk.nac", "-f"]):
         told = said("compress", *words, code=1)
-        assert "`nac decompress` brings back" in told
+        assert "`nac decompress` decodes" in told
         assert "is already a .nac file" in told
     piped = nac("compress", "-", "-o", "new.nac", stdin=Path("talk.nac").read_bytes(), code=1).stderr
-    assert piped.startswith("nac: -: is already a .nac file (`nac decompress` brings back")
+    assert piped.startswith("nac: -: is already a .nac file (`nac decompress` decodes")
     assert "not a .nac file (`nac compress` makes one of audio)" in said("decompress", "talk.wav", code=1)
     assert "not a .nac file (`nac compress` makes one of audio)" in said("info", "talk.wav", code=1)
 
@@ -74,9 +74,9 @@ def test_commands_by_other_names(words: list[str], answer: str) -> None:
 
 def test_a_folder() -> None:
     wav("folder/talk.wav")
-    assert "folder is a folder (-r takes what is in it)" in said("compress", "folder", code=2)
+    assert "folder is a folder (-r takes the files in it)" in said("compress", "folder", code=2)
     for command in ("decompress", "info", "verify"):
-        assert "-r takes what is in it" in said(command, "folder", code=2)
+        assert "-r takes the files in it" in said(command, "folder", code=2)
 
 
 def test_a_damaged_file_is_told_how_to_save_what_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_a_damaged_file_is_told_how_to_save_what_is_whole(monkeypatch: pytest.Mo
     data[len(data) // 2] ^= 4
     Path("bad.nac").write_bytes(data)
     Path("head.nac").write_bytes(data[:20])
-    hint = "`nac verify FILE --recover OUT` saves what is whole"
+    hint = "`nac verify FILE --recover OUT` saves the intact part"
     for name in ("cut.nac", "bad.nac"):
         assert hint in nac("info", name).stdout
         for command in (["decompress", name], ["verify", name], ["peel", name, "--codebooks", "1", "-o", "x.nac"]):

@@ -67,15 +67,15 @@ def test_what_is_passed_over_is_always_counted(quiet: bool) -> None:
     wav("in/a.wav"), wav("in/b.wav")
     Path("in/notes.txt").write_text("text")
     words = ["-q"] * quiet
-    told = "passed over 1 other file: in/notes.txt\n"
+    told = "ignored 1 other file: in/notes.txt\n"
     assert nac("compress", "-r", "in", *words, "-j", "1").stderr.endswith(told)
     # Outputs of an earlier run are no strangers.
     assert nac("compress", "-r", "in", "--skip-existing", *words).stderr.endswith(told)
-    assert "passed over 3 other files" in nac("decompress", "-r", "in", "-o", "out", *words).stderr
-    assert "passed over 3 other files" in nac("verify", "-r", "in", *words).stderr
-    assert "passed over 3 other files" in nac("info", "-r", "in").stderr
+    assert "ignored 3 other files" in nac("decompress", "-r", "in", "-o", "out", *words).stderr
+    assert "ignored 3 other files" in nac("verify", "-r", "in", *words).stderr
+    assert "ignored 3 other files" in nac("info", "-r", "in").stderr
     if quiet:
-        assert nac("compress", "-r", "in", "-o", "new", "-q").stderr == "passed over 3 other files: " + ", ".join(
+        assert nac("compress", "-r", "in", "-o", "new", "-q").stderr == "ignored 3 other files: " + ", ".join(
             ["in/a.nac", "in/b.nac", "in/notes.txt\n"]
         )
 
@@ -119,4 +119,4 @@ def test_what_is_audio_is_told_by_content() -> None:
     Path("in/photo.wav").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400))
     result = nac("compress", "-r", "in", "-o", "out", "-j", "2")
     assert "9 done, 0 skipped, 0 failed" in result.stderr
-    assert result.stderr.endswith("passed over 1 other file: in/photo.wav\n")
+    assert result.stderr.endswith("ignored 1 other file: in/photo.wav\n")

@@ -31,10 +31,8 @@ def test_numbers_have_no_exponents(value: float, text: str) -> None:
 
 def test_one_of_many() -> None:
     assert [many(count, "chunk") for count in (0, 1, 2)] == ["0 chunks", "1 chunk", "2 chunks"]
-    assert others_text(1) == "passed over 1 other file"
-    assert (
-        others_text(7, [Path(str(n)) for n in range(7)]) == "passed over 7 other files: 0, 1, 2, 3, 4 and 2 more"
-    )
+    assert others_text(1) == "ignored 1 other file"
+    assert others_text(7, [Path(str(n)) for n in range(7)]) == "ignored 7 other files: 0, 1, 2, 3, 4 and 2 more"
     assert size(5e15) == "5000000 GB"
     checked = Checked("x", True, 1.0, 1, [], "", "")
     assert check_text(checked) == "x: whole, 0:01.0 in 1 chunk"

@@ -64,7 +64,7 @@ def test_every_command_has_a_manual_page(tmp_path: Path) -> None:
     run(sys.executable, str(ROOT / "docs" / "man_pages.py"), str(tmp_path))
     pages = {path.stem for path in tmp_path.glob("*.1")}
     assert {f"nac-{name}" for name in main.commands} | {"nac", "nac-models-download"} <= pages
-    assert "At most so many kbit/s" in (tmp_path / "nac-compress.1").read_text()
+    assert "Maximum bitrate in kbit/s" in (tmp_path / "nac-compress.1").read_text()
     for path in tmp_path.glob("*.1"):
         name = path.read_text().splitlines()[2]
         assert re.match(r"nac.* \\- .*\.$", name), name

@@ -90,7 +90,7 @@ def test_standard_input_or_output_that_is_the_other(song: bytes) -> None:
         """
     )
     assert found.stdout.split() == [b"1", b"1", b"1", b"0"]
-    assert found.stderr.count(b"would be written over by its own output") == 3
+    assert found.stderr.count(b"would be overwritten by its own output") == 3
     assert Path("s.nac").read_bytes() == song
 
 
@@ -119,7 +119,7 @@ def test_a_terminal_is_spared(song: bytes) -> None:
     assert code == 1
     assert shown.strip() == (
         "nac: s.nac: standard output is a terminal, which cannot show binary data "
-        "(-o FILE writes a file, -f writes here all the same)"
+        "(-o FILE writes a file, -f writes here anyway)"
     )
     code, shown = on_a_terminal("peel", "s.nac", "-k", "999", "-o", "-", "-f")
     assert code == 0

@@ -117,7 +117,7 @@ def test_the_same_files_as_on_one_machine(cluster: Any, folder: Path) -> None:
     assert "would both write" in rows["src/b/same.flac"]["error"]
     assert rows["src/broken.wav"]["error"]
     assert "4 done, 0 skipped, 3 failed" in lines.stderr
-    assert "passed over 1 other file" in lines.stderr
+    assert "ignored 1 other file" in lines.stderr
 
     Path("src/b/same.wav").unlink()
     Path("src/b/same.flac").unlink()
@@ -307,8 +307,8 @@ def test_an_interrupted_run_leaves_nothing_half_written(cluster: Any, folder: Pa
         (("src", "-o", "dst"), "takes -r, one folder"),
         (("-r", "src"), "and -o with another"),
         (("-r", "src", "src", "-o", "dst"), "one folder or URL"),
-        (("-r", "nowhere", "-o", "dst"), "nowhere is no folder"),
-        (("-r", "src", "-o", "src/a.wav"), "src/a.wav is no folder"),
+        (("-r", "nowhere", "-o", "dst"), "nowhere is not a folder"),
+        (("-r", "src", "-o", "src/a.wav"), "src/a.wav is not a folder"),
         (("-r", "src", "-o", "dst", "--remove-source"), "--remove-source"),
         (("-r", "src", "-o", "dst", "-m", "nac_25khz"), "did you mean nac_24khz"),
     ],
@@ -341,8 +341,8 @@ def test_buckets_that_are_not_there(folder: Path, monkeypatch: pytest.MonkeyPatc
         for source, target in (there, "dst"), (other, "dst"), ("src", other):
             url = (target if source == "src" else source).split("?")[0]
             told = nac("compress", "-r", source, "-o", target, "--engine", "ray", code=2).stderr
-            assert f"{url} is no folder" in told
-            assert f"{url} is no folder" in nac("pack", source, "-o", target, code=2).stderr
+            assert f"{url} is not a folder" in told
+            assert f"{url} is not a folder" in nac("pack", source, "-o", target, code=2).stderr
         # One that has gone meanwhile is not asked for again and again.
         with pytest.raises(OSError, match="NO_SUCH_BUCKET"), place(other).written("a.nac") as path:
             path.write_bytes(b"nac")
@@ -384,7 +384,7 @@ def test_shards_are_the_same_as_on_one_machine(cluster: Any, folder: Path) -> No
     rows = [json.loads(line) for line in told.stdout.splitlines()]
     assert len(rows) == 4 * 6 + 1
     assert "21 done, 0 skipped, 4 failed" in told.stderr
-    assert "passed over 1 other file" in told.stderr
+    assert "ignored 1 other file" in told.stderr
     failed = {(row["input"], row["key"]) for row in rows if row["error"]}
     assert failed == {(f"in/{n}.parquet", "0003.wav") for n in (0, 2)} | {
         (f"in/{n}.tar", "part one/0003.wav") for n in (1, 3)

@@ -65,7 +65,7 @@ def test_floats_beyond_full_scale_and_no_numbers(
     caplog.clear()
     samples[100] = np.nan, np.inf
     data = nac.encode(samples, 24000, model=MODEL)
-    assert "2 samples that are no numbers" in caplog.text
+    assert "2 NaN or infinite samples" in caplog.text
     assert data == by_file(samples, 24000, tmp_path, model=MODEL)
 
 

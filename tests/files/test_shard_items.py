@@ -169,7 +169,7 @@ def test_beside_files_and_folders_and_told_by_content(folder: Path, form: str) -
         file.add("in/notes.tar")
     told = nac("compress", "-r", "in", "src/0001.wav", "-o", "out")
     assert "3 done, 0 skipped, 0 failed" in told.stderr
-    assert "passed over 2 other files" in told.stderr
+    assert "ignored 2 other files" in told.stderr
     found = sorted(path.relative_to("out").as_posix() for path in Path("out").rglob("*") if path.is_file())
     assert found == ["0001.nac", "d/one.nac", "shard.data"]
     assert is_shard(Path("out/shard.data"))
@@ -178,7 +178,7 @@ def test_beside_files_and_folders_and_told_by_content(folder: Path, form: str) -
     )
     assert "a shard without audio" in nac("compress", "in/texts.tar", "-o", "out", code=1).stderr
     assert "a shard without audio" in nac("compress", "out/shard.data", "-o", "more", code=1).stderr
-    assert "would be written over by its own output" in nac("compress", "in/shard.data", code=2).stderr
+    assert "would be overwritten by its own output" in nac("compress", "in/shard.data", code=2).stderr
 
 
 def test_what_shares_a_stem(folder: Path) -> None:

@@ -714,7 +714,7 @@ def test_the_command_tells_what_it_did(folder: Path) -> None:
     lines = command("convert", source, "song.nac").stderr.splitlines()
     assert len(lines) == 2
     assert lines[0] == (
-        f"{source}: .ecdc does not say: the recording's own sample rate and channels (taken: 24000 Hz, 1); "
+        f"{source}: .ecdc does not store: the recording's own sample rate and channels (taken: 24000 Hz, 1); "
         "the weights (taken: those published as encodec_24khz)"
     )
     assert lines[1].startswith(f"{source} -> song.nac: 0:01.0, 351 B -> ")

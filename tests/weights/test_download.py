@@ -173,7 +173,7 @@ def test_no_network_says_in_one_line_what_to_do(server: HubServer, home: Path) -
     assert time.perf_counter() - began < 5
     assert "\n" not in str(caught.value)
     # Not that command again, which has just failed.
-    assert told(caught.value).endswith("(brought here by other means, --weights or NAC_WEIGHTS takes them)")
+    assert told(caught.value).endswith("(after copying them to this machine, use --weights or NAC_WEIGHTS)")
     with pytest.raises(ModelError, match=r"cannot reach 127.0.0.1"):
         models.load("toy")
 
@@ -182,7 +182,7 @@ def test_without_download_nothing_is_fetched(server: HubServer, home: Path) -> N
     for action in (lambda: models.load("toy", download=False), lambda: models.path("toy")):
         with pytest.raises(ModelError, match="the weights of toy are not on this machine") as caught:
             action()
-        assert "(`nac models download toy` fetches them" in told(caught.value)
+        assert "(`nac models download toy` downloads them" in told(caught.value)
     assert server.log == []
 
 
