@@ -91,8 +91,8 @@ class Codes(Generic[A]):
         ``scale``: float32 [B, segments], for codecs that have one. Raises ArgumentError for another shape.
         """
         whole = cast(Any, tensor)
-        if whole.ndim != 3 or not whole.shape[1]:
-            raise ArgumentError(f"codes [B, K, T] are needed, not {list(whole.shape)}")
+        if len(shape := list(getattr(whole, "shape", ()))) != 3 or not shape[1]:
+            raise ArgumentError(f"codes [B, K, T] are needed, not {shape or type(whole).__name__}")
         return cls(tuple(whole[:, book] for book in range(whole.shape[1])), scale)
 
     @property
@@ -271,9 +271,10 @@ class Codec(ABC, Generic[A]):
         Raises
         ------
         ValueError
-            For integers, another shape, or a number of codebooks or a bitrate that cannot be.
+            For integers, NaN and infinities, another shape, or a number of codebooks or a bitrate that cannot be.
         """
         self._check_audio(audio)
+        checks.check_finite(self.spec, audio)
         if kbps is not None:
             (codebooks,) = allocate(self.spec, self.channels, kbps=kbps, codebooks=codebooks)
         encoder = self.encoder(codebooks)
@@ -347,6 +348,8 @@ class Codec(ABC, Generic[A]):
         import torch
 
         dtype = torch.float32 if kind is np.float32 else torch.int64
+        if isinstance(values, np.ndarray):  # PyTorch takes none that run backwards, nor another machine's numbers
+            values = np.ascontiguousarray(values, kind)
         return cast(A, torch.as_tensor(values, dtype=dtype, device=self.device).detach())
 
     def _numpy(self, array: A) -> Array:

@@ -31,6 +31,15 @@ def check_audio(spec: CodecSpec, audio: Any) -> None:
     shape = list(audio.shape)
     if len(shape) != 3 or shape[1] != spec.channels:
         raise ArgumentError(f"{spec.name} takes audio [B, {spec.channels}, N], not {shape}")
+    if not shape[0]:
+        raise ArgumentError(f"{spec.name} takes audio [B, {spec.channels}, N] with B of at least 1, not {shape}")
+
+
+def check_finite(spec: CodecSpec, audio: Any) -> None:
+    """Raise ArgumentError where samples [B, C, N] are NaN or infinite. Looks at all of them."""
+    audio = audio.detach() if hasattr(audio, "detach") else audio
+    if audio.shape[-1] and not -np.inf < float(audio.min()) <= float(audio.max()) < np.inf:
+        raise ArgumentError(f"{spec.name} takes samples that are numbers, not NaN nor infinities")
 
 
 def check_codes(spec: CodecSpec, arrays: Sequence[Any], *, silence: bool) -> None:
@@ -46,6 +55,8 @@ def check_codes(spec: CodecSpec, arrays: Sequence[Any], *, silence: bool) -> Non
         if kind_of(array) != "i":
             raise ArgumentError(f"{name}: integer codes are expected, not {array.dtype}")
         shape = list(array.shape)
+        if not shape:
+            raise ArgumentError(f"{name}: codes [B, frames] are expected, not a number")
         batch, frames = (shape[0], shape[-1] // book.codes_per_frame) if batch is None else (batch, frames)
         if len(shape) != 2 or shape != [batch, (frames or 0) * book.codes_per_frame]:
             raise ArgumentError(

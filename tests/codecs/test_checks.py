@@ -99,3 +99,27 @@ def test_minus_one_is_silence_behind_which_the_network_begins_afresh(codec) -> N
 
 def test_a_device_is_a_name_or_an_object() -> None:
     assert nac.load("nac_24khz", device=torch.device("cpu")).device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_refused(wrong: float) -> None:
+    samples = np.zeros((1, 1, 4800), np.float32)
+    samples[0, 0, 100] = wrong
+    with pytest.raises(nac.NacError, match="NaN nor infinities"):
+        nac.load("nac_24khz").encode(samples)
+
+
+def test_what_is_no_array_of_codes_and_an_empty_batch_are_refused() -> None:
+    codec = nac.load("nac_24khz")
+    with pytest.raises(nac.NacError, match=r"codes \[B, K, T\] are needed, not list"):
+        codec.decode([[1, 2, 3]])  # type: ignore[arg-type]
+    with pytest.raises(nac.NacError, match="B of at least 1"):
+        codec.encode(np.zeros((0, 1, 4800), np.float32))
+
+
+def test_numpy_arrays_in_any_order_are_taken() -> None:
+    codec = nac.load("nac_24khz")
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 1, 4800)).astype(np.float32)
+    wanted = codec.numpy(codec.encode(samples).tensor)
+    for same in (samples[..., ::-1].copy()[..., ::-1], samples.astype(">f4")):
+        assert np.array_equal(codec.numpy(codec.encode(same).tensor), wanted)
