@@ -5,14 +5,16 @@ FFmpeg and libsndfile read the rest of such files without an error.
 
 from __future__ import annotations
 
-from typing import BinaryIO
+import struct
+from typing import BinaryIO, Literal
 
-from nac.audio.kinds import Kind
+from nac.audio.kinds import Kind, id3_size
 from nac.audio.whole import REMEDY, several
 from nac.errors import AudioError
 from nac.streams import read_exactly
 
 _MOVIE = 64 << 20  # most bytes of a movie header that are searched
+_BEHIND = 1 << 20  # bytes behind a recording in which another is looked for
 _REFERENCES = (b"url ", b"urn ", b"alis", b"rsrc")
 _SEGMENT = bytes.fromhex("18538067")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -23,14 +25,23 @@ def check_announced(file: BinaryIO, kind: Kind, end: int) -> None:
     file.seek(0)
     head = file.read(64)
     missing = 0
-    if kind in ("mp3", "id3"):
+    if kind in ("asf", "tta"):
+        announced = _asf_end(file) if kind == "asf" else _tta_end(file, head)
+        file.seek(announced)
+        if announced and head[: 16 if kind == "asf" else 4] in file.read(_BEHIND):  # behind tags, say
+            raise several()
+        missing = announced - end
+    elif kind in ("mp3", "id3"):
         missing = _xing_end(file, head) - end
     elif kind == "mp4":
         missing = _boxes_end(file, end) - end
     elif kind == "matroska":
         missing = _segment_end(file, end) - end
-    elif kind == "asf":
-        missing = _asf_end(file) - end
+    elif kind == "voc":
+        missing = _voc_end(file, end) - end
+    elif kind == "sox":
+        order: Literal["little", "big"] = "little" if head.startswith(b".SoX") else "big"
+        missing = 4 + int.from_bytes(head[4:8], order) + 4 * int.from_bytes(head[8:16], order) - end
     elif kind in ("avi", "iff"):
         missing = int.from_bytes(head[4:8], "little" if kind == "avi" else "big") + 8 - end
     elif kind == "dsf":
@@ -41,9 +52,7 @@ def check_announced(file: BinaryIO, kind: Kind, end: int) -> None:
 
 def _xing_end(file: BinaryIO, head: bytes) -> int:
     """The byte where an MP3 ends according to its first frame (Xing or Info header); 0 if it does not say."""
-    start = 0
-    if head.startswith(b"ID3"):  # its length has seven bits per byte
-        start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
+    start = id3_size(head)
     file.seek(start)
     frame = file.read(60)
     for at in (13, 21, 36):  # after the side information of MPEG-1 or 2, mono or stereo
@@ -112,3 +121,28 @@ def _asf_end(file: BinaryIO) -> int:
     if at < 0 or len(head) < at + 92 or head[at + 88] & 1:
         return 0
     return int.from_bytes(head[at + 40 : at + 48], "little")
+
+
+def _tta_end(file: BinaryIO, head: bytes) -> int:
+    """The byte after the last frame of a TTA file, by its table of frames; 0 if that is not there."""
+    rate, samples = struct.unpack_from("<II", head.ljust(18, b"\0"), 10)
+    frames = -(-samples // max(1, rate * 256 // 245))
+    file.seek(22)
+    table = read_exactly(file, 4 * frames)
+    if len(table) < 4 * frames:
+        return 0
+    sizes: tuple[int, ...] = struct.unpack(f"<{frames}I", table)
+    return 22 + len(table) + 4 + sum(sizes)
+
+
+def _voc_end(file: BinaryIO, end: int) -> int:
+    """The byte after the last block of a Creative voice file."""
+    file.seek(20)
+    at = int.from_bytes(file.read(2), "little")
+    while at < end:
+        file.seek(at)
+        head = file.read(4)
+        if not head.strip(b"\0") or head[0] == 0:  # the end has no size
+            return at
+        at += 4 + int.from_bytes(head[1:], "little")
+    return at

@@ -6,7 +6,8 @@ only the formats that match the file's first bytes, each of which reads one file
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -21,7 +22,7 @@ from nac.container.header import SampleFormat
 from nac.errors import AudioError
 
 if TYPE_CHECKING:
-    from av import AudioFrame, Packet
+    from av import AudioFrame, AudioLayout, Packet
 
 _ANY = "mp3,flac,aac,tta,wv,ape,mpc,mpc8,ac3,eac3,dts,oma,dsf,wav,aiff"
 _FORMATS: dict[Kind, str] = {
@@ -102,16 +103,16 @@ class FFmpegInput:
         if context.name == "flac":
             context.options = {"err_detect": "crccheck+explode"}
         self.tags: Tags = kept(self._container.metadata.items())
-        self.sample_rate, self.channels = int(self._stream.rate or 0), int(self._stream.channels or 0)
+        self.sample_rate = int(self._stream.rate or 0)
         self._count, self._last = 0, None
         self._frames = self._decoded()
         self._next = next(self._frames, None)
-        first = self._next
-        if first is not None:
-            self.sample_rate, self.channels = first.sample_rate, first.layout.nb_channels
+        first = self._next or context
+        speakers = _kept(first.layout)
+        self.sample_rate, self.channels = first.sample_rate or self.sample_rate, speakers.nb_channels
         if not self.sample_rate or not self.channels:
             raise AudioError("audio without a sample rate or channels")
-        names = [channel.name for channel in (first or self._stream).layout.channels]
+        names = [channel.name for channel in speakers.channels]
         mask, self._order = layout.of_names(names)
         self.mask = layout.of_mask(mask, self.channels)
         self.sample_format = self._sample_format()
@@ -149,11 +150,14 @@ class FFmpegInput:
                 except (av.FFmpegError, ValueError) as error:
                     self._pass_over(packet, error)
                 else:
+                    for frame in frames:
+                        _kept(frame.layout)
                     yield from frames
         except (av.FFmpegError, ValueError) as error:
             raise self._broken(error) from None
-        if last is not None and self._stream.codec_context.name in ("mp3", "mp3float"):
-            lacking = _mpeg_frame(bytes(last)[:4]) - last.size
+        frame_size = _FRAME_SIZES.get(self._stream.codec_context.name)
+        if last is not None and frame_size is not None:
+            lacking = frame_size(bytes(last)[:6]) - last.size
             if lacking > 0:
                 raise AudioError(f"cut off: {lacking} bytes are missing of its last frame ({REMEDY})")
 
@@ -216,6 +220,16 @@ _OF_FORMAT = {
 }
 
 
+def _kept(speakers: AudioLayout) -> AudioLayout:
+    """A layout, for as long as the program runs, unless it is a usual one: some fifty bytes.
+
+    One in an order of its own lies in memory that belongs to its frame, and that PyAV frees with the layout too.
+    """
+    if speakers.name not in ("mono", "stereo"):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(speakers))
+    return speakers
+
+
 def _integer(bits: int) -> SampleFormat:
     for most, form in ((8, SampleFormat.U8), (16, SampleFormat.S16), (24, SampleFormat.S24)):
         if bits <= most:
@@ -273,3 +287,24 @@ def _holds_frame(data: bytes) -> bool:
             return True
         at = data.find(b"\xff", at + 1)
     return False
+
+
+def _ac3_frame(head: bytes) -> int:
+    """Bytes of a frame of AC-3 or E-AC-3 that begins so; 0 if none does (ETSI TS 102 366, 4.4.1 and E.1.3.1)."""
+    if len(head) < 6 or head[:2] != b"\x0b\x77":
+        return 0
+    if head[5] >> 3 > 10:  # E-AC-3 says so many words
+        return 2 * (((head[2] & 7) << 8 | head[3]) + 1)
+    code, rate = head[4] & 63, head[4] >> 6
+    if code >= 2 * len(_AC3_BITRATES) or rate == 3:
+        return 0
+    bitrate = _AC3_BITRATES[code >> 1]
+    return 2 * (bitrate * 2, bitrate * 320 // 147 + (code & 1), bitrate * 3)[rate]
+
+
+_AC3_BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
+_FRAME_SIZES: dict[str, Callable[[bytes], int]] = {
+    **dict.fromkeys(("mp2", "mp2float", "mp3", "mp3float"), _mpeg_frame),
+    **dict.fromkeys(("ac3", "eac3"), _ac3_frame),
+}
+"""By FFmpeg's names of codecs whose frames say how long they are, and that take one which is cut off."""

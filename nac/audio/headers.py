@@ -170,12 +170,12 @@ def _each(width: int, channels: int, bits: int) -> int:
 
 
 def _aiff(head: bytes, found: Iterator[_Chunk]) -> Announced | None:
-    common, special, sound = b"", False, None
+    common, places, sound = b"", b"", None
     for chunk in found:
         if chunk.name == b"COMM":
             common = chunk.body()
         elif chunk.name == b"CHAN":
-            special = True
+            places = chunk.body(4)
         elif chunk.name == b"SSND":
             sound = chunk
             if chunk.size < 8:  # unknown: samples up to the end of the file
@@ -194,7 +194,7 @@ def _aiff(head: bytes, found: Iterator[_Chunk]) -> Announced | None:
         channels * each or 1,
         _extended(common[8:18]),
         channels,
-        None if special and channels > 2 else coding(number, each, order),
+        None if _own_order(places, channels) else coding(number, each, order),
         ends=int.from_bytes(head[4:8], "big") + 8,
     )
 
@@ -207,12 +207,12 @@ def _extended(number: bytes) -> int:
 
 
 def _caf(found: Iterator[_Chunk]) -> Announced | None:
-    form, special = b"", False
+    form, places = b"", b""
     for chunk in found:
         if chunk.name == b"desc":
             form = chunk.body()
         elif chunk.name == b"chan":
-            special = True
+            places = chunk.body(4)
         elif chunk.name == b"data" and len(form) >= 32:
             break
     else:
@@ -226,8 +226,13 @@ def _caf(found: Iterator[_Chunk]) -> Announced | None:
         width or 1,
         int(rate) if 0 < rate < 1 << 31 else 0,
         channels,
-        None if special and channels > 2 else how,
+        None if _own_order(places, channels) else how,
     )
+
+
+def _own_order(places: bytes, channels: int) -> bool:
+    """Whether channels may be in an order of their own, by the number that a list of places begins with."""
+    return bool(places) and (channels > 2 or places == bytes(4))  # 0: places are told one by one
 
 
 def _au(head: bytes) -> Announced | None:

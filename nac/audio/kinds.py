@@ -97,6 +97,15 @@ def kind_of(head: bytes) -> Kind | None:
     return "mp3" if padded != head and kind_of(padded) == "mp3" else None
 
 
+def id3_size(head: bytes) -> int:
+    """Bytes of the ID3 tag that a file begins with; 0 if it does not."""
+    if not head.startswith(b"ID3") or len(head) < 10:
+        return 0
+    # Its length has seven bits a byte; the same again may stand at its end.
+    size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    return 10 + size + (10 if head[5] & 0x10 else 0)
+
+
 def is_audio(path: Path) -> bool:
     """Whether a file is, or may be, audio."""
     try:

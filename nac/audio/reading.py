@@ -12,18 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from nac.audio import layout, ogg
 from nac.audio.containers import check_announced
 from nac.audio.ffmpeg import FFmpegInput
 from nac.audio.headers import find
-from nac.audio.kinds import HEAD, kind_of
+from nac.audio.kinds import HEAD, id3_size, kind_of
 from nac.audio.levels import measure, tamed
 from nac.audio.plain import Pipe, PlainInput
 from nac.audio.resample import Samples
 from nac.audio.stereo import common_angle
 from nac.audio.tags import Tags, read_tags
+from nac.audio.view import View
 from nac.audio.whole import bytes_of_sound, several
 from nac.container.header import SIGNATURE, SampleFormat
 from nac.errors import AudioError, AudioMissing, file_error
@@ -145,6 +146,11 @@ def _open(file: BinaryIO) -> Blocks:
     if head.startswith(SIGNATURE):
         raise AudioError("is already a .nac file", remedy="decompress")
     kind = kind_of(head)
+    if kind == "id3":
+        tag = id3_size(head)
+        file.seek(min(tag, end))
+        if kind_of(file.read(HEAD)) not in (None, "mp3"):  # which has a way to deal with them
+            return _open(cast(BinaryIO, View(file, tag, end)))
     if kind is None:
         raise AudioError("not in an audio format that nac reads" if end else "an empty file")
     said = find(file, kind, end)

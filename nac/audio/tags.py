@@ -80,6 +80,14 @@ INFO = {
 """Keys of the chunks in a WAV file's INFO list."""
 _APE = {"year": "date", "track": "tracknumber", "disc": "discnumber", "album artist": "albumartist"}
 _WITH_APE = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"tBaK", b"TTA1")
+_XIPH = (
+    (b"\x7fFLAC", "OggFLAC"),
+    (b"fLaC", "FLAC"),
+    (b"OpusHead", "OggOpus"),
+    (b"\x01vorbis", "OggVorbis"),
+    (b"Speex   ", "OggSpeex"),
+)
+"""What is in the first bytes of a file with Vorbis comments, and mutagen's name for its kind."""
 _OF_THE_FILE = {
     *("encoder", "software", "tsse", "tlen", "tflt", "coverart", "coverartmime", "metadata_block_picture"),
     *(
@@ -158,13 +166,13 @@ def _clean(value: object) -> str:
 def _read(file: _Measured) -> Iterator[tuple[object, object]]:
     head = file.read(64)
     file.seek(0)
-    if head.startswith((b"fLaC", b"OggS")):
-        kind = "FLAC" if head.startswith(b"fLaC") else "OggOpus" if b"OpusHead" in head else "OggVorbis"
-        comments = _open("OggFLAC" if b"\x7fFLAC" in head else kind, file).tags
+    kind = next((kind for mark, kind in _XIPH if mark in head), None)
+    if head.startswith((b"fLaC", b"OggS")) and kind:
+        comments = _open(kind, file).tags
         yield from comments or ()  # in file order, unlike keys()
     elif head[4:8] == b"ftyp":
         yield from _of_mp4(_open("MP4", file).tags or {})
-    elif head.startswith((b"RIFF", b"FORM")):
+    elif head[8:12] in (b"WAVE", b"AIFF", b"AIFC") and head.startswith((b"RIFF", b"FORM")):
         kind = "WAVE" if head.startswith(b"RIFF") else "AIFF"
         yield from _of_id3(_open(kind, file, known_frames=_text_frames()).tags or {})
     elif head.startswith(b"ID3") or head[:1] == b"\xff":

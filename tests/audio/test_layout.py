@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -140,3 +143,38 @@ def test_planes_of_ffmpeg_with_any_number_of_channels(tmp_path: Path, channels: 
         container.mux(stream.encode(None))
     for way in every_way(tmp_path / "x", file.getvalue()):
         assert np.array_equal(read_source(way)[0], sound)
+
+
+def caf(samples: np.ndarray, tag: int, labels: tuple[int, ...] = ()) -> bytes:
+    """A CAF of 16 bits with a list of places."""
+    channels = samples.shape[1]
+    form = struct.pack(">d4s5I", RATE, b"lpcm", 0, 2 * channels, 1, channels, 16)
+    places = struct.pack(">3I", tag, 0, len(labels)) + b"".join(struct.pack(">I16x", label) for label in labels)
+    parts = (b"desc", form), (b"chan", places), (b"data", bytes(4) + samples.astype(">i2").tobytes())
+    return b"caff\0\1\0\0" + b"".join(name + struct.pack(">Q", len(body)) + body for name, body in parts)
+
+
+@pytest.mark.parametrize(
+    ("tag", "labels", "wanted"),
+    [
+        (124 << 16 | 6, (), [1, 2, 0, 5, 3, 4]),  # centre, left, right, the two sides, LFE
+        (0, (3, 1, 2, 5, 6, 4), [1, 2, 0, 5, 3, 4]),
+        (0, (2, 1), [1, 0]),
+        (101 << 16 | 2, (), [0, 1]),
+        (0, (42, 42), [0, 1]),
+        (0, (1, 2, 1 << 16, 1 << 16 | 1), [0, 1, 2, 3]),
+    ],
+)
+def test_an_order_of_its_own_is_turned_and_does_not_end_the_process(
+    tmp_path: Path, tag: int, labels: tuple[int, ...], wanted: list[int]
+) -> None:
+    samples = (noise(100_000, len(wanted)) * 32767).astype(np.int16)
+    (tmp_path / "x.caf").write_bytes(caf(samples, tag, labels))
+    program = (
+        "import sys, numpy as np, pathlib; from nac.audio.reading import open_source\n"
+        "with open_source(pathlib.Path(sys.argv[1])) as source:\n"
+        "    np.save(sys.argv[2], np.concatenate([*source.blocks]))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "x.caf"), str(tmp_path / "x.npy")]
+    subprocess.run(command, check=True, env={**os.environ, "MALLOC_CHECK_": "3"})
+    assert np.array_equal(np.load(tmp_path / "x.npy") * 32768, samples[:, wanted])

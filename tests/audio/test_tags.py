@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import mutagen
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from mutagen.wave import WAVE
 from toy_codec import ToyCodec
 
 import nac
+from nac.audio.reading import open_source
 from nac.audio.tags import LONGEST, MOST, read_tags
 from nac.codecs import registry
 from nac.codecs.family import Model
@@ -355,3 +357,16 @@ def test_the_older_tag_does_not_double_a_comment(tmp_path: Path) -> None:
     both = (tmp_path / "x.mp3").read_bytes() + older
     comments = [value for key, value in read_tags(io.BytesIO(both)) if key == "comment"]
     assert comments == ["a comment that is longer than thirty bytes"]
+
+
+def test_an_avi_is_not_taken_for_a_wav_with_broken_tags(caplog: pytest.LogCaptureFixture) -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="avi") as container:
+        stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 320), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with open_source(file) as source:
+        assert source.channels == 1
+    assert not caplog.messages

@@ -294,12 +294,16 @@ def test_opus_is_at_48_khz_whatever_its_input_was() -> None:
 
 
 def muxed(form: str, codec: str, samples: np.ndarray, streams: int = 1, **options: str) -> bytes:
-    rate = RATE if codec not in ("ac3", "wmav2") else 44100
+    rate = RATE if codec not in ("ac3", "eac3", "wmav2") else 44100
     with tempfile.NamedTemporaryFile() as file, av.open(file.name, "w", format=form, options=options) as container:
         made = [container.add_stream(codec, rate=rate, layout="mono") for _ in range(streams)]
         for stream in made:
             stream.bit_rate = 64000
+            integers = {"pcm_s16le": np.int16, "pcm_s32le": np.int32, "tta": np.int16}.get(codec)
             kind = "flt" if codec.startswith("pcm_f") else "fltp"
+            if integers:
+                samples, kind = (samples * np.iinfo(integers).max).astype(integers), integers.__name__.strip("int")
+                kind = f"s{kind}"
             for start in range(0, len(samples), 1024):
                 block = np.ascontiguousarray(samples[start : start + 1024].T)
                 frame = av.AudioFrame.from_ndarray(block, format=kind, layout="mono")
@@ -319,6 +323,9 @@ def muxed(form: str, codec: str, samples: np.ndarray, streams: int = 1, **option
         ("matroska", "aac", {}),
         ("asf", "wmav2", {}),
         ("avi", "ac3", {}),
+        ("voc", "pcm_s16le", {}),
+        ("sox", "pcm_s32le", {}),
+        ("tta", "tta", {}),
     ],
 )
 def test_containers_that_end_before_they_say_so(
@@ -330,6 +337,44 @@ def test_containers_that_end_before_they_say_so(
     for file in every_way(tmp_path / "x", data[: len(data) * 3 // 4]):
         with pytest.raises(AudioError):
             read_source(file)
+
+
+@pytest.mark.parametrize(("form", "codec"), [("asf", "wmav2"), ("tta", "tta")])
+def test_one_file_behind_another_is_not_lost(tmp_path: Path, form: str, codec: str) -> None:
+    data = muxed(form, codec, noise(32000))
+    for file in every_way(tmp_path / "x", data + b"TAG" + bytes(125)):
+        assert len(read_source(file)[0]) >= 30000
+    for file in every_way(tmp_path / "x", data + data):
+        with pytest.raises(AudioError, match="several recordings"):
+            read_source(file)
+
+
+@pytest.mark.parametrize(("form", "codec"), [("mp2", "mp2"), ("ac3", "ac3"), ("eac3", "eac3"), ("mp3", "mp3")])
+def test_a_frame_that_is_cut_off_is_told(tmp_path: Path, form: str, codec: str) -> None:
+    data = muxed(form, codec, noise(32000), **({"write_xing": "0"} if form == "mp3" else {}))
+    for file in every_way(tmp_path / "x", data):
+        assert len(read_source(file)[0]) >= 32000
+    for file in every_way(tmp_path / "x", data[:-7]):
+        with pytest.raises(AudioError, match="cut off"):
+            read_source(file)
+
+
+@pytest.mark.parametrize(("form", "codec"), [("flac", "FLAC"), ("wav", "WAV"), ("aiff", "AIFF"), ("tta", "")])
+def test_a_file_behind_an_id3_tag_is_as_whole_as_one_without(tmp_path: Path, form: str, codec: str) -> None:
+    if codec:
+        file = io.BytesIO()
+        soundfile.write(file, SOUND, RATE, format=codec, subtype="PCM_16")
+        data = file.getvalue()
+    else:
+        data = muxed("tta", "tta", SOUND.astype(np.float32) / 32768)
+    tag = b"ID3\4\0\0\0\0\0\x16" + b"TIT2\0\0\0\3\0\0\3hi".ljust(22, b"\0")
+    for way in every_way(tmp_path / "x", tag + data):
+        samples, source = read_source(way)
+        assert len(samples) == source.samples == len(SOUND)
+        assert source.tags == (("title", "hi"),)
+    for end in range(len(data) // 2, len(data) // 2 + 400):
+        with pytest.raises(AudioError):
+            read_source(io.BytesIO(tag + data[:end]))
 
 
 def test_several_tracks_are_refused_rather_than_one_kept() -> None:
