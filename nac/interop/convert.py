@@ -99,7 +99,7 @@ def convert(
         else:
             notes = FORMATS[target].write(recording, out)
             if recording.header.fingerprint not in (UNKNOWN_WEIGHTS, published_weights(recording.header.model)):
-                notes.append(f"its weights ({recording.header.fingerprint})")
+                notes.append(f"the weights ({recording.header.fingerprint})")
         size = out.tell()
     header = recording.header
     seconds = recording.samples / header.original_sample_rate

@@ -247,7 +247,7 @@ def test_an_output_that_does_not_come_back_does_not_count(monkeypatch: pytest.Mo
     assert "cannot be read back" in nac("compress", "a.wav", "--verify", "-o", "/dev/null", code=1).stderr
     changing(monkeypatch)
     for words in (["--verify"], ["--remove-source"]):
-        assert "reading the output back gave" in nac("compress", "a.wav", "-f", *words, code=1).stderr
+        assert "reading the output back failed" in nac("compress", "a.wav", "-f", *words, code=1).stderr
     assert tree() == ["a.nac", "a.wav"]
     nac("verify", "a.nac")
 

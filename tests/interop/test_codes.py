@@ -161,7 +161,7 @@ def test_silence_has_no_code() -> None:
         (np.full((4, 75), 1024), {"model": MODEL}, nac.NacError, "code 1024 in codebook 0 of stream 0"),
         (np.full((4, 75), -2), {"model": MODEL}, nac.NacError, "code -2 in"),
         (np.zeros((17, 75), int), {"model": MODEL}, nac.NacError, "numbers of codes"),
-        (np.zeros((4, 75), int), {"model": MODEL, "channels": 2}, ValueError, "not 2 channels"),
+        (np.zeros((4, 75), int), {"model": MODEL, "channels": 2}, ValueError, "do not make 2 channels"),
         (np.zeros((4, 75), int), {"model": MODEL, "samples": 24001}, ValueError, "24001 samples"),
         (np.zeros((4, 75), int), {"model": "none"}, nac.ModelError, "no model 'none'"),
         (np.zeros((4, 150), int), {"model": "encodec_48khz"}, nac.NacError, "need scales"),

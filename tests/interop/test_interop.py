@@ -569,8 +569,8 @@ def with_meta(**change: Any) -> bytes:
     [
         (with_meta(m="encodec_99khz"), "not one of the published EnCodec models"),
         (with_meta(m=["x"]), "not one of the published EnCodec models"),
-        (with_meta(al=24077.0), "a length of 1 to"),
-        (with_meta(al=0), "a length of 1 to"),
+        (with_meta(al=24077.0), "a length from 1 to"),
+        (with_meta(al=0), "a length from 1 to"),
         (with_meta(al=1 << 47), "cut short"),
         (with_meta(m="encodec_48khz", al=1 << 47), "cut short"),
         (with_meta(nc=33), "expected a number of codebooks from 1 to 32, not 33"),
