@@ -36,8 +36,8 @@ def test_what_is_packed_already_and_what_is_not() -> None:
         assert "is already a .nac file" in told
     piped = nac("compress", "-", "-o", "new.nac", stdin=Path("talk.nac").read_bytes(), code=1).stderr
     assert piped.startswith("nac: -: is already a .nac file (`nac decompress` decodes")
-    assert "not a .nac file (`nac compress` makes one of audio)" in said("decompress", "talk.wav", code=1)
-    assert "not a .nac file (`nac compress` makes one of audio)" in said("info", "talk.wav", code=1)
+    assert "not a .nac file (`nac compress` makes one from audio)" in said("decompress", "talk.wav", code=1)
+    assert "not a .nac file (`nac compress` makes one from audio)" in said("info", "talk.wav", code=1)
 
 
 def test_decompressing_beside_the_original() -> None:

@@ -228,7 +228,7 @@ def test_what_makes_no_sense(folder: Path, tmp_path: Path) -> None:
     assert "exclude each other" in nac("compare", path, "--json", "--csv", code=2).stderr
     assert "is a folder" in nac("compare", folder, code=2).stderr
     assert "no recordings" in nac("compare", "-r", tmp_path, code=2).stderr
-    assert "written over" in nac("compare", path, "-o", path, "-f", code=2).stderr
+    assert "overwritten" in nac("compare", path, "-o", path, "-f", code=2).stderr
     assert "'loud' is not a valid float" in nac("compare", path, "-k", "3,loud", code=2).stderr
 
 

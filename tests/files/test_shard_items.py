@@ -212,7 +212,7 @@ def test_several_columns(folder: Path) -> None:
     found = read_table("out/a.parquet")
     assert found.drop(["near"]).equals(table.drop(["near"]))
     assert found["near"].to_pylist() == list(reversed(plain("src").values()))
-    for column, why in ("none", "has no column 'none'"), ("id", "holds string, not bytes"):
+    for column, why in ("none", "has no column 'none'"), ("id", "has type string, not bytes"):
         assert why in nac("compress", "a.parquet", "-o", "x", "--column", column, code=1).stderr
 
 
