@@ -178,8 +178,8 @@ class Average:
 
     def follow(self, step: int) -> None:
         if step % self.every == self.every - 1:
-            # Of the first steps it is the plain mean.
-            part = max(self.least, self.every / (step + 1))
+            # At first it forgets faster, or it would keep what the first steps were like.
+            part = max(self.least, 10 / (10 + step // self.every))
             torch._foreach_lerp_(self.means, self.tensors, part)
 
     def state_dict(self) -> dict[str, Tensor]:
