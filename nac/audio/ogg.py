@@ -24,15 +24,17 @@ from nac.container.header import SampleFormat
 from nac.errors import AudioError
 
 _NAME = b"OggS"  # capture pattern of a page
+_NOT_ENDED = "its last page is not marked as the end, as in a broadcast or a file that was cut off"
 _VORBIS, _OPUS = b"\x01vorbis", b"OpusHead"
 
 
 class Page(NamedTuple):
-    """A page (RFC 3533, section 6): its byte range, whether it begins a stream, and the stream's serial number."""
+    """A page (RFC 3533, section 6): its byte range, whether it begins or ends a stream, and which one."""
 
     start: int
     end: int
     begins: bool
+    ends: bool
     stream: bytes
     number: int
     position: int
@@ -58,7 +60,7 @@ def pages(file: BinaryIO) -> Iterator[Page]:
         if _checksum(head, sizes + body) != head[22:26]:
             raise damaged(f"the page that ends at byte {end} has a wrong checksum")
         number, position = int.from_bytes(head[18:22], "little"), int.from_bytes(head[6:14], "little", signed=True)
-        yield Page(at, end, bool(head[5] & 2), head[14:18], number, position, body)
+        yield Page(at, end, bool(head[5] & 2), bool(head[5] & 4), head[14:18], number, position, body)
         at = end
     _check_no_page(file, at)
 
@@ -87,11 +89,12 @@ _TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclass(frozen=True)
 class Link:
-    """One recording of a chain: its byte range, and the first packet of each of its streams."""
+    """One recording of a chain: its byte range, the first packet of each stream, and whether its end is marked."""
 
     start: int
     end: int
     streams: tuple[bytes, ...]
+    ended: bool
 
     @property
     def is_plain(self) -> bool:
@@ -106,13 +109,13 @@ def links(file: BinaryIO) -> list[Link]:
     opening = False  # in the pages that begin multiplexed streams
     for page in pages(file):
         if page.begins and not opening:
-            found.append(Link(page.start, page.end, ()))
+            found.append(Link(page.start, page.end, (), page.ends))
             last = {}
         opening = page.begins
         if not found:
             raise damaged("its first pages are lost")
         streams = found[-1].streams + ((page.body,) if page.begins else ())
-        found[-1] = Link(found[-1].start, page.end, streams)
+        found[-1] = Link(found[-1].start, page.end, streams, page.ends)
         before = last.get(page.stream)
         # A recorded broadcast lacks pages after the headers, whose position is 0.
         if before and page.number != before.number + 1 and before.position != 0:
@@ -128,11 +131,11 @@ class OggInput:
     """One recording of Vorbis or Opus in an Ogg file. Raises AudioError if it cannot be read."""
 
     sample_format = SampleFormat.LOSSY
-    notes: tuple[str, ...] = ()
 
     def __init__(self, file: BinaryIO, link: Link) -> None:
         import soundfile
 
+        self.notes: tuple[str, ...] = () if link.ended else (_NOT_ENDED,)
         head = link.streams[0]
         view = View(file, link.start, link.end, _at_48_khz(file, link) if head.startswith(_OPUS) else b"")
         try:
@@ -159,7 +162,7 @@ class OggInput:
             raise AudioError(f"broken audio ({reason(error)}; {REMEDY})") from None
         self._count += len(block)
         if not len(block):
-            check_count(self._count, self.samples, 0)
+            check_count(self._count, self.samples, self._size if self.notes else 0)
         return np.ascontiguousarray(block[:, self._order])
 
     def close(self) -> None:

@@ -445,3 +445,24 @@ def test_a_film_keeps_its_sound_and_is_not_deleted(tmp_path: Path, caplog: pytes
         nac.compress(path, tmp_path / "x.nac", sound_only=True)
     nac.compress(path, tmp_path / "x.nac", model="nac_24khz")
     assert "its video is not kept" in caplog.text
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_without_its_last_page_is_told(tmp_path: Path, subtype: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, noise(480_000), 48000, format="OGG", subtype=subtype)
+    data = file.getvalue()
+    for way in every_way(tmp_path / "x", data):
+        assert read_source(way)[1].notes == ()
+    for way in every_way(tmp_path / "x", data[: data.rindex(b"OggS")]):
+        samples, source = read_source(way)
+        assert 0 < len(samples) < 480_000
+        assert "not marked as the end" in source.notes[0]
+
+
+def test_an_ogg_of_nothing_but_headers_was_cut_off() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, noise(4000), 48000, format="OGG", subtype="VORBIS")
+    data = file.getvalue()
+    with pytest.raises(AudioError, match="no samples"):
+        read_source(io.BytesIO(data[: data.rindex(b"OggS")]))
