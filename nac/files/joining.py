@@ -29,6 +29,8 @@ def cat(srcs: Sequence[PathOrFile], dst: PathOrFile, *, force: bool = False) -> 
     """Write several .nac files to another, one after the other, without decoding.
 
     Parts that were cut from one recording join without a seam. Tags that all files have are kept. Works on pipes.
+    Other recordings decode as if they had been one: what came before is heard for a few frames, or for seconds
+    with encodec_24khz and mimi, which remember for longer.
 
     Parameters
     ----------
