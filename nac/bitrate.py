@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf
 
 from nac.container.header import Header
-from nac.errors import ModelChoiceError
-from nac.spec import CodecSpec
+from nac.errors import ArgumentTypeError, ModelChoiceError
+from nac.spec import CodecSpec, codebook_count
 
 
 def default_kbps(channels: int) -> float:
@@ -51,6 +51,18 @@ def ladder(spec: CodecSpec, channels: int, *, pair: bool, alone: bool = False) -
     return steps
 
 
+def check_bitrate(kbps: float | None, codebooks: int | None) -> None:
+    """Raises ArgumentTypeError for what are no numbers, ModelChoiceError for those that no model has."""
+    if kbps is not None and not hasattr(kbps, "__float__"):
+        raise ArgumentTypeError(f"a bitrate must be a number of kbit/s, not {kbps!r}")
+    if codebooks is not None:
+        codebook_count(codebooks)
+    if kbps is not None and (codebooks is not None or not 0 < kbps < inf):
+        raise ModelChoiceError(
+            "give kbps or codebooks, not both" if codebooks else f"{kbps} kbit/s is not a possible bitrate"
+        )
+
+
 def allocate(
     spec: CodecSpec,
     channels: int,
@@ -67,10 +79,7 @@ def allocate(
     ``alone``: the first stream has all the sound. Raises ModelError if the bitrate is too low; the message
     contains the lowest.
     """
-    if kbps is not None and (codebooks is not None or not 0 < kbps < inf):
-        raise ModelChoiceError(
-            "give kbps or codebooks, not both" if codebooks else f"{kbps} kbit/s is not a possible bitrate"
-        )
+    check_bitrate(kbps, codebooks)
     if codebooks is not None:
         return (spec.check_codebooks(codebooks),) * stream_count(spec, channels)
     steps = ladder(spec, channels, pair=is_stereo_pair(spec, channels) if pair is None else pair, alone=alone)

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import index
 from typing import NamedTuple
 
-from nac.errors import ModelChoiceError
+from nac.errors import ArgumentTypeError, ModelChoiceError
+
+
+def codebook_count(number: int) -> int:
+    """A number of codebooks as an int. Raises ArgumentTypeError where it is none."""
+    try:
+        return index(number)
+    except TypeError:
+        raise ArgumentTypeError(f"a number of codebooks is a whole one, not {number!r}") from None
 
 
 class Codebook(NamedTuple):
@@ -83,6 +92,7 @@ class CodecSpec:
         """The number of codebooks to use: all for None. Raises ModelError if there are fewer."""
         if codebooks is None:
             return len(self.codebooks)
-        if not 1 <= codebooks <= len(self.codebooks):
-            raise ModelChoiceError(f"{self.name} has 1 to {len(self.codebooks)} codebooks, not {codebooks}")
-        return codebooks
+        count = codebook_count(codebooks)
+        if not 1 <= count <= len(self.codebooks):
+            raise ModelChoiceError(f"{self.name} has 1 to {len(self.codebooks)} codebooks, not {count}")
+        return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from operator import index
 from typing import Any, Literal
@@ -13,8 +14,8 @@ from nac.audio.levels import measure, tamed
 from nac.audio.reading import BLOCK, Source
 from nac.audio.resample import Samples
 from nac.audio.stereo import common_angle
-from nac.audio.tags import kept
-from nac.container.header import MAX_CHANNELS, SampleFormat
+from nac.audio.tags import own
+from nac.container.header import MAX_CHANNELS, MAX_RATE, MIN_RATE, SampleFormat
 from nac.errors import ArgumentError, ArgumentTypeError
 
 Array = npt.NDArray[Any]
@@ -43,16 +44,20 @@ def in_memory(samples: Any, sample_rate: int, tags: Mapping[str, str] | None = N
         levels = measure(as_blocks(array))
         blocks, notes = (tamed(block, levels.peak) for block in blocks), levels.notes
         peak = max(1.0, levels.peak)
-    form, own = format_of(array), kept((tags or {}).items())
+    form, named = format_of(array), own(tags)
     angle = common_angle(as_blocks(array)) if array.shape[1] == 2 else None
     rate, channels = check_rate(sample_rate), array.shape[1]
-    return Source(rate, channels, len(array), form, blocks, peak, tags=own, notes=notes, angle=angle)
+    return Source(rate, channels, len(array), form, blocks, peak, tags=named, notes=notes, angle=angle)
 
 
 def as_array(samples: Any) -> Array:
     """Samples as a numpy array [n, channels], of unchanged type. Raises as :func:`in_memory`."""
     if hasattr(samples, "detach"):  # a tensor on any device
+        if samples.device.type == "meta":
+            raise ArgumentTypeError("a meta tensor holds no samples")
         samples = samples.detach().cpu()
+    if samples is None or isinstance(samples, (str, bytes, os.PathLike, Mapping)):  # a file, or its column
+        raise ArgumentTypeError(f"an array or tensor of samples is needed, not a {type(samples).__name__}")
     try:
         array = np.asarray(samples)
     except TypeError as error:
@@ -81,8 +86,8 @@ def check_rate(sample_rate: int) -> int:
         rate = index(sample_rate)
     except TypeError:
         raise ArgumentTypeError(f"a sample rate must be a whole number of Hz, not {sample_rate!r}") from None
-    if rate < 1:
-        raise ArgumentError(f"invalid sample rate: {rate} Hz")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise ArgumentError(f"invalid sample rate: {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are possible")
     return rate
 
 

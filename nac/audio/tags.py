@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nac.errors import AudioError
+from nac.errors import ArgumentTypeError, AudioError
 
 Tags = tuple[tuple[str, str], ...]
 MOST = 256
@@ -129,6 +129,13 @@ class _Measured:
         if self._reads > _READS:
             raise AudioError("too many reads")
         return self._file.read(min(size, max(0, self._size - self._file.tell())))
+
+
+def own(tags: Mapping[str, str] | None) -> Tags:
+    """Tags that a program gives, as a .nac file keeps them. Raises ArgumentTypeError for what is no mapping."""
+    if not isinstance(tags, Mapping | None):
+        raise ArgumentTypeError(f"tags are texts by their names, such as {{'title': 'Song'}}, not {tags!r}")
+    return kept((tags or {}).items())
 
 
 def kept(pairs: Iterable[tuple[object, object]]) -> Tags:

@@ -24,7 +24,7 @@ from typing_extensions import ParamSpec, TypeVar
 from nac.bitrate import allocate
 from nac.codecs import checks
 from nac.codecs import parallel as workers
-from nac.errors import ArgumentError, ModelError
+from nac.errors import ArgumentError, ArgumentTypeError, ModelError
 from nac.spec import CodecSpec
 
 if TYPE_CHECKING:
@@ -91,8 +91,10 @@ class Codes(Generic[A]):
         ``scale``: float32 [B, segments], for codecs that have one. Raises ArgumentError for another shape.
         """
         whole = cast(Any, tensor)
-        if len(shape := list(getattr(whole, "shape", ()))) != 3 or not shape[1]:
-            raise ArgumentError(f"codes [B, K, T] are needed, not {shape or type(whole).__name__}")
+        if not hasattr(whole, "shape"):
+            raise ArgumentTypeError(f"a tensor or array of codes [B, K, T] is needed, not {type(whole).__name__}")
+        if len(shape := list(whole.shape)) != 3 or not shape[1]:
+            raise ArgumentError(f"codes [B, K, T] are needed, not {shape}")
         return cls(tuple(whole[:, book] for book in range(whole.shape[1])), scale)
 
     @property

@@ -66,7 +66,7 @@ def check_codes(spec: CodecSpec, arrays: Sequence[Any], *, silence: bool) -> Non
         low, high = (int(array.min()), int(array.max())) if shape[-1] and batch else (0, 0)
         if low < (SILENCE if silence else 0) or high >= 1 << book.bits:
             also = f", or {SILENCE} for silence" if silence else ""
-            raise ValueError(f"{name}: codes are 0 to {(1 << book.bits) - 1}{also}, not {low} to {high}")
+            raise ArgumentError(f"{name}: codes are 0 to {(1 << book.bits) - 1}{also}, not {low} to {high}")
 
 
 def runs(spec: CodecSpec, arrays: Sequence[np.ndarray]) -> list[tuple[int, int]]:

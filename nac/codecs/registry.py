@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from nac.codecs.base import Codec
 from nac.codecs.families import FAMILIES as OWN
 from nac.codecs.family import Family, Model
-from nac.errors import ModelChoiceError, ModelError
+from nac.errors import ArgumentTypeError, ModelChoiceError, ModelError
 from nac.spec import CodecSpec
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def models() -> dict[str, Model]:
 
 def find(name: str) -> Model:
     """The model of that name. Raises ModelError, with the names that come near."""
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"the name of a model is needed, not {name!r}")
     if name in MODELS or name in models():
         return MODELS[name]
     near = difflib.get_close_matches(name.lower(), MODELS, n=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, groupby
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from nac.container.bits import pack, unpack
 from nac.container.entropy import Lane
 from nac.container.fields import varint
 from nac.container.tables import ProbabilityTables
+from nac.errors import ArgumentError
 from nac.spec import Codebook
 
 Coding = Literal["auto", "packed", "range"]
@@ -26,6 +27,12 @@ MAX_CODES_A_BYTE = 32
 _TOGETHER = 1 << 18
 _LEAST = 192
 """Codes that are coded side by side, at most, and what a layer counts for at least: each takes up to 400 bytes."""
+
+
+def check_coding(coding: Coding) -> None:
+    """Raises ArgumentError for what is none."""
+    if coding not in get_args(Coding):
+        raise ArgumentError(f"a coding is auto, packed or range, not {coding!r}")
 
 
 def is_coded(layer: bytes, codebook: Codebook, frames: int) -> bool:
@@ -70,6 +77,7 @@ def encode(
     that dropping finer ones gives what encoding without them gives. Streams do not depend on each other: together
     they only take less time. ``most``: codebooks of a stream, from the coarsest on, that may be range coded.
     """
+    check_coding(coding)
     packed = [[pack(array, book.bits) for array, book in zip(*stream[:2], strict=True)] for stream in streams]
     coded: dict[Lane, bytes] = {}
     tried = [Plain(codes[:most], books[:most], cost) for codes, books, cost in streams]

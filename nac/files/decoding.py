@@ -11,6 +11,7 @@ from nac.audio.resample import Samples
 from nac.codecs.base import Codec
 from nac.container.header import Header
 from nac.container.reader import Reader
+from nac.errors import ArgumentTypeError
 from nac.files.opening import check_growth
 from nac.files.pipeline import check_model, decode_blocks
 from nac.weights.loaded import loaded
@@ -29,7 +30,15 @@ def loader(
     download: bool = False,
 ) -> Load:
     """A function from a model's name to a codec: the given codec, or else one that stays loaded."""
+    if codec is not None:
+        check_codec(codec)
     return lambda name: codec or loaded(name, weights=weights, device=device, download=download)
+
+
+def check_codec(codec: Codec) -> None:
+    """Raises ArgumentTypeError for what is none, as its name."""
+    if not isinstance(codec, Codec):
+        raise ArgumentTypeError(f"a codec that nac.load gave is needed, not {codec!r}")
 
 
 def codec_of(header: Header, load: Load, *, force: bool = False) -> Codec:

@@ -8,14 +8,14 @@ from typing import BinaryIO
 
 from nac.audio.reading import Source
 from nac.audio.resample import Samples
-from nac.bitrate import allocate
+from nac.bitrate import allocate, check_bitrate
 from nac.codecs.base import Codec
 from nac.codecs.registry import find
-from nac.container.codebooks import Coding
+from nac.container.codebooks import Coding, check_coding
 from nac.container.header import Header
 from nac.container.writer import Writer
 from nac.errors import ArgumentError, AudioError
-from nac.files.decoding import Load
+from nac.files.decoding import Load, check_codec
 from nac.files.pipeline import encode_chunks, make_header
 from nac.weights import models
 
@@ -30,12 +30,18 @@ class Encoding:
     mono: bool = False
     coding: Coding = "auto"
 
+    def __post_init__(self) -> None:
+        """Raises NacError for what no recording can be coded with."""
+        check_coding(self.coding)
+        check_bitrate(self.kbps, self.codebooks)
+
 
 def prepare(source: Source, how: Encoding, load: Load, codec: Codec | None = None) -> tuple[Codec, Header]:
     """The codec for a recording (or the given one), and the header of its file. Raises NacError."""
     channels = 1 if how.mono else source.channels
     alone = not how.mono and source.angle is not None
     if codec is not None:
+        check_codec(codec)
         if how.model not in ("auto", codec.spec.name):
             raise ArgumentError(f"the model {how.model!r} with a codec that is {codec.spec.name}")
         counts = allocate(codec.spec, channels, kbps=how.kbps, codebooks=how.codebooks, alone=alone)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nac.audio.memory import Array, DType, in_memory
 from nac.codecs.base import Codec
 from nac.container.codebooks import Coding
+from nac.errors import ArgumentTypeError
 from nac.files.conversion import read
 from nac.files.decoding import loader
 from nac.files.encoding import Encoding, prepare, write_nac
@@ -52,7 +53,7 @@ def write(
         float32 and float64 are nominally within -1 to 1. Floats beyond that are scaled into range, and back by
         decoding.
     sample_rate : int
-        In Hz, at least 1000. Decoding restores it.
+        In Hz, 1000 to 16777216. Decoding restores it.
     model : str
         A name that :func:`nac.models` lists, or "auto" for the best model whose weights are already on this
         machine.
@@ -87,9 +88,10 @@ def write(
     NacError
         In all cases below, and if the samples cannot be coded.
     TypeError
-        If the samples or the rate have an unsupported type.
+        If the samples, the rate or an option have an unsupported type.
     ValueError
-        If the shape is wrong, or the model, bitrate or number of codebooks does not exist.
+        If the shape is wrong, the rate out of range, or the model, bitrate, number of codebooks or coding does
+        not exist.
     FileExistsError
         If the file exists, without ``force``.
     OSError
@@ -227,8 +229,12 @@ def decode(
     >>> samples.shape, samples.dtype, sample_rate
     ((24000, 2), dtype('int16'), 48000)
     """
+    try:
+        whole = io.BytesIO(memoryview(data))
+    except TypeError:
+        raise ArgumentTypeError(f"the bytes of a .nac file are needed, not a {type(data).__name__}") from None
     return read(
-        io.BytesIO(data),
+        whole,
         start=start,
         duration=duration,
         dtype=dtype,

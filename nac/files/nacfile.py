@@ -263,6 +263,7 @@ class NacFile:
 
     def tell(self) -> int:
         """The number of the next sample per channel to be read or written."""
+        self._check_open()
         return self._playback.position if self._recorder is None else self._recorder.samples
 
     def seekable(self) -> bool:

@@ -13,7 +13,7 @@ from nac.audio.levels import tamed
 from nac.audio.memory import Array, as_float32, format_of
 from nac.audio.reading import Source
 from nac.audio.resample import Samples
-from nac.audio.tags import kept
+from nac.audio.tags import own
 from nac.codecs.base import Codec
 from nac.container.header import SampleFormat
 from nac.errors import ArgumentError
@@ -45,8 +45,8 @@ class Recorder:
         self._ended, self._failure = False, cast("BaseException | None", None)
         self._thread: Thread | None = None
         self.samples, self.closed = 0, False
-        blocks, own = self._arriving(), kept((tags or {}).items())
-        self._source = Source(sample_rate, channels, None, SampleFormat.F32, blocks, live=True, tags=own)
+        blocks, named = self._arriving(), own(tags)
+        self._source = Source(sample_rate, channels, None, SampleFormat.F32, blocks, live=True, tags=named)
         self._codec, self.header = prepare(self._source, how, load, codec)
         with ExitStack() as stack:
             self._out = stack.enter_context(created(None, file, force=force))

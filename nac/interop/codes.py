@@ -7,16 +7,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nac.audio.memory import DType
+from nac.audio.memory import DType, check_channels, check_rate
 from nac.codecs.base import Codec, Codes
 from nac.codecs.registry import find
 from nac.container.codebooks import Coding
 from nac.errors import ArgumentError, ArgumentTypeError
 from nac.files.conversion import read
+from nac.files.decoding import check_codec
 from nac.files.nacfile import NacFile
 from nac.files.opening import stream_of
 from nac.files.results import Stopwatch
@@ -185,13 +187,28 @@ def _whole(
         if (sample_rate, channels, samples) != (None, None, None):
             raise ArgumentError("with like, sample_rate, channels and samples come from that file")
         return _like(like, streams)
+    if codec is not None:
+        check_codec(codec)
     spec = codec.spec if codec is not None else find(model or "").spec
     whole = of_streams(
-        spec, streams, scales, sample_rate=sample_rate, channels=channels, samples=samples, coding=coding
+        spec,
+        streams,
+        scales,
+        sample_rate=None if sample_rate is None else check_rate(sample_rate),
+        channels=None if channels is None else check_channels(channels),
+        samples=None if samples is None else _count(samples),
+        coding=coding,
     )
     if codec is None:
         return whole
     return replace(whole, header=replace(whole.header, fingerprint=spec.fingerprint))
+
+
+def _count(samples: int) -> int:
+    try:
+        return index(samples)
+    except TypeError:
+        raise ArgumentTypeError(f"a number of samples is a whole one, not {samples!r}") from None
 
 
 def _streams(codes: Any) -> tuple[list[list[Array]], list[Array] | None]:

@@ -148,18 +148,22 @@ def _frames(spec: CodecSpec, codes: list[list[Array]]) -> int:
     """The number of frames of all streams. Raises NacError if it differs or is impossible."""
     units = [book.codes_per_frame for book in spec.codebooks]
     lengths = {len(array) / unit for books in codes for array, unit in zip(books, units, strict=False)}
-    if len(lengths) > 1 or any(len(books) > len(units) for books in codes):
-        raise NacError(f"the numbers of codes per codebook do not fit {spec.name}")
+    if not lengths:
+        raise ArgumentError("there are no codes")
+    if (most := max(map(len, codes))) > len(units):
+        raise ArgumentError(f"{most} codebooks, but {spec.name} has {len(units)}: codes are [codebooks, frames]")
+    if len(lengths) > 1:
+        raise ArgumentError(f"the numbers of codes per codebook do not fit {spec.name}")
     frames = int(max(lengths, default=0))
     if {frames} != lengths or frames % spec.frame_multiple:
-        raise NacError(f"{spec.name} needs a multiple of {spec.frame_multiple} frames, of {units} codes")
+        raise ArgumentError(f"{spec.name} needs a multiple of {spec.frame_multiple} frames, of {units} codes")
     for stream, books in enumerate(codes):
         for number, (array, book) in enumerate(zip(books, spec.codebooks, strict=False)):
             low, high = (int(array.min()), int(array.max())) if len(array) else (0, 0)
             if low < SILENT or high >= 1 << book.bits:
                 wrong = low if low < SILENT else high
                 known = f"{spec.name} has codes from 0 to {(1 << book.bits) - 1}"
-                raise NacError(f"code {wrong} in codebook {number} of stream {stream}; {known}")
+                raise ArgumentError(f"code {wrong} in codebook {number} of stream {stream}; {known}")
     return frames
 
 

@@ -96,8 +96,12 @@ def test_tags_come_back() -> None:
         (np.zeros(9, np.uint8), 8000, TypeError, "uint8"),
         (np.zeros(9, bool), 8000, TypeError, "bool"),
         (torch.zeros(9, dtype=torch.bfloat16), 8000, TypeError, "bfloat16"),
-        ("song.wav", 8000, TypeError, "<U8"),
-        (None, 8000, TypeError, "object"),
+        ("song.wav", 8000, TypeError, "not a str"),
+        (b"RIFF", 8000, TypeError, "not a bytes"),
+        (Path("song.wav"), 8000, TypeError, "not a PosixPath"),
+        (None, 8000, TypeError, "not a NoneType"),
+        ({"array": np.zeros(9), "sampling_rate": 8000}, 8000, TypeError, "not a dict"),
+        (torch.zeros(9, device="meta"), 8000, TypeError, "meta"),
         (np.zeros((2, 3, 4)), 8000, ValueError, r"\[2, 3, 4\]"),
         (np.float32(1), 8000, ValueError, r"\[\]"),
         (np.zeros((9, 0)), 8000, ValueError, r"\[9, 0\]"),
@@ -106,11 +110,47 @@ def test_tags_come_back() -> None:
         (np.zeros(9), 44100.5, TypeError, "44100.5"),
         (np.zeros(9), None, TypeError, "None"),
         (np.zeros(9), -8000, ValueError, "-8000"),
+        (np.zeros(9), 999, ValueError, "1000 to 16777216"),
+        (np.zeros(9), 1 << 25, ValueError, "1000 to 16777216"),
     ],
 )
 def test_what_is_no_recording_is_refused(samples: Any, rate: Any, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told) as caught:
         nac.encode(samples, rate, model=MODEL)
+    assert isinstance(caught.value, nac.NacError)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"coding": "zip"}, ValueError, "auto, packed or range, not 'zip'"),
+        ({"kbps": "3"}, TypeError, "kbit/s, not '3'"),
+        ({"codebooks": "2"}, TypeError, "codebooks is a whole one, not '2'"),
+        ({"codebooks": 2.0}, TypeError, "codebooks is a whole one, not 2.0"),
+        ({"model": None}, TypeError, "name of a model is needed, not None"),
+        ({"model": ToyCodec()}, TypeError, "name of a model is needed"),
+        ({"model": "auto", "codec": MODEL}, TypeError, "codec that nac.load gave is needed, not 'nac_24khz'"),
+        ({"tags": ["title"]}, TypeError, "tags"),
+    ],
+)
+@pytest.mark.parametrize("model", [MODEL, "auto"])
+def test_an_option_that_cannot_be_is_refused(
+    options: dict[str, Any], error: type[Exception], told: str, model: str
+) -> None:
+    """At once, by a file that is written block by block too, though nothing be written to it."""
+    asked = {"model": model, **options}
+    with pytest.raises(error, match=told) as caught:
+        nac.encode(np.zeros(9, np.int16), 24000, **asked)
+    assert isinstance(caught.value, nac.NacError)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(error, match=told):
+        nac.open(io.BytesIO(), "w", sample_rate=24000, channels=1, **asked)
+
+
+@pytest.mark.parametrize("data", ["song.nac", Path("song.nac"), None, 3, io.BytesIO(b"x")])
+def test_what_is_no_bytes_is_refused(data: Any) -> None:
+    with pytest.raises(TypeError, match=r"the bytes of a \.nac file are needed") as caught:
+        nac.decode(data)
     assert isinstance(caught.value, nac.NacError)
 
 

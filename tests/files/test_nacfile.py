@@ -349,3 +349,11 @@ def test_what_cannot_be_written_is_refused(toy: ToyCodec) -> None:
         with pytest.raises(ValueError, match="seek"):
             file.seek(0)
     assert nac.info("x.nac").samples == 10
+
+
+def test_a_closed_file_has_no_position(toy_file: tuple[bytes, np.ndarray]) -> None:
+    file = nac.open(io.BytesIO(toy_file[0]))
+    file.close()
+    for use in (file.tell, lambda: file.seek(0), file.read):
+        with pytest.raises(ValueError, match="the file is closed"):
+            use()
