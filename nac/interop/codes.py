@@ -15,7 +15,7 @@ import numpy as np
 from nac.audio.memory import DType, check_channels, check_rate
 from nac.codecs.base import Codec, Codes
 from nac.codecs.registry import find
-from nac.container.codebooks import Coding
+from nac.container.codebooks import Coding, check_coding
 from nac.errors import ArgumentError, ArgumentTypeError
 from nac.files.conversion import read
 from nac.files.decoding import check_codec
@@ -177,6 +177,7 @@ def _whole(
     coding: Coding,
 ) -> FileCodes:
     """All content of the file for these codes."""
+    check_coding(coding)
     named = isinstance(codes, Mapping)
     if sum(what is not None for what in (model, codec, like)) != 1 and not (named and "header" in codes):
         raise ArgumentError("the model of the codes is unknown: give one of model, codec and like")

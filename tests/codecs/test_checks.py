@@ -10,6 +10,7 @@ from toy_codec import ToyCodec
 
 import nac
 from nac.codecs.base import Codes
+from nac.errors import NacError
 
 
 @pytest.fixture(params=["toy", "nac_24khz", "snac_24khz"])
@@ -61,8 +62,13 @@ def test_codes_of_any_integers_are_taken_and_others_refused(codec) -> None:
         "codebooks, not 0": (),
         "takes codes of 1 to": codes.arrays + codes.arrays[:1],
     }.items():
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=told) as caught:
             codec.decode(Codes(arrays))
+        assert isinstance(caught.value, NacError)
+    for none in ([[[1]]], None):
+        with pytest.raises(TypeError, match="a tensor or array of codes") as refused:
+            codec.decode(none)
+        assert isinstance(refused.value, NacError)
     with pytest.raises(ValueError, match="not -1 to -1"):  # in a stream, silence is told otherwise
         codec.decoder().push(Codes(tuple(a * 0 - 1 for a in codes.arrays)))
 
