@@ -92,7 +92,7 @@ class Codes(Generic[A]):
         """
         whole = cast(Any, tensor)
         if not hasattr(whole, "shape"):
-            raise ArgumentTypeError(f"a tensor or array of codes [B, K, T] is needed, not {type(whole).__name__}")
+            raise ArgumentTypeError(f"codes [B, K, T] are needed, not {type(whole).__name__}")
         if len(shape := list(whole.shape)) != 3 or not shape[1]:
             raise ArgumentError(f"codes [B, K, T] are needed, not {shape}")
         return cls(tuple(whole[:, book] for book in range(whole.shape[1])), scale)
