@@ -19,6 +19,7 @@ from nac.audio.resample import Samples
 from nac.audio.tags import Tags, write_tags
 from nac.audio.view import reason
 from nac.audio.wav import Bits, WavOutput, to_int16, to_int32
+from nac.container.header import MAX_RATE
 from nac.errors import AudioError
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class OutputFormat:
 OUTPUT_FORMATS = {
     output.name: output
     for output in (
-        OutputFormat("wav", "WAV", "PCM_16", choices=("16", "24", "float")),
+        OutputFormat("wav", "WAV", "PCM_16", highest=MAX_RATE, choices=("16", "24", "float")),
         OutputFormat("flac", "FLAC", "PCM_16", choices=("16", "24")),
         OutputFormat("ogg", "OGG", "VORBIS", highest=192000, may_be_empty=True),
         OutputFormat("opus", "OGG", "OPUS", (8000, 12000, 16000, 24000, 48000)),

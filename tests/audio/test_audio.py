@@ -416,3 +416,14 @@ def test_a_block_of_any_length_is_written() -> None:
     with open_sink(file, OUTPUT_FORMATS["ogg"], 48000, 1, 1 << 21) as sink:
         sink.write(np.zeros((1 << 21, 1), np.float32))
     assert soundfile.info(io.BytesIO(file.getvalue())).frames == 1 << 21
+
+
+def test_wav_comes_back_at_any_rate_that_a_file_has(tmp_path: Path) -> None:
+    import nac
+
+    for rate in (1000, 655_351, 1_000_000):
+        soundfile.write(tmp_path / "in.wav", np.zeros(rate // 20, np.int16) + 1000, rate)
+        nac.compress(tmp_path / "in.wav", tmp_path / "a.nac", model="nac_24khz", force=True)
+        nac.decompress(tmp_path / "a.nac", tmp_path / "out.wav", force=True)
+        found = soundfile.info(tmp_path / "out.wav")
+        assert (found.samplerate, found.frames) == (rate, rate // 20)
