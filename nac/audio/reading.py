@@ -30,6 +30,7 @@ from nac.container.header import SIGNATURE, SampleFormat
 from nac.errors import AudioError, AudioMissing, file_error
 
 BLOCK = 1 << 15  # samples per channel read at a time
+_MOST_TAGS = 16
 _LOUD = (SampleFormat.F32, SampleFormat.F64, SampleFormat.LOSSY)
 
 
@@ -138,6 +139,19 @@ def _opened(path: Path) -> BinaryIO:
         raise file_error(error, "cannot be read") from None
 
 
+def _behind_tags(file: BinaryIO, head: bytes, end: int) -> int:
+    """The byte after the ID3 tags that a file begins with: more than a few are not read."""
+    start = 0
+    for _ in range(_MOST_TAGS):
+        size = id3_size(head)
+        if not size or start + size > end:
+            break
+        start += size
+        file.seek(start)
+        head = file.read(HEAD)
+    return start
+
+
 def _open(file: BinaryIO) -> Blocks:
     """A seekable file and its reader. Raises AudioError if it is visibly incomplete."""
     end = file.seek(0, 2)
@@ -147,10 +161,10 @@ def _open(file: BinaryIO) -> Blocks:
         raise AudioError("is already a .nac file", remedy="decompress")
     kind = kind_of(head)
     if kind == "id3":
-        tag = id3_size(head)
-        file.seek(min(tag, end))
-        if kind_of(file.read(HEAD)) not in (None, "mp3"):  # which has a way to deal with them
-            return _open(cast(BinaryIO, View(file, tag, end)))
+        start = _behind_tags(file, head, end)
+        file.seek(start)
+        if kind_of(file.read(HEAD)) not in (None, "mp3", "id3"):  # MP3 has a way to deal with them
+            return _open(cast(BinaryIO, View(file, start, end)))
     if kind is None:
         raise AudioError("not in an audio format that nac reads" if end else "an empty file")
     said = find(file, kind, end)

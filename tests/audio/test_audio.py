@@ -427,3 +427,9 @@ def test_wav_comes_back_at_any_rate_that_a_file_has(tmp_path: Path) -> None:
         nac.decompress(tmp_path / "a.nac", tmp_path / "out.wav", force=True)
         found = soundfile.info(tmp_path / "out.wav")
         assert (found.samplerate, found.frames) == (rate, rate // 20)
+
+
+def test_tags_upon_tags_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "tags.wav").write_bytes(b"ID3\4\0\0\0\0\0\0" * 20_000)
+    with pytest.raises(AudioError), open_source(tmp_path / "tags.wav"):
+        pass
