@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nac.codecs import fullband, mdct
-from nac.codecs.fingerprint import fingerprint
+from nac.codecs import fullband
 from nac.codecs.fullband import (
     BANDS,
     BINS,
@@ -29,9 +28,8 @@ from nac.codecs.fullband import (
     SHORT_BINS,
     SOFTNESS,
 )
-from nac.codecs.mdct import KERNEL, WINDOW
-from nac.codecs.mdct_torch import Block, Quantizer
-from nac.codecs.windows import Plan, Tensors, WindowedCodec
+from nac.codecs.mdct import KERNEL
+from nac.codecs.mdct_torch import Block, Quantizer, TorchCodec, fill
 from nac.spec import CodecSpec
 
 
@@ -214,30 +212,8 @@ class FullbandNet(nn.Module):
         return self.render(*self.describe(latent, count), count, noise)
 
 
-class FullbandTorchCodec(WindowedCodec):
-    """See :class:`nac.codecs.base.Codec`."""
-
-    def __init__(self, spec: CodecSpec, net: FullbandNet, device: torch.device) -> None:
-        tensors = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
-        self.spec = spec.with_fingerprint(fingerprint(tensors))
-        self.device = device
-        self.net = net.to(device).eval()
-        encode, decode = net.context()
-        self.encode_plan = Plan(encode, encode, WINDOW)
-        self.decode_plan = Plan(decode, decode, WINDOW)
-
-    def encode_frames(self, audio: Tensor, codebooks: int) -> Tensors:
-        return tuple(self.net.quantizer.encode(self.net.encode(audio), codebooks))
-
-    def decode_frames(self, arrays: Tensors, first: int) -> Tensor:
-        return self.net.decode(self.net.quantizer.decode(torch.stack(arrays)), len(arrays), first)
-
-
-def load(spec: CodecSpec, path: Path, device: torch.device) -> FullbandTorchCodec:
+def load(spec: CodecSpec, path: Path, device: torch.device) -> TorchCodec:
     """The codec of a safetensors file of :class:`FullbandNet`. Raises ModelError where it is none."""
-    net, tensors = FullbandNet(), mdct.read(spec, path)
-    try:
-        net.load_state_dict({name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()})
-    except RuntimeError as error:
-        raise mdct.refused(spec, path, error) from error
-    return FullbandTorchCodec(spec, net, device)
+    net = FullbandNet()
+    fill(net, spec, path)
+    return TorchCodec(spec, net, device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -198,15 +198,26 @@ class MdctNet(nn.Module):
         return self.inverse(self.synthesize(latent, count, noise)[1])
 
 
-class MdctTorchCodec(WindowedCodec):
-    """See :class:`nac.codecs.base.Codec`."""
+class FrameNet(Protocol):
+    """What a network at frame rate, of which :class:`TorchCodec` makes a codec, has to have."""
 
-    def __init__(self, spec: CodecSpec, net: MdctNet, device: torch.device) -> None:
+    quantizer: Quantizer
+
+    def encode(self, audio: Tensor) -> Tensor: ...
+    def decode(self, latent: Tensor, codebooks: int, first: int = 0) -> Tensor: ...
+    def context(self) -> tuple[int, int]: ...
+
+
+class TorchCodec(WindowedCodec):
+    """A network of lapped transforms as a codec. See :class:`nac.codecs.base.Codec`."""
+
+    def __init__(self, spec: CodecSpec, net: nn.Module, device: torch.device) -> None:
+        """``net``: a :class:`FrameNet`."""
         tensors = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
         self.spec = spec.with_fingerprint(fingerprint(tensors))
         self.device = device
-        self.net = net.to(device).eval()
-        encode, decode = net.context()
+        self.net = cast(FrameNet, net.to(device).eval())
+        encode, decode = self.net.context()
         self.encode_plan = Plan(encode, encode, WINDOW)
         self.decode_plan = Plan(decode, decode, WINDOW)
 
@@ -217,11 +228,17 @@ class MdctTorchCodec(WindowedCodec):
         return self.net.decode(self.net.quantizer.decode(torch.stack(arrays)), len(arrays), first)
 
 
-def load(spec: CodecSpec, path: Path, device: torch.device) -> MdctTorchCodec:
-    """The codec of a safetensors file of :class:`MdctNet`. Raises ModelError where it is none."""
-    net, tensors = MdctNet(), mdct.read(spec, path)
+def fill(net: nn.Module, spec: CodecSpec, path: Path) -> None:
+    """Give a network the tensors of a safetensors file. Raises ModelError where they are not its own."""
+    tensors = mdct.read(spec, path)
     try:
         net.load_state_dict({name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()})
     except RuntimeError as error:
         raise mdct.refused(spec, path, error) from error
-    return MdctTorchCodec(spec, net, device)
+
+
+def load(spec: CodecSpec, path: Path, device: torch.device) -> TorchCodec:
+    """The codec of a safetensors file of :class:`MdctNet`. Raises ModelError where it is none."""
+    net = MdctNet()
+    fill(net, spec, path)
+    return TorchCodec(spec, net, device)

@@ -114,7 +114,7 @@ def test_parts_of_a_stream_give_the_same_bits(codec: mdct.MdctCodec) -> None:
 
 def test_both_networks_give_the_same(net: fullband_torch.FullbandNet, codec: mdct.MdctCodec) -> None:
     """Numpy and PyTorch add up in different orders, so that near-ties may fall to either side."""
-    other = fullband_torch.FullbandTorchCodec(SPEC, net, torch.device("cpu"))
+    other = fullband_torch.TorchCodec(SPEC, net, torch.device("cpu"))
     assert other.spec.fingerprint == codec.spec.fingerprint
     audio = noise(300, rows=2)
     codes, theirs = codec.encode(audio), other.encode(torch.from_numpy(audio))

@@ -71,7 +71,7 @@ def test_windows_give_what_the_whole_gives(codec: mdct.MdctCodec) -> None:
 
 def test_both_networks_give_the_same(net: mdct_torch.MdctNet, codec: mdct.MdctCodec) -> None:
     """Numpy and PyTorch add up in different orders, so that near-ties may fall to either side."""
-    other = mdct_torch.MdctTorchCodec(SPEC, net, torch.device("cpu"))
+    other = mdct_torch.TorchCodec(SPEC, net, torch.device("cpu"))
     assert other.spec.fingerprint == codec.spec.fingerprint
     audio = noise(300, rows=2)
     codes, theirs = codec.encode(audio), other.encode(torch.from_numpy(audio))
