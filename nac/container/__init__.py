@@ -1,4 +1,4 @@
-"""The .nac container: headers, chunks of codes, reading, writing, checking. Knows no torch and no model."""
+"""The .nac container: header, chunks of codes, reading, writing, verifying. Needs no PyTorch and no model."""
 
 from nac.container.chunk import Chunk
 from nac.container.header import Header, SampleFormat

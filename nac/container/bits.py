@@ -1,4 +1,4 @@
-"""Fixed-width codes to bytes and back: each code ``bits`` wide, least significant bit first."""
+"""Pack codes of a fixed number of bits into bytes, least significant bit first, and unpack them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nac.errors import FormatError
 
 
 def packed_bytes(bits: int, count: int) -> int:
-    """Bytes that ``count`` codes take."""
+    """Return the number of bytes that ``count`` packed codes need."""
     return (bits * count + 7) // 8
 
 
 def pack(codes: ArrayLike, bits: int) -> bytes:
-    """The bytes of a row of codes, the last one padded with zero bits.
+    """Pack a row of codes into bytes; the last byte is padded with zero bits.
 
     ``codes``: integers [n] from 0 to ``2**bits - 1``; ``bits``: 1 to 16. Raises ValueError for anything else.
     """
@@ -39,9 +39,9 @@ def pack(codes: ArrayLike, bits: int) -> bytes:
 
 
 def unpack(rows: Sequence[bytes], bits: int, count: int) -> NDArray[np.uint16]:
-    """The codes uint16 [rows, count] that :func:`pack` made each of the rows of.
+    """Unpack rows that :func:`pack` packed. Returns codes, uint16 [rows, count].
 
-    Raises FormatError if a row is not exactly as long as that takes, or if its padding is not zero.
+    Raises FormatError if a row has the wrong length, or if its padding is not zero.
     """
     for row in rows:
         check_padding(row, bits, count)
@@ -50,7 +50,7 @@ def unpack(rows: Sequence[bytes], bits: int, count: int) -> NDArray[np.uint16]:
     per_group, group = _group(bits)
     groups = -(-count // per_group)
     codes = np.empty((len(rows), groups, per_group), np.uint16)
-    # Every code lies within the four bytes that begin at its first one; the zeros let the last ones have four.
+    # Every code lies within the four bytes from its first one on; the zeros provide four bytes for the last codes.
     padded = b"".join([row.ljust(groups * group, b"\0") for row in rows]) + bytes(4)
     for i in range(per_group):
         first, shift = divmod(i * bits, 8)
@@ -60,9 +60,9 @@ def unpack(rows: Sequence[bytes], bits: int, count: int) -> NDArray[np.uint16]:
 
 
 def join(rows: Iterable[tuple[bytes, int]]) -> bytes:
-    """Rows of bits, each with its number of bits, one directly after the other; zero bits fill the last byte."""
+    """Concatenate rows given as (bytes, number of bits) without gaps; zero bits fill the last byte."""
     joined = bytearray()
-    rest = used = 0  # the last byte's bits so far, and how many
+    rest = used = 0  # the bits of an incomplete last byte, and their number
     for row, bits in rows:
         if used:
             number = int.from_bytes(row, "little") << used | rest
@@ -76,9 +76,9 @@ def join(rows: Iterable[tuple[bytes, int]]) -> bytes:
 
 
 def split(data: bytes, sizes: Iterable[int]) -> list[bytes]:
-    """The rows of so many bits each that :func:`join` made ``data`` of.
+    """Split what :func:`join` concatenated into rows with these ``sizes`` in bits.
 
-    Raises FormatError if ``data`` is not exactly as long as that takes, or if its padding is not zero.
+    Raises FormatError if ``data`` has the wrong length, or if its padding is not zero.
     """
     sizes = list(sizes)
     check_padding(data, 1, sum(sizes))
@@ -94,7 +94,7 @@ def split(data: bytes, sizes: Iterable[int]) -> list[bytes]:
 
 
 def check_padding(data: bytes, bits: int, count: int) -> None:
-    """Raise FormatError unless ``data`` has the length of ``count`` codes and ends in zero bits after them."""
+    """Raise FormatError unless ``data`` has the length of ``count`` packed codes and zero padding bits."""
     if len(data) != packed_bytes(bits, count):
         raise FormatError(f"{count} codes of {bits} bits take {packed_bytes(bits, count)} bytes, not {len(data)}")
     used = bits * count % 8
@@ -103,7 +103,7 @@ def check_padding(data: bytes, bits: int, count: int) -> None:
 
 
 def _group(bits: int) -> tuple[int, int]:
-    """The fewest codes that fill whole bytes, and how many bytes."""
+    """Return the smallest number of codes that fill whole bytes, and the number of these bytes."""
     if not 1 <= bits <= 16:
         raise ValueError(f"codes have 1 to 16 bits, not {bits}")
     return 8 // gcd(8, bits), bits // gcd(8, bits)

@@ -1,4 +1,7 @@
-"""Chunks: some seconds of codes, codebook by codebook, that can be decoded, copied or thinned out on their own."""
+"""Chunks: a few seconds of codes, stored codebook by codebook, that can be decoded, copied or reduced separately.
+
+A layer is the codes of one codebook of one stream in a chunk.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nac.container import codebooks as coded_layers
 from nac.container.bits import check_padding, join, packed_bytes, split
-from nac.container.codebooks import Coding, Packed, Plain
+from nac.container.codebooks import Coding, StreamBytes, StreamCodes
 from nac.container.fields import Fields, varint
 from nac.container.header import Header
 from nac.container.tables import NONE, ProbabilityTables, find_tables, tables_for
@@ -25,21 +28,21 @@ MAX_CODED = 1 << 23
 MAX_CODES = 1 << 20
 MAX_FRAME_NUMBER = 1 << 40
 CHUNK_SECONDS = 10
-TOGETHER = 8
-MAX_TOGETHER = 1 << 18
-"""Chunks that are packed or unpacked at once, and the codes from which on no more join them."""
-_CODING, _MASK, _OVERHANG = 0x0F, 0x10, 0x20  # of the form byte
+BATCH_CHUNKS = 8
+BATCH_CODES = 1 << 18
+"""How many chunks are packed or unpacked at once; a batch with this many codes takes no further chunk."""
+_CODING, _MASK, _OVERHANG = 0x0F, 0x10, 0x20  # bits of the form byte
 
 
 def chunk_frames(spec: CodecSpec) -> int:
-    """Frames in a chunk of about ten seconds: whole segments or blocks."""
+    """Return the number of frames in a chunk of about ten seconds: a multiple of the segment or block."""
     unit = spec.segment.frames if spec.segment else spec.frame_multiple
     return max(1, round(CHUNK_SECONDS * spec.sample_rate / spec.frame_samples / unit)) * unit
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A chunk before its codes are packed; see :meth:`Chunk.pack`."""
+    """A chunk whose codes are not yet packed; see :meth:`Chunk.pack`."""
 
     first_frame: int
     frames: int
@@ -50,14 +53,14 @@ class Draft:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The frames from ``first_frame`` on, ``frames`` of them.
+    """``frames`` frames, starting with number ``first_frame``.
 
-    ``layers[stream][codebook]``: the coded bytes of each codebook that the stream has, coarse to fine; no layers
-    for a stream that is silent here. They are packed, or range coded and then shorter. ``tables``: the name of the
-    probability tables that they are range coded with. ``angle``: of a rotated pair, in units of pi / 128.
-    ``scales[stream][segment]``: empty where the codec has no scales or the stream is silent. ``overhang``: the
-    signal ends where two segments overlap, so that the last segment has one frame only, and the one before it one
-    less than a full one.
+    ``layers[stream][codebook]``: the bytes of each codebook of the stream, coarse to fine; no layers if the stream
+    is silent in this chunk. A layer is either packed or range coded, whichever is shorter. ``tables``: the name of
+    the probability tables used for range coding. ``angle``: rotation of a stereo pair, in units of pi / 128.
+    ``scales[stream][segment]``: empty if the codec has no scales or the stream is silent. ``overhang``: the signal
+    ends where two segments overlap, so the last segment has only one frame, and the one before it is one frame
+    shorter than a full segment.
     """
 
     first_frame: int
@@ -82,19 +85,19 @@ class Chunk:
     ) -> Chunk:
         """Make a chunk from codes.
 
-        ``codes``: for each stream an integer array [frames * codes_per_frame] for each of its codebooks, or None
-        where the stream is silent. ``scales``: where the codec has them, for each stream float32 [segments], or
-        None where it is silent; one more than the frames fill makes an ``overhang``. ``coding``: see
+        ``codes``: for each stream one integer array [frames * codes_per_frame] per codebook, or None if the stream
+        is silent. ``scales``: if the codec has them, float32 [segments] for each stream, or None if it is silent;
+        one more scale than the frames need sets ``overhang``. ``coding``: see
         :func:`nac.container.codebooks.encode`. Raises ValueError if the codes do not fit the header.
         """
         return cls.pack_all(header, [Draft(first_frame, frames, codes, angle, scales)], coding=coding)[0]
 
     @classmethod
     def pack_all(cls, header: Header, drafts: Sequence[Draft], *, coding: Coding = "auto") -> list[Chunk]:
-        """The same for several chunks, which takes less time than one by one."""
+        """Make several chunks from codes, faster than with separate calls of :meth:`pack`."""
         tables = tables_for(header.fingerprint)
         layers: list[list[tuple[bytes, ...]]] = [[() for _ in header.stream_codebooks] for _ in drafts]
-        plain: dict[int, dict[tuple[int, int], Plain]] = {}
+        by_length: dict[int, dict[tuple[int, int], StreamCodes]] = {}
         for number, draft in enumerate(drafts):
             for stream, (arrays, count) in enumerate(zip(draft.codes, header.stream_codebooks, strict=True)):
                 books = header.codebooks[:count]
@@ -103,14 +106,14 @@ class Chunk:
                 sizes = [np.size(array) for array in arrays]
                 if sizes != [draft.frames * book.codes_per_frame for book in books]:
                     raise ValueError(
-                        f"stream {stream}: {draft.frames} frames do not make codebooks of {sizes} codes"
+                        f"stream {stream}: codebooks of {sizes} codes do not fit {draft.frames} frames"
                     )
-                # The first layer that is range coded pays for the name of the tables and for each stream's count.
-                entry = Plain(arrays, books, 4 + len(draft.codes))
-                plain.setdefault(draft.frames, {})[number, stream] = entry
-        for frames, alike in plain.items():
-            packed = coded_layers.encode(list(alike.values()), frames, tables, coding, header.range_codebooks)
-            for (number, stream), found in zip(alike, packed, strict=True):
+                # The first range-coded layer adds the name of the tables and a count for each stream.
+                entry = StreamCodes(arrays, books, 4 + len(draft.codes))
+                by_length.setdefault(draft.frames, {})[number, stream] = entry
+        for frames, group in by_length.items():
+            coded = coded_layers.encode(list(group.values()), frames, tables, coding, header.range_codebooks)
+            for (number, stream), found in zip(group, coded, strict=True):
                 layers[number][stream] = found
         return [
             cls._finished(header, draft, tuple(own), tables) for draft, own in zip(drafts, layers, strict=True)
@@ -129,17 +132,17 @@ class Chunk:
         return replace(chunk, tables=tables.id) if tables and chunk.is_coded(header) else chunk
 
     def sizes(self, header: Header) -> Iterator[tuple[int, int]]:
-        """Bytes of each layer, as it is and packed."""
+        """Yield each layer's size in bytes, as stored and as it would be if packed."""
         for stream in self.layers:
             for layer, book in zip(stream, header.codebooks, strict=False):
                 yield len(layer), packed_bytes(book.bits, self.frames * book.codes_per_frame)
 
     def is_coded(self, header: Header) -> bool:
-        """Whether any layer is range coded."""
+        """Return whether any layer is range coded."""
         return any(saved for stream in self._saved(header) for saved in stream)
 
     def _saved(self, header: Header) -> list[list[int]]:
-        """The bytes by which each stream's layers are shorter than packed, up to the last one that is."""
+        """Return how many bytes range coding saves in each layer of each stream, up to the last coded layer."""
         found = []
         for stream in self.layers:
             saved = [
@@ -152,13 +155,13 @@ class Chunk:
         return found
 
     def present(self, stream: int) -> bool:
-        """Whether the stream has codes here; else it is digital silence."""
+        """Return whether the stream has codes in this chunk; otherwise it is digital silence."""
         return bool(self.layers[stream])
 
     def codes(self, header: Header, stream: int, codebooks: int | None = None) -> list[NDArray[np.uint16]]:
-        """A stream's codes: one array uint16 [frames * codes_per_frame] a codebook, coarse to fine.
+        """Return a stream's codes: one array uint16 [frames * codes_per_frame] per codebook, coarse to fine.
 
-        At most ``codebooks`` of them where that is given; none where the stream is silent.
+        ``codebooks``: return at most this many; by default all. The list is empty if the stream is silent.
         """
         most = [0] * stream + [len(header.codebooks) if codebooks is None else codebooks]
         return self.codes_all(header, [self], most)[0][stream]
@@ -167,20 +170,20 @@ class Chunk:
     def codes_all(
         header: Header, chunks: Sequence[Chunk], codebooks: Sequence[int]
     ) -> list[list[list[NDArray[np.uint16]]]]:
-        """Codes of several chunks, [chunk][stream][codebook], which takes less time than one by one.
+        """Return the codes of several chunks, [chunk][stream][codebook], faster than with separate calls.
 
-        ``codebooks``: at most so many of each stream; streams beyond are left out.
+        ``codebooks``: return at most this many of each stream, and only as many streams as there are numbers.
         """
         found: list[list[list[NDArray[np.uint16]]]] = [[[] for _ in codebooks] for _ in chunks]
-        alike: dict[tuple[int, str], dict[tuple[int, int], Packed]] = {}
+        groups: dict[tuple[int, str], dict[tuple[int, int], StreamBytes]] = {}
         for number, chunk in enumerate(chunks):
             name = chunk.tables if chunk.is_coded(header) else ""
             for stream, (layers, most) in enumerate(zip(chunk.layers, codebooks, strict=False)):
-                entry = Packed(layers[:most], header.codebooks[: len(layers[:most])])
-                alike.setdefault((chunk.frames, name), {})[number, stream] = entry
-        for (frames, name), packed in alike.items():
-            codes = coded_layers.decode(list(packed.values()), frames, find_tables(name) if name else None)
-            for (number, stream), arrays in zip(packed, codes, strict=True):
+                entry = StreamBytes(layers[:most], header.codebooks[: len(layers[:most])])
+                groups.setdefault((chunk.frames, name), {})[number, stream] = entry
+        for (frames, name), group in groups.items():
+            codes = coded_layers.decode(list(group.values()), frames, find_tables(name) if name else None)
+            for (number, stream), arrays in zip(group, codes, strict=True):
                 found[number][stream] = arrays
         return found
 
@@ -190,50 +193,50 @@ class Chunk:
         header: Header,
         chunks: Iterable[Chunk],
         codebooks: Sequence[int] | None = None,
-        together: int = TOGETHER,
+        batch_chunks: int = BATCH_CHUNKS,
     ) -> Iterator[tuple[Chunk, list[list[NDArray[np.uint16]]]]]:
-        """Chunks, each with its codes [stream][codebook]; ``codebooks``: at most so many of each stream.
+        """Yield the chunks, each with its codes [stream][codebook].
 
-        More and more of them at once, up to ``together``: a part of a file waits for little, a whole one takes
-        little time.
+        ``codebooks``: at most this many of each stream. Batches double in size up to ``batch_chunks``, so that the
+        first chunk is available soon and a whole file is unpacked fast.
         """
-        left, count = iter(chunks), 1
-        while some := cls._some(left, header, count):
-            yield from zip(some, cls.codes_all(header, some, codebooks or header.stream_codebooks), strict=True)
-            count = min(2 * count, together)
+        remaining, count = iter(chunks), 1
+        while batch := cls._batch(remaining, header, count):
+            yield from zip(batch, cls.codes_all(header, batch, codebooks or header.stream_codebooks), strict=True)
+            count = min(2 * count, batch_chunks)
 
     @staticmethod
-    def _some(chunks: Iterator[Chunk], header: Header, count: int) -> list[Chunk]:
-        """The next chunks, fewer where they are large."""
-        some, codes = list[Chunk](), 0
-        while len(some) < count and codes < MAX_TOGETHER and (chunk := next(chunks, None)):
-            some.append(chunk)
+    def _batch(chunks: Iterator[Chunk], header: Header, count: int) -> list[Chunk]:
+        """Return the next ``count`` chunks, or fewer if they are large."""
+        batch, codes = list[Chunk](), 0
+        while len(batch) < count and codes < BATCH_CODES and (chunk := next(chunks, None)):
+            batch.append(chunk)
             codes += chunk.frames * sum(map(len, chunk.layers)) * header.most_codes
-        return some
+        return batch
 
     @property
     def next_frame(self) -> int:
-        """The number after its last frame."""
+        """The number of the frame after the last."""
         return self.first_frame + self.frames
 
     def part(self, header: Header, start: int = 0, stop: int | None = None) -> Chunk | None:
-        """Those of its frames that are from ``start`` up to ``stop`` or its end, if there are any.
+        """Return the frames from ``start`` up to ``stop`` (by default the end), or None if there are none.
 
-        In a file with segments both must be borders of segments, or beyond the chunk.
+        If the codec has segments, both must be segment borders, or lie outside the chunk.
         """
         first, end = max(start, self.first_frame), self.next_frame if stop is None else min(stop, self.next_frame)
         if first >= end:
             return None
         if (first, end) == (self.first_frame, self.next_frame):
             return self
-        return self._anew(header, first, end, "auto" if self.is_coded(header) else "packed")
+        return self._repacked(header, first, end, "auto" if self.is_coded(header) else "packed")
 
     def recoded(self, header: Header, coding: Coding) -> Chunk:
-        """The same codes stored anew; see :meth:`pack`."""
-        return self._anew(header, self.first_frame, self.next_frame, coding)
+        """Return the same codes stored with another ``coding``; see :meth:`pack`."""
+        return self._repacked(header, self.first_frame, self.next_frame, coding)
 
-    def _anew(self, header: Header, first: int, end: int, coding: Coding) -> Chunk:
-        """The frames from ``first`` up to ``end``, stored anew."""
+    def _repacked(self, header: Header, first: int, end: int, coding: Coding) -> Chunk:
+        """Return the frames from ``first`` up to ``end`` as a new chunk."""
         low, high = first - self.first_frame, end - self.first_frame
         overhang = self.overhang and end == self.next_frame
         codes = [
@@ -247,12 +250,12 @@ class Chunk:
         if header.segment is not None and scales:
             unit = header.segment.frames
             scales = tuple(row[low // unit : -(-high // unit) + overhang] for row in scales)
-        given = [arrays or None for arrays in codes]
-        part = Chunk.pack(header, first, end - first, given, angle=self.angle, scales=scales, coding=coding)
+        streams = [arrays or None for arrays in codes]
+        part = Chunk.pack(header, first, end - first, streams, angle=self.angle, scales=scales, coding=coding)
         return replace(part, overhang=overhang)
 
     def to_bytes(self, header: Header) -> bytes:
-        """The body of the chunk's record. Raises ValueError if the chunk does not fit the header."""
+        """Return the body of the chunk's record. Raises ValueError if the chunk does not fit the header."""
         present = tuple(stream for stream, layers in enumerate(self.layers) if layers)
         saved = self._saved(header)
         coding = RANGE if any(map(any, saved)) else PACKED
@@ -274,7 +277,7 @@ class Chunk:
 
     @classmethod
     def from_bytes(cls, header: Header, body: bytes) -> Chunk:
-        """Read the body of a chunk's record. Raises FormatError if it breaks the format."""
+        """Parse the body of a chunk's record. Raises FormatError if it is not valid."""
         fields = Fields(body, "chunk")
         head = _Head.read(header, fields)
         segments = head.segments(header) * header.has_scale
@@ -299,11 +302,11 @@ class Chunk:
     def _check(self, header: Header, head: _Head) -> None:
         if len(self.layers) != len(header.stream_codebooks):
             raise FormatError(
-                f"chunk: {len(self.layers)} streams where the header has {len(header.stream_codebooks)}"
+                f"chunk: {len(self.layers)} streams, but {len(header.stream_codebooks)} in the header"
             )
         for layers, count in zip(self.layers, header.stream_codebooks, strict=True):
             if layers and len(layers) != count:
-                raise FormatError(f"chunk: {len(layers)} layers of a stream with {count} codebooks")
+                raise FormatError(f"chunk: {len(layers)} layers for a stream with {count} codebooks")
             for layer, book in zip(layers, header.codebooks, strict=False):
                 if not coded_layers.is_coded(layer, book, self.frames):
                     check_padding(layer, book.bits, self.frames * book.codes_per_frame)
@@ -311,13 +314,13 @@ class Chunk:
         needed = [segments * bool(layers) for layers in self.layers]
         found = [len(scales) for scales in self.scales] or [0] * len(needed)
         if found != needed:
-            raise FormatError(f"chunk: {found} scales where {needed} are needed")
+            raise FormatError(f"chunk: {found} scales for each stream, but {needed} are needed")
         if not all(math.isfinite(scale) for scales in self.scales for scale in scales):
-            raise FormatError("chunk: a scale that is not finite")
+            raise FormatError("chunk: a scale is not finite")
 
 
 class _Head(NamedTuple):
-    """What a chunk's body begins with; together with the header it fixes the length of all the rest."""
+    """The first fields of a chunk's body; with the file's header they determine the length of the rest."""
 
     first_frame: int
     frames: int
@@ -337,7 +340,7 @@ class _Head(NamedTuple):
         if form & _MASK:
             mask = int.from_bytes(fields.take((len(header.stream_codebooks) + 7) // 8), "little")
             if mask & ~sum(1 << stream for stream in present):
-                raise FormatError("chunk: its mask has streams without codebooks")
+                raise FormatError("chunk: its mask contains streams without codebooks")
             present = tuple(stream for stream in present if mask >> stream & 1)
         angle = fields.byte() if header.stereo_pair else 0
         coding, name = form & _CODING, NONE
@@ -347,7 +350,7 @@ class _Head(NamedTuple):
             for stream in present:
                 count = fields.varint()
                 if count > header.stream_codebooks[stream]:
-                    raise FormatError(f"chunk: {count} range coded layers of a stream with fewer codebooks")
+                    raise FormatError(f"chunk: {count} range coded layers for a stream with fewer codebooks")
                 saved[stream] = [fields.varint() for _ in range(count)]
         head = cls(first_frame, frames, coding, bool(form & _OVERHANG), present, angle, name, saved)
         head.check(header)
@@ -370,15 +373,15 @@ class _Head(NamedTuple):
 
     def check(self, header: Header) -> None:
         if self.coding not in (PACKED, RANGE):
-            raise FormatError(f"chunk: coding {self.coding}; this program reads coding {PACKED} and {RANGE}")
+            raise FormatError(f"chunk: unknown coding {self.coding}; this program reads {PACKED} and {RANGE}")
         if not 0 <= self.first_frame <= self.first_frame + self.frames < MAX_FRAME_NUMBER:
-            raise FormatError(f"chunk: frame {self.first_frame} is beyond {MAX_FRAME_NUMBER}")
+            raise FormatError(f"chunk: frame {self.first_frame} is out of range (below {MAX_FRAME_NUMBER})")
         if self.frames < 1 or self.frames * header.most_codes > MAX_CODES:
             raise FormatError(f"chunk: {self.frames} frames; 1 to {MAX_CODES} codes of a codebook are allowed")
         if not 0 <= self.angle < (256 if header.stereo_pair else 1):
-            raise FormatError(f"chunk: an angle of {self.angle}")
+            raise FormatError(f"chunk: angle {self.angle} is out of range")
         if header.segment is not None and self.first_frame % header.segment.frames:
-            raise FormatError(f"chunk: frame {self.first_frame} does not begin a segment")
+            raise FormatError(f"chunk: its first frame {self.first_frame} is not the first of a segment")
         if self.overhang:
             unit = header.segment.frames if header.segment else 1
             if unit < 2 or self.frames % unit:
@@ -390,7 +393,7 @@ class _Head(NamedTuple):
         codes = 0
         for row in self.saved:
             if row and not row[-1]:
-                raise FormatError("chunk: its range coded layers end with one that is not")
+                raise FormatError("chunk: the last layer of its list of range coded ones is not range coded")
             if len(row) > header.range_codebooks:
                 most = header.range_codebooks
                 raise FormatError(
@@ -403,16 +406,16 @@ class _Head(NamedTuple):
             raise FormatError(f"chunk: {codes} range coded codes; 1 to {MAX_CODED} are allowed")
 
     def _check_layer(self, book: Codebook, saved: int) -> int:
-        """Codes of a range coded layer. Raises FormatError where it cannot be."""
+        """Return the number of codes in a range-coded layer. Raises FormatError if it cannot be range coded."""
         if not coded_layers.can_be_coded(book, self.frames):
             raise FormatError(f"chunk: {self.frames} frames of {book.bits} bits cannot be range coded")
         most = coded_layers.saving(book, self.frames, coded_layers.least_bytes(book, self.frames))
         if saved > most:
-            raise FormatError(f"chunk: a layer {saved} bytes shorter than packed; at most {most} are allowed")
+            raise FormatError(f"chunk: a layer is {saved} bytes shorter than packed; at most {most} are allowed")
         return self.frames * book.codes_per_frame
 
     def saved_by(self, stream: int, codebook: int) -> int:
-        """Bytes by which a layer is shorter than packed: 0 if it is packed."""
+        """Return how many bytes range coding saves in a layer: 0 if it is packed."""
         row = self.saved[stream]
         return row[codebook] if codebook < len(row) else 0
 
@@ -420,7 +423,7 @@ class _Head(NamedTuple):
         return -(-self.frames // header.segment.frames) + self.overhang if header.segment else 1
 
     def order(self, header: Header) -> Iterator[tuple[int, int, int]]:
-        """The layers in the order they are stored in, as (codebook, stream, bits)."""
+        """Yield (codebook, stream, packed bits) for each layer, in stored order."""
         for codebook, (bits, per_frame) in enumerate(header.codebooks[: max(header.stream_codebooks)]):
             for stream in self.present:
                 if header.stream_codebooks[stream] > codebook:
@@ -428,9 +431,9 @@ class _Head(NamedTuple):
 
 
 def plausible(header: Header, fields: Fields, length: int) -> bool:
-    """Whether a chunk's body may begin with these fields and have ``length`` bytes.
+    """Return whether a chunk's body could start with these fields and have ``length`` bytes.
 
-    ``fields``: of as many bytes as :func:`head_bytes` says, or all.
+    ``fields``: the first :func:`head_bytes` bytes of the body, or all of it if it is shorter.
     """
     try:
         head = _Head.read(header, fields)
@@ -447,5 +450,5 @@ def plausible(header: Header, fields: Fields, length: int) -> bool:
 
 
 def head_bytes(header: Header) -> int:
-    """Bytes that decide :func:`plausible`: more than a chunk's fields before its scales and layers ever take."""
+    """Return how many bytes :func:`plausible` needs: an upper bound for the fields before scales and layers."""
     return 64 + 3 * sum(header.stream_codebooks) + 2 * len(header.stream_codebooks)

@@ -1,4 +1,4 @@
-"""The layers of streams in chunks: codes to bytes and back, packed or range coded, whichever is shorter."""
+"""Convert the layers of a chunk to bytes and back: packed or range coded, whichever is shorter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nac.container import entropy
 from nac.container.bits import pack, unpack
-from nac.container.entropy import Lane
+from nac.container.entropy import LayerId
 from nac.container.fields import varint
 from nac.container.tables import ProbabilityTables
 from nac.errors import ArgumentError
@@ -19,77 +19,79 @@ from nac.spec import Codebook
 
 Coding = Literal["auto", "packed", "range"]
 MAX_BITS = 12
-"""Wider codes are not range coded."""
+"""Codes with more bits are not range coded."""
 MAX_LENGTH = 1 << 11
-"""Codes of a range coded layer, at most."""
-MAX_CODES_A_BYTE = 32
-"""Of a range coded layer, so that a file of few bytes takes little time and memory."""
-_TOGETHER = 1 << 18
-_LEAST = 192
-"""Codes that are coded side by side, at most, and what a layer counts for at least: each takes up to 400 bytes."""
+"""The most codes in a range-coded layer."""
+MAX_CODES_PER_BYTE = 32
+"""The most codes per byte of a range-coded layer. Limits the time and memory that a small file can take."""
+_BATCH_CODES = 1 << 18
+_MIN_CODES = 192
+"""The most codes that are coded in parallel, and what a shorter layer counts as. Each takes up to 400 bytes."""
 
 
 def check_coding(coding: Coding) -> None:
-    """Raises ArgumentError for what is none."""
+    """Raise ArgumentError for an unknown coding."""
     if coding not in get_args(Coding):
-        raise ArgumentError(f"a coding is auto, packed or range, not {coding!r}")
+        raise ArgumentError(f"the coding must be auto, packed or range, not {coding!r}")
 
 
 def is_coded(layer: bytes, codebook: Codebook, frames: int) -> bool:
-    """Whether a layer is range coded: it is shorter than packed, which is what it is for."""
+    """Return whether a layer is range coded: this is so if it is shorter than packed."""
     return saving(codebook, frames, len(layer)) > 0
 
 
 def can_be_coded(codebook: Codebook, frames: int) -> bool:
+    """Return whether the format allows range coding for such a layer."""
     return codebook.bits <= MAX_BITS and frames * codebook.codes_per_frame <= MAX_LENGTH
 
 
 def least_bytes(codebook: Codebook, frames: int) -> int:
-    """Bytes that a range coded layer has at least: zero bytes at its end fill it up, which mean nothing."""
-    return frames * codebook.codes_per_frame // MAX_CODES_A_BYTE
+    """Return the minimum length of a range-coded layer; shorter ones are padded with zero bytes."""
+    return frames * codebook.codes_per_frame // MAX_CODES_PER_BYTE
 
 
-class Packed(NamedTuple):
-    """A stream of a chunk, as bytes, with the codebooks that it has."""
+class StreamBytes(NamedTuple):
+    """The layers of one stream of a chunk, as bytes, and its codebooks."""
 
     layers: Sequence[bytes]
     books: Sequence[Codebook]
 
 
-class Plain(NamedTuple):
-    """A stream of a chunk, as codes. ``cost``: bytes that the first range coded layer costs beside its own."""
+class StreamCodes(NamedTuple):
+    """The codes of one stream of a chunk. ``cost``: bytes that the first range-coded layer adds to the chunk."""
 
     codes: Sequence[ArrayLike]
     books: Sequence[Codebook]
     cost: int
 
 
-Stream = TypeVar("Stream", Packed, Plain)
+Stream = TypeVar("Stream", StreamBytes, StreamCodes)
 
 
 def encode(
-    streams: Sequence[Plain], frames: int, tables: ProbabilityTables | None, coding: Coding, most: int = 255
+    streams: Sequence[StreamCodes], frames: int, tables: ProbabilityTables | None, coding: Coding, most: int = 255
 ) -> list[tuple[bytes, ...]]:
-    """The bytes of streams' layers, coarse to fine. All have so many ``frames`` and the same codebooks or fewer.
+    """Encode layers as bytes, coarse to fine, for each of the streams.
 
-    ``coding``: "packed"; "range" to range code all that becomes shorter by it; "auto" the same, but without
-    trying where that is not likely. Whether a layer is range coded depends on itself and on coarser ones only, so
-    that dropping finer ones gives what encoding without them gives. Streams do not depend on each other: together
-    they only take less time. ``most``: codebooks of a stream, from the coarsest on, that may be range coded.
+    All streams have ``frames`` frames and the same codebooks, or only the first of them. ``coding``: "packed";
+    "range", to range code each layer that becomes shorter; "auto", the same, but layers for which that is unlikely
+    are not tried. Whether a layer is range coded depends only on it and on coarser ones, so removing finer layers
+    gives the same bytes as encoding without them. Streams are independent; encoding them together is only faster.
+    ``most``: how many codebooks of a stream, from the coarsest on, may be range coded.
     """
     check_coding(coding)
     packed = [[pack(array, book.bits) for array, book in zip(*stream[:2], strict=True)] for stream in streams]
-    coded: dict[Lane, bytes] = {}
-    tried = [Plain(codes[:most], books[:most], cost) for codes, books, cost in streams]
-    for start, some in [] if coding == "packed" else _batches(tried, frames):
-        for (book, number), layer in _coded(some, frames, tables, coding).items():
-            coded[Lane(book, start + number)] = layer
+    coded: dict[LayerId, bytes] = {}
+    tried = [StreamCodes(codes[:most], books[:most], cost) for codes, books, cost in streams]
+    for start, batch in [] if coding == "packed" else _batches(tried, frames):
+        for (book, number), layer in _coded(batch, frames, tables, coding).items():
+            coded[LayerId(book, start + number)] = layer
     for number, (stream, layers) in enumerate(zip(streams, packed, strict=True)):
         cost = stream.cost
         for book, shape in enumerate(stream.books):
-            # A layer's entry takes at least a byte, and so does that of each layer passed over before it.
+            # The entry of a layer takes at least one byte, also that of each packed layer before it.
             cost += 1
-            found = coded.get(Lane(book, number))
+            found = coded.get(LayerId(book, number))
             if found is not None:
                 layer = found.ljust(least_bytes(shape, frames), b"\0")
                 saved = saving(shape, frames, len(layer))
@@ -99,49 +101,49 @@ def encode(
 
 
 def _coded(
-    streams: Sequence[Plain], frames: int, tables: ProbabilityTables | None, coding: Coding
-) -> dict[Lane, bytes]:
-    """All layers worth a trial, range coded."""
-    coded: dict[Lane, bytes] = {}
+    streams: Sequence[StreamCodes], frames: int, tables: ProbabilityTables | None, coding: Coding
+) -> dict[LayerId, bytes]:
+    """Return, range coded, all layers for which range coding is tried."""
+    coded: dict[LayerId, bytes] = {}
     for first, group in _groups(max((stream.books for stream in streams), key=len, default=())):
         if not can_be_coded(group[0], frames):
             continue
         codes = np.zeros((len(streams), len(group), frames * group[0].codes_per_frame), np.int64)
-        lanes = []
+        chosen = []
         for number, stream in enumerate(streams):
             for book, array in enumerate(stream.codes[first : first + len(group)]):
                 row = np.asarray(array, np.int64)
                 codes[number, book] = row
                 if coding == "range" or _promising(tables, book) or _repeats(row, group[0].bits):
-                    lanes.append(Lane(book, number))
-        if lanes:
-            layers = entropy.encode(codes, group[0].bits, lanes, tables)
-            coded |= {Lane(first + lane.codebook, lane.stream): layer for lane, layer in layers.items()}
+                    chosen.append(LayerId(book, number))
+        if chosen:
+            layers = entropy.encode(codes, group[0].bits, chosen, tables)
+            coded |= {LayerId(first + id.codebook, id.stream): layer for id, layer in layers.items()}
     return coded
 
 
 def decode(
-    streams: Sequence[Packed], frames: int, tables: ProbabilityTables | None
+    streams: Sequence[StreamBytes], frames: int, tables: ProbabilityTables | None
 ) -> list[list[NDArray[np.uint16]]]:
-    """The codes of streams' layers, coarse to fine: the inverse of :func:`encode`."""
-    return list(chain.from_iterable(_decoded(some, frames, tables) for _, some in _batches(streams, frames)))
+    """Decode the layers of each stream, coarse to fine: the inverse of :func:`encode`."""
+    return list(chain.from_iterable(_decoded(batch, frames, tables) for _, batch in _batches(streams, frames)))
 
 
 def _decoded(
-    streams: Sequence[Packed], frames: int, tables: ProbabilityTables | None
+    streams: Sequence[StreamBytes], frames: int, tables: ProbabilityTables | None
 ) -> list[list[NDArray[np.uint16]]]:
     found: list[list[NDArray[np.uint16]]] = [[] for _ in streams]
     for first, group in _groups(max((stream.books for stream in streams), key=len, default=())):
         bits, count = group[0].bits, frames * group[0].codes_per_frame
         codes = np.zeros((len(streams), len(group), count), np.uint16)
-        coded: dict[Lane, bytes] = {}
-        plain: dict[Lane, bytes] = {}
+        coded: dict[LayerId, bytes] = {}
+        packed: dict[LayerId, bytes] = {}
         for number, stream in enumerate(streams):
             for book, layer in enumerate(stream.layers[first : first + len(group)]):
-                (coded if is_coded(layer, group[0], frames) else plain)[Lane(book, number)] = layer
-        if plain:
-            books, numbers = zip(*plain, strict=True)
-            codes[numbers, books] = unpack(list(plain.values()), bits, count)
+                (coded if is_coded(layer, group[0], frames) else packed)[LayerId(book, number)] = layer
+        if packed:
+            books, numbers = zip(*packed, strict=True)
+            codes[numbers, books] = unpack(list(packed.values()), bits, count)
         if coded:
             codes = entropy.decode(codes.astype(np.int64), bits, coded, tables).astype(np.uint16)
         for rows, layers, stream in zip(codes, found, streams, strict=True):
@@ -150,24 +152,24 @@ def _decoded(
 
 
 def saving(book: Codebook, frames: int, size: int) -> int:
-    """Whole bytes by which a layer of ``size`` bytes is shorter than its packed bits."""
+    """Return how many whole bytes a layer of ``size`` bytes is shorter than the packed one."""
     return book.bits * frames * book.codes_per_frame // 8 - size
 
 
 def _batches(streams: Sequence[Stream], frames: int) -> Iterator[tuple[int, Sequence[Stream]]]:
-    """Streams that are coded together, each time with the number of the first."""
+    """Split streams into batches that are coded together. Yields the number of the first stream, and the batch."""
     start = codes = 0
     for number, stream in enumerate(streams):
-        own = sum(max(_LEAST, frames * book.codes_per_frame) for book in stream.books)
+        own = sum(max(_MIN_CODES, frames * book.codes_per_frame) for book in stream.books)
         codes += own
-        if codes > _TOGETHER and number:
+        if codes > _BATCH_CODES and number:
             yield start, streams[start:number]
             start, codes = number, own
     yield start, streams[start:]
 
 
 def _groups(books: Sequence[Codebook]) -> Iterator[tuple[int, list[Codebook]]]:
-    """Runs of alike codebooks, each with the number of its first."""
+    """Yield runs of equal codebooks, each with the number of its first."""
     first = 0
     for _, run in groupby(books):
         group = list(run)
@@ -180,7 +182,7 @@ def _promising(tables: ProbabilityTables | None, book: int) -> bool:
 
 
 def _repeats(row: NDArray[np.int64], bits: int) -> bool:
-    """Whether one in eight short runs of codes has been there before."""
+    """Return whether at least one in eight short runs of codes repeats an earlier one."""
     run = -(-16 // bits)
     if len(row) < 8 * run:
         return False

@@ -1,4 +1,4 @@
-"""The elementary fields that records are made of: bytes, numbers, text. Everything is little-endian."""
+"""The elementary fields of records: bytes, numbers, text. All are little-endian."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nac.errors import FormatError
 
 
 def varint(value: int) -> bytes:
-    """An unsigned number as LEB128: seven bits a byte, the least significant first."""
+    """Encode an unsigned number as LEB128: seven bits per byte, the least significant first."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)
@@ -19,9 +19,9 @@ def varint(value: int) -> bytes:
 
 
 def read_varint(next_byte: Callable[[], int], what: str) -> int:
-    """The number that ``next_byte`` gives byte by byte.
+    """Decode a LEB128 number whose bytes ``next_byte`` returns.
 
-    Raises FormatError, naming ``what``, unless it is in its shortest form and below 2**64.
+    Raises FormatError, which names ``what``, unless the number is in its shortest form and below 2**64.
     """
     value = shift = 0
     while True:
@@ -38,31 +38,31 @@ def read_varint(next_byte: Callable[[], int], what: str) -> int:
 
 
 def text(value: str) -> bytes:
-    """UTF-8 after its length in bytes. Raises FormatError for lone surrogates."""
+    """Encode text as its length in bytes and its UTF-8. Raises FormatError for lone surrogates."""
     try:
         encoded = value.encode()
     except UnicodeEncodeError as error:
-        raise FormatError(f"text that UTF-8 cannot say: {value!r}") from error
+        raise FormatError(f"text that UTF-8 cannot represent: {value!r}") from error
     return varint(len(encoded)) + encoded
 
 
 class Fields:
-    """Reads the fields of one body in order. ``what`` names it in errors, all of them FormatError."""
+    """Reads the fields of one record body in order. All errors are FormatError and name ``what``."""
 
     def __init__(self, body: bytes, what: str) -> None:
         self._body, self._what = body, what
         self.position = 0
 
     def take(self, count: int) -> bytes:
-        """The next ``count`` bytes."""
+        """Return the next ``count`` bytes."""
         taken = self._body[self.position : self.position + count]
         if len(taken) < count:
-            raise FormatError(f"{self._what}: its fields need more bytes than it has")
+            raise FormatError(f"{self._what}: it is too short for its fields")
         self.position += count
         return taken
 
     def rest(self) -> bytes:
-        """All bytes that are left."""
+        """Return all remaining bytes."""
         return self.take(len(self._body) - self.position)
 
     def byte(self) -> int:
@@ -76,12 +76,12 @@ class Fields:
         try:
             return encoded.decode()
         except UnicodeDecodeError:
-            raise FormatError(f"{self._what}: text that is not UTF-8") from None
+            raise FormatError(f"{self._what}: a text is not UTF-8") from None
 
     def floats(self, count: int) -> tuple[float, ...]:
         return struct.unpack(f"<{count}f", self.take(4 * count))
 
     def finish(self) -> None:
-        """Raise FormatError if anything is left."""
+        """Raise FormatError if any bytes remain."""
         if left := len(self._body) - self.position:
             raise FormatError(f"{self._what}: {left} bytes too many")

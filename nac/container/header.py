@@ -1,4 +1,4 @@
-"""The header of a .nac file: everything that holds for the file as a whole."""
+"""The header of a .nac file: codec, channels, sample rates, length, tags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import accumulate, chain
 
 from nac.container.fields import Fields, text, varint
-from nac.container.records import Source, checksum
+from nac.container.records import RecordReader, checksum
 from nac.errors import DamageError, FormatError
 from nac.spec import Codebook, CodecSpec, Segment
 
@@ -21,17 +21,17 @@ MAX_SAMPLES = 1 << 48
 MIN_RATE, MAX_RATE = 1000, 1 << 24
 MAX_FRAME = 1 << 20
 MAX_CHANNELS = 255
-MAX_CODES_A_SECOND = 1 << 13
-"""Of a stream, that are range coded; the networks known have 2400 at most."""
+MAX_CODES_PER_SECOND = 1 << 13
+"""The most codes per second of a stream that may be range coded; the known networks have at most 2400."""
 UNKNOWN_WEIGHTS = "0" * 16
-"""The fingerprint where nobody knows it: of a file that was converted from a format that does not say it."""
+"""The fingerprint of a file converted from a format that does not record it."""
 _KNOWN, _TAGS, _SEGMENTS, _SCALES, _UNIFORM, _START, _GAIN = (1 << bit for bit in range(7))
 _ALL_FLAGS = (1 << 7) - 1
 _RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 
 
 class SampleFormat(IntEnum):
-    """What the samples were before they were compressed; a default for decompression to choose."""
+    """The sample format of the recording before compression, from which decompression takes its default."""
 
     UNKNOWN = 0
     U8 = 1
@@ -45,13 +45,14 @@ class SampleFormat(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a file's header says; ``formats/nac-v1.md`` defines each field.
+    """The fields of a file's header; ``formats/nac-v1.md`` defines each of them.
 
-    Rates are in Hz. ``network_channels`` (1 or 2) is what the codec takes, ``stereo_pair`` says that two channels
-    are carried as a rotated pair of streams. ``stream_codebooks`` is each stream's number of codebooks, 0 for a
-    silent stream. ``samples``, per channel, and ``start`` count at the original rate; ``samples`` is None if not
-    known in advance. ``gain`` multiplied the signal before encoding and is rounded to float32. Raises FormatError
-    for anything that the format cannot say.
+    Rates are in Hz. ``network_channels`` (1 or 2) is the number of channels of the codec's network.
+    ``stereo_pair``: two channels are stored as a rotated pair of streams. ``stream_codebooks``: each stream's
+    number of codebooks, 0 for a silent stream. ``samples`` (per channel) and ``start`` count samples at the
+    original rate; ``samples`` is None if it was unknown when the header was written. ``gain`` multiplied the
+    signal before encoding and is rounded to float32. Raises FormatError for values that the format cannot
+    represent.
     """
 
     model: str
@@ -79,7 +80,7 @@ class Header:
 
     @property
     def spec(self) -> CodecSpec:
-        """The codec as far as a file knows it: the family is not known, nor the frame multiple."""
+        """The codec's specification as far as a file contains it: without family and frame multiple."""
         return CodecSpec(
             self.model,
             "",
@@ -94,7 +95,7 @@ class Header:
 
     @property
     def streams(self) -> tuple[tuple[int, ...], ...]:
-        """The channels that each stream carries; a rotated pair's two streams carry both channels."""
+        """The channels of each stream; both streams of a rotated pair have both channels."""
         if self.stereo_pair:
             return ((0, 1), (0, 1))
         step = self.network_channels
@@ -102,28 +103,28 @@ class Header:
 
     @cached_property
     def frame_bits(self) -> tuple[int, ...]:
-        """Bits that a frame of each stream takes, packed."""
+        """The size in bits of a packed frame of each stream."""
         return tuple(
             sum(bits * codes for bits, codes in self.codebooks[:count]) for count in self.stream_codebooks
         )
 
     @cached_property
     def most_codes(self) -> int:
-        """Codes in a frame of the codebook that has the most."""
+        """The most codes per frame of any codebook."""
         return max(codes for _, codes in self.codebooks)
 
     @cached_property
     def range_codebooks(self) -> int:
-        """How many codebooks, from the coarsest on, may be range coded: those of so many codes a second.
+        """How many codebooks, from the coarsest on, may be range coded.
 
-        So the time that unpacking takes is bounded by how much sound there is.
+        They have at most ``MAX_CODES_PER_SECOND`` in all, which limits the time for decoding one second of audio.
         """
         codes = accumulate(book.codes_per_frame for book in self.codebooks)
-        most = MAX_CODES_A_SECOND * self.frame_samples
+        most = MAX_CODES_PER_SECOND * self.frame_samples
         return sum(count * self.sample_rate <= most for count in codes)
 
     def to_bytes(self) -> bytes:
-        """Signature, version and header as they stand at the start of a file."""
+        """Return signature, version and header, as at the start of a file."""
         body = self._body()
         if len(body) > MAX_HEADER:
             raise FormatError(f"a header of {len(body)} bytes; at most {MAX_HEADER} are allowed")
@@ -131,15 +132,15 @@ class Header:
         return head + body + checksum(head, body)
 
     @classmethod
-    def read(cls, source: Source) -> Header:
-        """Read from the start of a file.
+    def read(cls, source: RecordReader) -> Header:
+        """Read the header from the start of a file.
 
-        Raises FormatError if this is not a .nac file or not one this version reads, DamageError if damaged.
+        Raises FormatError if it is not a .nac file or this version cannot read it, DamageError if it is damaged.
         """
         _check_signature(source.read(len(SIGNATURE)))
         version = source.need(1)[0]
         if version != VERSION:
-            raise FormatError(f"version {version} of the .nac format; this program reads version {VERSION}")
+            raise FormatError(f"version {version} of the .nac format; this program only reads version {VERSION}")
         length = source.length(MAX_HEADER, "a header")
         body = source.need(length)
         if source.need(4) != checksum(SIGNATURE, bytes([version]), varint(length), body):
@@ -212,22 +213,22 @@ class Header:
         return header
 
     def _check_codec(self) -> None:
-        for written in (self.model, *chain(*self.tags)):
-            text(written)
+        for string in (self.model, *chain(*self.tags)):
+            text(string)
         _check(1 <= len(self.model.encode()) <= 127, "a model name of 1 to 127 bytes", self.model)
         _check(not any(map(_is_control, self.model)), "a model name without control characters", self.model)
         _check(_is_fingerprint(self.fingerprint), "a fingerprint of 16 hexadecimal digits", self.fingerprint)
         _check(_is_rate(self.sample_rate), f"a sample rate of {MIN_RATE} to {MAX_RATE} Hz", self.sample_rate)
-        _check(1 <= self.frame_samples <= MAX_FRAME, f"1 to {MAX_FRAME} samples a frame", self.frame_samples)
+        _check(1 <= self.frame_samples <= MAX_FRAME, f"1 to {MAX_FRAME} samples per frame", self.frame_samples)
         _check(1 <= len(self.codebooks) <= 255, "1 to 255 codebooks", len(self.codebooks))
         for bits, codes in set(self.codebooks):
             _check(1 <= bits <= 16, "codebooks of 1 to 16 bits", bits)
-            _check(1 <= codes <= MAX_FRAME, f"1 to {MAX_FRAME} codes a frame", codes)
+            _check(1 <= codes <= MAX_FRAME, f"1 to {MAX_FRAME} codes per frame", codes)
         if self.segment is not None:
             frames, stride = self.segment
             _check(1 <= frames <= MAX_FRAME, f"segments of 1 to {MAX_FRAME} frames", frames)
             limit = frames * self.frame_samples
-            _check(1 <= stride <= limit, f"segments of {limit} samples a stride of 1 to as many apart", stride)
+            _check(1 <= stride <= limit, f"a stride of 1 to {limit} samples, the length of a segment,", stride)
 
     def _check_signal(self) -> None:
         rate = self.original_sample_rate
@@ -235,22 +236,22 @@ class Header:
         streams = _stream_count(self.stereo_pair, self.network_channels, self.channels)
         _check(len(self.stream_codebooks) == streams, f"{streams} streams", len(self.stream_codebooks))
         for count in self.stream_codebooks:
-            _check(0 <= count <= len(self.codebooks), f"0 to {len(self.codebooks)} codebooks a stream", count)
+            _check(0 <= count <= len(self.codebooks), f"0 to {len(self.codebooks)} codebooks per stream", count)
         _check(0 <= (self.samples or 0) < MAX_SAMPLES, f"less than {MAX_SAMPLES} samples", self.samples)
         _check(0 <= self.start < MAX_SAMPLES, f"a start below {MAX_SAMPLES}", self.start)
         _check(math.isfinite(self.gain) and 1e-38 < self.gain < 1e38, "a finite gain above zero", self.gain)
 
 
-def _check(holds: bool, needed: str, found: object) -> None:
-    if not holds:
-        raise FormatError(f"header: {needed} is needed, not {found!r:.80}")
+def _check(valid: bool, needed: str, found: object) -> None:
+    if not valid:
+        raise FormatError(f"header: needs {needed}, not {found!r:.80}")
 
 
 def _check_signature(found: bytes) -> None:
     if found == SIGNATURE:
         return
     if found.startswith((b"\x89NAC\n", b"\x09NAC\r\n")):
-        raise DamageError("a .nac file that was transferred as text, which changed its bytes")
+        raise DamageError("a .nac file that was transferred in text mode, which changed its bytes")
     raise (
         FormatError("not a .nac file", remedy="compress") if found else FormatError("not a .nac file: it is empty")
     )
@@ -264,8 +265,8 @@ def _is_control(character: str) -> bool:
     return character < " " or "\x7f" <= character < "\xa0"
 
 
-def _is_fingerprint(digits: str) -> bool:
-    return len(digits) == 16 and all(digit in "0123456789abcdef" for digit in digits)
+def _is_fingerprint(string: str) -> bool:
+    return len(string) == 16 and all(digit in "0123456789abcdef" for digit in string)
 
 
 def _nonzero(value: int, name: str) -> int:

@@ -1,4 +1,4 @@
-"""The end record, and the index of chunks that it carries."""
+"""The end record, and the index of chunks that it contains."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nac.container.fields import Fields, varint
-from nac.container.records import END, Record, Source, frame
+from nac.container.records import END, Record, RecordReader, frame
 from nac.errors import DamageError, FormatError
 
 _MIN_END = 11
 
 
 class Entry(NamedTuple):
-    """One chunk: the byte of the file at which its record begins, and its first frame."""
+    """One chunk: the byte offset of its record in the file, and its first frame."""
 
     offset: int
     first_frame: int
 
 
 class Index:
-    """A sequence of :class:`Entry`, one a chunk, compact however many there are."""
+    """A sequence of :class:`Entry`, one per chunk, stored compactly."""
 
     def __init__(self) -> None:
         self._offsets, self._frames = array("Q"), array("Q")
@@ -39,11 +39,11 @@ class Index:
         self._frames.append(entry.first_frame)
 
     def find(self, frame: int) -> int:
-        """Number of the chunk that has ``frame``, or of the last one before it; 0 if there is none before."""
+        """Return the number of the chunk with ``frame``, else of the last chunk before it, else 0."""
         return max(bisect_right(self._frames, frame) - 1, 0)
 
     def to_bytes(self) -> bytes:
-        """From each chunk but the last to the next: the distance in bytes, then in frames."""
+        """Return the distances from each chunk to the next, first in bytes, then in frames."""
         steps = bytearray()
         for i in range(1, len(self)):
             steps += varint(self._offsets[i] - self._offsets[i - 1])
@@ -52,7 +52,7 @@ class Index:
 
     @classmethod
     def from_bytes(cls, first: Entry, steps: bytes) -> Index:
-        """The inverse of :meth:`to_bytes`, given the first chunk."""
+        """Parse what :meth:`to_bytes` returns, starting from the first chunk."""
         index, fields = cls(), Fields(steps, "index")
         offset, frame_number = first
         index.append(first)
@@ -60,20 +60,20 @@ class Index:
             step, frames = fields.varint(), fields.varint()
             offset, frame_number = offset + step, frame_number + frames
             if not step or not frames or offset >> 63 or frame_number >> 63:
-                raise FormatError("index: a chunk is out of order or out of reach")
+                raise FormatError("index: a chunk is out of order or out of range")
             index.append(Entry(offset, frame_number))
         return index
 
 
 @dataclass(frozen=True)
 class End:
-    """The last record: ``samples`` per channel, None if only the header says it, and the index's bytes."""
+    """The last record: ``samples`` per channel, None if only the header has it, and the bytes of the index."""
 
     samples: int | None
     index: bytes
 
     def to_bytes(self) -> bytes:
-        """The whole record."""
+        """Return the complete record."""
         body = varint(0 if self.samples is None else self.samples + 1) + self.index
         record = frame(END, body + bytes(4))
         return frame(END, body + struct.pack("<I", len(record)))
@@ -84,14 +84,14 @@ class End:
         samples = fields.varint() - 1
         index = fields.take(max(len(record.body) - fields.position - 4, 0))
         if fields.take(4) != struct.pack("<I", record.end - record.start):
-            raise FormatError("end: it is not as long as it says")
+            raise FormatError("end: its length field does not match its length")
         return cls(None if samples < 0 else samples, index)
 
 
-def find_end(source: Source, start: int) -> Record:
-    """The end record of a seekable file, found from the file's last bytes. ``start``: where the records begin.
+def find_end(source: RecordReader, start: int) -> Record:
+    """Read the end record of a seekable file. ``start``: the offset of the first record.
 
-    Raises DamageError if the file does not end in one.
+    Raises DamageError if the file does not end with an end record.
     """
     size = source.size()
     source.seek(max(size - 8, 0))
@@ -101,4 +101,4 @@ def find_end(source: Source, start: int) -> Record:
         record = source.record()
         if record.type == END and record.end == size:
             return record
-    raise DamageError("the end is missing or damaged")
+    raise DamageError("the end of the file is missing or damaged")

@@ -1,6 +1,6 @@
 """The range coder of ``formats/nac-v1.md``, section 14, for several layers at once.
 
-Many layers are coded side by side by numpy; few are coded one by one, in Python's integers, which is faster then.
+Many layers are coded in parallel with numpy; a few are coded one by one with Python's integers, which is faster.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_MANY = 56
+_PARALLEL_FROM = 56
 _U = np.uint64
 _WORD, _HIGH = _U(16), _U(48)
-_LEAST = 1 << 48
+_MIN_RANGE = 1 << 48
 
 Integers = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
 
 def encode(spans: Integers) -> list[bytes]:
-    """Layers as the fewest bytes that say them. ``spans`` [3, layers, n]: each symbol's start, width and total."""
+    """Encode layers, each as its shortest code. ``spans`` [3, layers, n]: start, width, total of each symbol."""
     layers = spans.shape[1]
-    return _encode_many(spans) if layers >= _MANY else [_encode_one(spans[:, layer]) for layer in range(layers)]
+    if layers >= _PARALLEL_FROM:
+        return _encode_parallel(spans)
+    return [_encode_one(spans[:, layer]) for layer in range(layers)]
 
 
 def _encode_one(spans: Integers) -> bytes:
@@ -34,14 +36,14 @@ def _encode_one(spans: Integers) -> bytes:
         range_ //= total
         low += range_ * start
         range_ *= width
-        while range_ < _LEAST:
+        while range_ < _MIN_RANGE:
             words.append(low >> 48)  # a 17th bit is a carry
-            low = (low & _LEAST - 1) << 16
+            low = (low & _MIN_RANGE - 1) << 16
             range_ <<= 16
     return _shortest(np.array(words, np.uint32), low, range_)
 
 
-def _encode_many(spans: Integers) -> list[bytes]:
+def _encode_parallel(spans: Integers) -> list[bytes]:
     _, layers, symbols = spans.shape
     low, range_ = np.zeros(layers, _U), np.full(layers, 2**64 - 1, _U)
     words, at = np.zeros((layers, 3 * symbols + 2), np.uint32), np.zeros(layers, np.int64)
@@ -53,7 +55,7 @@ def _encode_many(spans: Integers) -> list[bytes]:
         range_ *= width
         if (carry := low < below).any():
             words[rows[carry], at[carry] - 1] += 1
-        while (small := range_ < _U(_LEAST)).any():
+        while (small := range_ < _U(_MIN_RANGE)).any():
             put = rows[small]
             words[put, at[put]] = low[small] >> _HIGH
             at[put] += 1
@@ -64,7 +66,7 @@ def _encode_many(spans: Integers) -> list[bytes]:
 
 
 def _shortest(words: NDArray[np.uint32], low: int, range_: int) -> bytes:
-    """The fewest bytes of a number from ``low`` up to ``range_`` more, behind these words with their carries."""
+    """Return the fewest bytes for a number in [low, low + range_), appended to ``words`` with their carries."""
     number = int.from_bytes((words & 0xFFFF).astype(">u2").tobytes(), "big")
     number += int.from_bytes((words >> 16).astype(">u2").tobytes(), "big") << 16
     low += number << 64
@@ -74,21 +76,21 @@ def _shortest(words: NDArray[np.uint32], low: int, range_: int) -> bytes:
 
 
 class Decoder(Protocol):
-    """Decoders of layers. Behind a layer's last byte there are zeros without end."""
+    """Decodes several layers. After a layer's last byte it reads zeros without limit."""
 
     def symbols(self, layer: Integers, sums: Doubles) -> Integers:
-        """The next symbols, some of each layer.
+        """Decode the next symbols, any number for each layer.
 
-        ``layer`` [n]: of which layer each is, growing. ``sums`` [n, symbols]: the weights up to every symbol that
-        may come, with its own.
+        ``layer`` [n]: the layer of each symbol, in increasing order. ``sums`` [n, symbols]: the cumulative weights
+        of all possible symbols, each including its own.
         """
 
 
 def decoder(layers: Sequence[bytes]) -> Decoder:
-    return _Many(layers) if len(layers) >= _MANY else _Few(layers)
+    return _ParallelDecoder(layers) if len(layers) >= _PARALLEL_FROM else _SequentialDecoder(layers)
 
 
-class _Few:
+class _SequentialDecoder:
     def __init__(self, layers: Sequence[bytes]) -> None:
         self._code = [int.from_bytes(layer[:8].ljust(8, b"\0"), "big") for layer in layers]
         self._range = [2**64 - 1] * len(layers)
@@ -108,7 +110,7 @@ class _Few:
                 start = flat[at - 1] if at > row else 0
                 code -= range_ * start
                 range_ *= flat[at] - start
-                while range_ < _LEAST:
+                while range_ < _MIN_RANGE:
                     range_ <<= 16
                     code = code << 16 | next(words, 0)
                 found.append(at - row)
@@ -116,7 +118,7 @@ class _Few:
         return np.array(found, np.int64)
 
 
-class _Many:
+class _ParallelDecoder:
     def __init__(self, layers: Sequence[bytes]) -> None:
         words = max(map(len, layers)) // 2 + 5
         padded = b"".join(layer.ljust(2 * words, b"\0") for layer in layers)
@@ -131,13 +133,13 @@ class _Many:
         found = np.empty(len(layer), np.int64)
         layers, first, counts = np.unique(layer, return_index=True, return_counts=True)
         for number in range(counts.max(initial=0)):
-            some = np.flatnonzero(number < counts)
-            at = first[some] + number
-            found[at] = self._next(layers[some], sums.take(at, axis=0))
+            active = np.flatnonzero(number < counts)
+            at = first[active] + number
+            found[at] = self._next(layers[active], sums.take(at, axis=0))
         return found
 
     def _next(self, layers: Integers, sums: Doubles) -> Integers:
-        """The next symbol of each of these layers."""
+        """Decode the next symbol of each of these layers."""
         code, range_ = self._code.take(layers), self._range.take(layers)
         total = sums[:, -1]
         range_ //= total.astype(_U)
@@ -147,15 +149,15 @@ class _Many:
         start = sums.take(at - 1) * (symbols > 0)
         code -= range_ * start.astype(_U)
         range_ *= (sums.take(at) - start).astype(_U)
-        # Bytes that no writer makes bring the code up to the range, from where on every symbol is its largest.
+        # In invalid bytes the code can reach the range; from then on every symbol is the largest.
         beyond = code >= range_
-        while (small := range_ < _U(_LEAST)).any():
+        while (small := range_ < _U(_MIN_RANGE)).any():
             shift = small * _WORD
             range_ <<= shift
             code <<= shift
-            place = self._at.take(layers)
-            code |= self._in.take(place) * small
-            self._at[layers] = np.minimum(place + small, self._last.take(layers))
+            word = self._at.take(layers)
+            code |= self._in.take(word) * small
+            self._at[layers] = np.minimum(word + small, self._last.take(layers))
         code[beyond] = _U(2**64 - 1)
         self._code[layers], self._range[layers] = code, range_
         return symbols

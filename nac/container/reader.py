@@ -1,4 +1,4 @@
-"""Reading a .nac file: in order from anything that can be read, in any order from a file that can seek."""
+"""Read a .nac file: in order from any readable file, in any order from a seekable one."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from nac.container.chunk import Chunk
 from nac.container.fields import Fields
 from nac.container.header import Header
 from nac.container.index import End, Entry, Index, find_end
-from nac.container.records import CHUNK, END, Record, Source
+from nac.container.records import CHUNK, END, Record, RecordReader
 from nac.container.timeline import Lost, Timeline, clock
 from nac.errors import DamageError, FormatError
 
 
 class Reader:
-    """A .nac file. Reads the header at once and everything else when asked.
+    """Reads a .nac file: the header at once, the rest on demand.
 
-    ``header``: what it says. ``gaps``: the sound found missing by :meth:`chunks` in a file that was written
-    without it. Raises FormatError if this is not a .nac file or not one this version reads; DamageError, here and
-    everywhere below, if its bytes are not those that were written.
+    ``gaps``: the audio that an undamaged file does not contain, as found by :meth:`chunks`. The constructor and
+    all methods raise FormatError if it is not a .nac file or this version cannot read it, and DamageError if its
+    bytes have changed.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._source = Source(file)
+        self._source = RecordReader(file)
         try:
             self.header = Header.read(self._source)
         except DamageError as error:
@@ -38,17 +38,17 @@ class Reader:
 
     @property
     def seekable(self) -> bool:
-        """Whether chunks can be read in any order."""
+        """Whether the file is seekable, so that chunks can be read in any order."""
         return self._source.seekable
 
     @property
     def size(self) -> int:
-        """Bytes of a seekable file, from where it stood when given; of another, those read so far."""
+        """Bytes of a seekable file, from its initial position on; for others, the bytes read so far."""
         return self._source.size() if self.seekable else self._source.position
 
     @property
     def samples(self) -> int | None:
-        """Samples per channel at the original rate; None as long as neither header nor end said so."""
+        """Samples per channel at the original rate; None until the header or the end has been read that has it."""
         if self.header.samples is not None:
             return self.header.samples
         self._load_index()
@@ -56,32 +56,33 @@ class Reader:
 
     @property
     def complete(self) -> bool:
-        """Whether the end of the file has been read and is whole. Where the file cannot seek: so far."""
+        """Whether the file has an undamaged end; for a file that is not seekable, whether it has been read."""
         self._load_index()
         return self._complete
 
     @property
     def damage(self) -> FormatError | None:
-        """Why the index of an incomplete file ends where it does."""
+        """The error that ends the index of an incomplete file."""
         self._load_index()
         return self._damage
 
     @property
     def index(self) -> Index:
-        """All chunks, from the file's end; of an incomplete file, those before the first damage.
+        """The index of all chunks, or, in an incomplete file, of those before the first damage.
 
-        Raises OSError if the file cannot seek.
+        Raises OSError if the file is not seekable.
         """
         self._load_index()
         if self._index is None:
-            raise OSError("this file cannot seek: its chunks can only be read in order")
+            raise OSError("the file is not seekable: its chunks can only be read in order")
         return self._index
 
     def chunks(self, first: int = 0) -> Iterator[Chunk]:
-        """The chunks in order, from number ``first`` on (0 unless the file can seek), each once it is checked.
+        """Yield the chunks in order, each after verifying its checksum.
 
-        After the last one the end is checked against all that was read, so that reading to the end without an
-        error means that nothing is missing or changed. A file that cannot seek can be gone through once.
+        ``first``: number of the first chunk; must be 0 if the file is not seekable. After the last chunk, the end
+        is compared with all that was read, so reading to the end without an error means that nothing is missing or
+        changed. A file that is not seekable can be read only once.
         """
         if first:
             for number in range(first, len(self.index)):
@@ -96,14 +97,14 @@ class Reader:
             yield chunk
 
     def chunk(self, number: int) -> Chunk:
-        """One chunk, 0 to ``len(index) - 1``, in constant time. Raises OSError if the file cannot seek."""
+        """Read chunk ``number`` of the index, in constant time. Raises OSError if the file is not seekable."""
         entry = self.index[number]
         self._source.seek(entry.offset)
         record = self._record(self.header.spec.start(entry.first_frame) / self.header.sample_rate)
         if record.type != CHUNK or (chunk := self._parse(record)).first_frame != entry.first_frame:
             raise DamageError(f"the index does not agree with the chunk at byte {entry.offset}")
         if number + 1 < len(self.index) and record.end > self.index[number + 1].offset:
-            raise DamageError(f"the index has a chunk within the chunk at byte {entry.offset}")
+            raise DamageError(f"the index lists a chunk within the chunk at byte {entry.offset}")
         return chunk
 
     def _walk(self) -> Iterator[tuple[Entry, Chunk, Lost | None]]:
@@ -126,23 +127,23 @@ class Reader:
         end = End.from_record(record)
         self._take_samples(end)
         if end.index != index.to_bytes():
-            raise DamageError("the index at the end does not agree with the chunks: some were lost or added")
+            raise DamageError("the index at the end does not agree with the chunks: some are missing or added")
         if (self._samples or 0) > timeline.samples:
-            raise DamageError(f"{self._samples} samples are announced, but the frames hold {timeline.samples}")
+            raise DamageError(f"{self._samples} samples declared, but the frames have {timeline.samples}")
         if self._source.read(1):
-            raise DamageError(f"there is something behind the end, from byte {record.end} on")
+            raise DamageError(f"extra bytes after the end, from byte {record.end} on")
         self._complete = True
 
     def _take_samples(self, end: End) -> None:
         known = self.header.samples
         if end.samples is None and known is None:
-            raise FormatError("neither header nor end has the number of samples")
+            raise FormatError("neither the header nor the end contains the number of samples")
         if end.samples is not None and known not in (None, end.samples):
-            raise FormatError(f"the header says {known} samples, the end {end.samples}")
+            raise FormatError(f"{known} samples according to the header, {end.samples} according to the end")
         self._samples = end.samples if known is None else known
 
     def _load_index(self) -> None:
-        """Get the index once: from the end, or else by walking along the chunks."""
+        """Load the index, once: from the end of the file or, if that is damaged, by reading all chunks."""
         if self._index is not None or not self._source.seekable:
             return
         try:

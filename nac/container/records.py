@@ -1,4 +1,4 @@
-"""Records, the parts a file consists of: type, length, body and a checksum over all three."""
+"""Records, of which a file consists: type, length, body and a checksum of all three."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_BODY = 16 << 20
 
 
 def checksum(*parts: bytes) -> bytes:
-    """CRC-32C of the joined parts, as it is stored."""
+    """Return the CRC-32C of the concatenated parts, as stored in a file."""
     crc = 0
     for part in parts:
         crc = google_crc32c.extend(crc, part)
@@ -25,7 +25,7 @@ def checksum(*parts: bytes) -> bytes:
 
 
 class Record(NamedTuple):
-    """One record as read: ``start`` and ``end`` are its bytes' place in the file."""
+    """A record that was read. ``start`` and ``end`` are byte offsets in the file."""
 
     type: int
     body: bytes
@@ -34,18 +34,18 @@ class Record(NamedTuple):
 
 
 def frame(kind: int, body: bytes) -> bytes:
-    """The bytes of a record. Raises FormatError if the body is too long for one."""
+    """Return the bytes of a record. Raises FormatError if the body is too long."""
     if len(body) > MAX_BODY:
-        raise FormatError(f"a record of {len(body)} bytes; at most {MAX_BODY} are allowed, so use shorter chunks")
+        raise FormatError(f"a record of {len(body)} bytes; at most {MAX_BODY} are allowed: use shorter chunks")
     head = bytes([kind]) + varint(len(body))
     return head + body + checksum(head, body)
 
 
-class Source:
-    """A file that is read in order, and out of order too if it is ``seekable``.
+class RecordReader:
+    """Reads bytes and records of a file, in order, or in any order if it is ``seekable``.
 
-    Offsets count from where the file stood when given. Reads exactly what is asked for, however the file serves
-    it, and never allocates for an announced length before the bytes are there.
+    Offsets count from the file's position when this object was made. Reads are complete even if the file returns
+    fewer bytes at a time. Memory is allocated for bytes that have arrived, not for a declared length.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -55,32 +55,32 @@ class Source:
         self.position = 0
 
     def seek(self, offset: int) -> None:
-        """Go to an offset; where the file is not seekable, that can only be where it stands."""
+        """Seek to an offset. Raises OSError if the file is not seekable, unless it is the current position."""
         if self.seekable:
             self._file.seek(self._base + offset)
             self.position = offset
         elif offset != self.position:
-            raise OSError("this file cannot seek: its chunks can be read once, in order")
+            raise OSError("the file is not seekable: its chunks can only be read once, in order")
 
     def size(self) -> int:
-        """The offset of the end of a seekable file."""
+        """Return the offset of the end of a seekable file."""
         return max(self._file.seek(0, 2) - self._base, 0)
 
     def read(self, count: int) -> bytes:
-        """The next ``count`` bytes, fewer only at the end of the file."""
+        """Read ``count`` bytes, fewer only at the end of the file."""
         data = read_exactly(self._file, count)
         self.position += len(data)
         return data
 
     def need(self, count: int) -> bytes:
-        """The next ``count`` bytes. Raises DamageError if the file ends before."""
+        """Read ``count`` bytes. Raises DamageError if the file ends before that."""
         data = self.read(count)
         if len(data) < count:
             raise DamageError(f"cut short at byte {self.position}")
         return data
 
     def length(self, limit: int, what: str) -> int:
-        """An announced length. Raises DamageError if it is malformed or above ``limit``."""
+        """Read a length field. Raises DamageError if it is malformed or above ``limit``."""
         start = self.position
         try:
             length = read_varint(lambda: self.need(1)[0], what)
@@ -93,7 +93,7 @@ class Source:
         return length
 
     def record(self) -> Record:
-        """The next record. Raises DamageError if it is cut short or its checksum is not that of its bytes."""
+        """Read a record. Raises DamageError if it is cut short or its checksum is wrong."""
         start = self.position
         kind = self.need(1)
         length = self.length(MAX_BODY, "a record")

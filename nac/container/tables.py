@@ -1,4 +1,4 @@
-"""Probability tables: how likely each code of a model is, for range coding. They are in the package."""
+"""Probability tables for range coding, trained for a model. They are part of the package."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from safetensors.numpy import load
 
 from nac.errors import FormatError
 
-FOLDER = Path(__file__).parent / "tables"  # copies of those in formats/tables, which a test compares
+FOLDER = Path(__file__).parent / "tables"  # copies of those in formats/tables; a test compares them
 CURRENT: dict[str, str] = {
     "e86727a4bc29fbd2": "0c380da0",
     "8e801a4aba759eb6": "8faf6318",
 }
-"""The name of the tables that new files get, by the fingerprint of the model's weights."""
+"""The name of the tables that new files use, by the fingerprint of the model's weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class ProbabilityTables:
-    """Integer tables that give every code a weight in its surroundings; ``formats/nac-v1.md`` says how.
+    """Integer tables that assign each code a weight, given its neighbours; ``formats/nac-v1.md`` defines them.
 
     For all L codebooks of A codes: ``order`` [L, A], in which codes split into H high symbols of A / H low ones;
-    ``high_bias`` [L, H] and ``low_bias`` [L, A]; ``trust`` [L, 2]: how many counted symbols
-    weigh as much as the tables; ``promising`` [L]: whether to expect that the codebook's layers become shorter.
-    For the first K a network that looks at some ``frames`` [n] around a code: ``embedding`` [K, A, D],
+    ``high_bias`` [L, H] and ``low_bias`` [L, A]; ``trust`` [L, 2]: how many counted symbols have as much weight as
+    the tables; ``promising`` [L]: whether range coding is likely to shorten the codebook's layers. For the first K
+    codebooks, a network whose inputs are the ``frames`` [n] around a code: ``embedding`` [K, A, D],
     ``mix`` [K, n * D, R], ``mix_bias`` and ``scale`` [K, R], ``high`` [K, H, R], ``low`` [K, A, R].
     """
 
@@ -51,19 +51,19 @@ NONE = "00000000"
 
 
 def tables_for(fingerprint: str) -> ProbabilityTables | None:
-    """The tables to code new files with, if there are any for these weights."""
+    """Return the tables for new files, or None if there are none for these weights."""
     return find_tables(CURRENT[fingerprint]) if fingerprint in CURRENT else None
 
 
 @lru_cache(maxsize=4)
 def find_tables(name: str) -> ProbabilityTables | None:
-    """The tables of that name (8 hexadecimal digits), or none. Raises FormatError where they are not at hand."""
+    """Load tables by name (8 hexadecimal digits), None for NONE. Raises FormatError if they are missing."""
     if name == NONE:
         return None
     path = FOLDER / f"{name}.safetensors"
     if not path.exists():
-        raise FormatError(f"coded with tables {name}, which this version of nac does not have; a later one may")
+        raise FormatError(f"range coded with tables {name}, which this version of nac lacks: try a later version")
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest()[:8] != name:
-        raise FormatError(f"the tables {name} that belong to nac are damaged: install it again")
+        raise FormatError(f"nac's probability tables {name} are damaged: reinstall nac")
     return ProbabilityTables(name, **load(data))

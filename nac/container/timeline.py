@@ -1,4 +1,4 @@
-"""Where chunks lie in time: their order, what is missing between them, how much sound they hold."""
+"""The time positions of chunks: their order, the gaps between them, and their length in samples."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nac.errors import DamageError, FormatError
 
 @dataclass(frozen=True)
 class Lost:
-    """Something that is missing from a file.
+    """A part that is missing from a file.
 
-    ``first_byte`` to ``end_byte``: the damaged bytes; none if the file was written without the frames.
-    ``first_frame`` to ``end_frame``: the frames missing; ``end_frame`` is None where it is not known how many
-    followed. ``start`` and ``end``: the same in seconds of the output.
+    ``first_byte`` to ``end_byte``: the damaged bytes; none if the file was written without these frames.
+    ``first_frame`` to ``end_frame``: the missing frames; ``end_frame`` is None if it is unknown how many followed.
+    ``start`` and ``end``: the same in seconds of the output.
     """
 
     first_byte: int
@@ -34,7 +34,7 @@ class Lost:
 
 
 def clock(seconds: float) -> str:
-    """A time as people write it: ``0:40.0``, ``1:02:03.4``."""
+    """Format a time as ``0:40.0`` or ``1:02:03.4``."""
     minutes, tenths = divmod(round(seconds * 10), 600)
     hours, minutes = divmod(minutes, 60)
     rest = f"{tenths // 10:02}.{tenths % 10}"
@@ -42,7 +42,7 @@ def clock(seconds: float) -> str:
 
 
 class Timeline:
-    """The chunks of a file so far. ``next_frame`` is the one after the last, ``begun`` whether there were any."""
+    """The chunks added so far. ``next_frame``: the frame after the last; ``begun``: whether there were any."""
 
     def __init__(self, header: Header) -> None:
         self._header, self._spec = header, header.spec
@@ -51,25 +51,25 @@ class Timeline:
         self.begun = False
 
     def add(self, chunk: Chunk) -> None:
-        """Take the next chunk. Raises DamageError if it begins before the end of the last one."""
+        """Add the next chunk. Raises DamageError if it starts before the end of the last one."""
         if self.begun and chunk.first_frame < self.next_frame:
             raise DamageError(
-                f"a chunk out of order: frame {chunk.first_frame} comes after frame {self.next_frame - 1}"
+                f"a chunk is out of order: frame {chunk.first_frame} comes after frame {self.next_frame - 1}"
             )
         self.begun = True
         self.next_frame = chunk.first_frame + chunk.frames
-        # The last frame of an overhang is the first of a segment that its number does not tell of.
+        # The last frame of an overhang is the first one of the next segment, whatever its number.
         last = self.next_frame - (not chunk.overhang)
         self._end = self._spec.start(last) + self._header.frame_samples
 
     def gap(self, chunk: Chunk, position: int) -> Lost | None:
-        """What is missing if ``chunk``, at byte ``position``, comes next in an undamaged file."""
+        """Return what is missing before ``chunk``, at byte ``position`` of an undamaged file, or None."""
         if self._spec.start(chunk.first_frame) <= self._end:
             return None
         return self.lost(position, position, chunk.first_frame)
 
     def lost(self, first_byte: int, end_byte: int, end_frame: int | None, samples: int | None = None) -> Lost:
-        """What is missing from here to a frame, or to the end of ``samples``, or until nobody knows when."""
+        """Describe what is missing from here up to ``end_frame``, else to the end of ``samples`` if known."""
         start, end = self.seconds, None
         if end_frame is not None:
             end = max(self._seconds(self._spec.start(end_frame)), start)
@@ -79,7 +79,7 @@ class Timeline:
 
     @property
     def samples(self) -> int:
-        """Output samples up to the end of the last frame: those before it in time."""
+        """Output samples per channel up to the end of the last frame."""
         header = self._header
         reached = -(-self._end * header.original_sample_rate // header.sample_rate) - header.start
         return max(reached, 0) * self.begun
@@ -94,20 +94,20 @@ class Timeline:
 
 
 def silent_end(header: Header, samples: int, next_frame: int) -> Chunk:
-    """A silent end, from ``next_frame`` on, for a recording whose last chunks are lost: so it keeps its length.
+    """Make a silent last chunk, from ``next_frame`` on, so that a recording keeps its length of ``samples``.
 
-    Raises FormatError where no chunk can be at that place.
+    It is needed if the last chunks are lost. Raises FormatError if no chunk can have this position.
     """
     last = (header.start + samples - 1) * header.sample_rate // header.original_sample_rate
     unit, stride = header.segment or (1, header.frame_samples)
     segment, inner = divmod(last, stride)
     first, frames = segment * unit, 1 + inner // header.frame_samples
-    if first < next_frame:  # that segment ends early: the next one begins where its rest would
+    if first < next_frame:  # this segment is cut short: use the next one, which starts within it
         first, frames = first + unit, 1
     silent: tuple[tuple[bytes, ...], ...] = ((),) * len(header.stream_codebooks)
     chunk = Chunk(first, frames, silent, scales=((),) * len(silent) if header.has_scale else ())
     try:
         chunk.to_bytes(header)
     except ValueError as error:
-        raise FormatError(f"a length of {samples} samples cannot be kept: {error}") from None
+        raise FormatError(f"cannot keep the length of {samples} samples: {error}") from None
     return chunk

@@ -1,4 +1,4 @@
-"""Checking every byte of a file."""
+"""Verify every byte of a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nac.container.timeline import Lost
 
 @dataclass(frozen=True)
 class Verified:
-    """What an undamaged file holds. ``samples``: per channel; ``gaps``: sound it was written without."""
+    """The contents of an undamaged file. ``samples``: per channel; ``gaps``: audio that was never written."""
 
     header: Header
     samples: int
@@ -22,9 +22,9 @@ class Verified:
 
 
 def verify(file: BinaryIO) -> Verified:
-    """Read a whole file, from its start and in order, and check it against all its checksums and its end.
+    """Read a whole file in order, and verify all checksums and its end.
 
-    Raises FormatError if it is not a .nac file that this version reads, DamageError at the first sign of damage.
+    Raises FormatError if it is not a .nac file that this version can read, DamageError at the first damage.
     """
     reader = Reader(file)
     chunks = frames = 0

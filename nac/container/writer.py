@@ -1,4 +1,4 @@
-"""Writing a .nac file in one pass."""
+"""Write a .nac file in one pass."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nac.streams import write_all
 
 
 class Writer:
-    """Writes the header at once, then chunks in order, then the end. The file is only ever written to.
+    """Writes the header at once, then chunks in order, then the end. The file needs neither seek nor read.
 
-    ``bytes_written`` counts from the header on. Writing in vain (a full disk) raises OSError as usual.
+    ``bytes_written`` includes the header. A failed write (a full disk) raises OSError.
     """
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
@@ -31,9 +31,9 @@ class Writer:
         return self._timeline.samples
 
     def write(self, chunk: Chunk) -> None:
-        """Add a chunk; frames left out since the last one count as lost.
+        """Write a chunk; frames between it and the last one count as lost.
 
-        Raises ValueError if it does not fit the header or comes before the end of the last chunk, FormatError if
+        Raises ValueError if it does not fit the header or starts before the end of the last chunk, FormatError if
         it is too long.
         """
         record = frame(CHUNK, chunk.to_bytes(self._header))
@@ -45,23 +45,23 @@ class Writer:
         self._write(record)
 
     def extend(self, samples: int) -> None:
-        """Add a silent chunk where the frames hold fewer samples, as they do where the last chunks are lost.
+        """Add a silent chunk if the frames have fewer than ``samples`` samples because the last chunks are lost.
 
-        Raises FormatError where no chunk can be at that place.
+        Raises FormatError if no chunk can have this position.
         """
         if self.samples < samples:
             self.write(silent_end(self._header, samples, self._timeline.next_frame))
 
     def finish(self, samples: int) -> None:
-        """End the file; it stays open. ``samples``: per channel, at the original rate.
+        """Write the end; the file stays open. ``samples``: per channel, at the original rate.
 
-        Raises ValueError if that is not what the header says, or more than the frames hold.
+        Raises ValueError if it differs from the header, or if the frames have fewer samples.
         """
         known = self._header.samples
         if known not in (None, samples):
-            raise ValueError(f"{samples} samples where the header says {known}")
+            raise ValueError(f"{samples} samples, but the header has {known}")
         if not 0 <= samples <= self.samples:
-            raise ValueError(f"{samples} samples where the frames hold {self.samples}")
+            raise ValueError(f"{samples} samples, but the frames have {self.samples}")
         self._write(End(samples if known is None else None, self._index.to_bytes()).to_bytes())
 
     def _write(self, data: bytes) -> None:

@@ -21,7 +21,7 @@ from nac.audio.reading import Source
 from nac.audio.resample import Resampler, Samples
 from nac.bitrate import is_stereo_pair
 from nac.codecs.base import Array, Codec, Codes, Decoder, Encoder
-from nac.container.chunk import TOGETHER, Chunk, Draft, chunk_frames
+from nac.container.chunk import BATCH_CHUNKS, Chunk, Draft, chunk_frames
 from nac.container.codebooks import Coding
 from nac.container.header import MAX_CHANNELS, MIN_RATE, UNKNOWN_WEIGHTS, Header
 from nac.container.reader import Reader
@@ -125,7 +125,7 @@ def encode_chunks(source: Source, codec: Codec[Any], header: Header, coding: Cod
     ``coding``: see :func:`nac.container.codebooks.encode`.
     """
     drafts = _drafts(source, codec, header)
-    while some := list(islice(drafts, 1 if source.live else TOGETHER)):
+    while some := list(islice(drafts, 1 if source.live else BATCH_CHUNKS)):
         yield from Chunk.pack_all(header, some, coding=coding)
 
 
@@ -386,8 +386,8 @@ def _joined(
     unit = spec.segment.frames if spec.segment else 1
     size = max(1, most // (spec.frame_samples * unit * len(tracks) * spec.channels)) * unit
     part = None
-    together = TOGETHER if reader.seekable else 1
-    unpacked = _unpacked(chunks, header, codebooks or header.stream_codebooks, together)
+    batch_chunks = BATCH_CHUNKS if reader.seekable else 1
+    unpacked = _unpacked(chunks, header, codebooks or header.stream_codebooks, batch_chunks)
     for part in _parts(unpacked, header, first, size):
         for track, codes in zip(tracks, part.codes, strict=True):
             if codes is None:
@@ -463,10 +463,10 @@ Unpacked = tuple[Chunk, list[Codes[Array] | None]]
 
 
 def _unpacked(
-    chunks: Iterable[Chunk], header: Header, codebooks: tuple[int, ...], together: int
+    chunks: Iterable[Chunk], header: Header, codebooks: tuple[int, ...], batch_chunks: int
 ) -> Iterator[Unpacked]:
     """Chunks with the codes of their streams, None for silent streams."""
-    for chunk, streams in Chunk.unpacked(header, chunks, codebooks, together):
+    for chunk, streams in Chunk.unpacked(header, chunks, codebooks, batch_chunks):
         scales = chunk.scales if header.has_scale else ((),) * len(streams)
         yield chunk, [_codes(arrays, row) for arrays, row in zip(streams, scales, strict=True)]
 

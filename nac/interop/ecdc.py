@@ -18,7 +18,7 @@ from nac.codecs.registry import MODELS
 from nac.container import Header
 from nac.container.bits import pack, packed_bytes, unpack
 from nac.container.header import MAX_SAMPLES
-from nac.container.records import Source
+from nac.container.records import RecordReader
 from nac.errors import FormatError, NacError
 from nac.interop.recording import (
     CodeArray,
@@ -35,7 +35,7 @@ from nac.spec import CodecSpec
 SIGNATURE = b"ECDC"
 _HEADER = struct.Struct(">4sBI")
 _MAX_META = 1 << 16
-ReadCodes = Callable[[Source, int, int], CodeArray]
+ReadCodes = Callable[[RecordReader, int, int], CodeArray]
 
 
 def read(file: BinaryIO, lm: Path | None = None) -> Recording:
@@ -43,7 +43,7 @@ def read(file: BinaryIO, lm: Path | None = None) -> Recording:
 
     Raises FormatError if this is not a complete .ecdc file, ModelError if those weights are missing.
     """
-    source = Source(file)
+    source = RecordReader(file)
     meta = _read_meta(source)
     spec = _spec(meta.get("m"))
     samples = integer(meta.get("al"), "a length", 1, MAX_SAMPLES - 1)
@@ -74,7 +74,7 @@ def read(file: BinaryIO, lm: Path | None = None) -> Recording:
 
 
 def _read_segments(
-    source: Source, spec: CodecSpec, samples: int, codebooks: int, read: ReadCodes
+    source: RecordReader, spec: CodecSpec, samples: int, codebooks: int, read: ReadCodes
 ) -> tuple[list[CodeArray], list[float]]:
     codes, scales = [], []
     for frames in segment_frames(spec, samples):
@@ -86,7 +86,7 @@ def _read_segments(
     return codes, scales
 
 
-def _unpacked(source: Source, frames: int, codebooks: int) -> CodeArray:
+def _unpacked(source: RecordReader, frames: int, codebooks: int) -> CodeArray:
     """A segment's codes, [frames, codebooks]."""
     count = frames * codebooks
     return unpack([source.need(packed_bytes(10, count))], 10, count).reshape(frames, codebooks)
@@ -117,7 +117,7 @@ def write(recording: Recording, file: BinaryIO) -> list[str]:
     return [*recording.notes, *lost]
 
 
-def _read_meta(source: Source) -> dict[str, Any]:
+def _read_meta(source: RecordReader) -> dict[str, Any]:
     signature, version, length = _HEADER.unpack(source.need(_HEADER.size))
     if signature != SIGNATURE:
         raise FormatError("not an .ecdc file")
@@ -141,7 +141,7 @@ def _spec(name: object) -> CodecSpec:
     return model.spec
 
 
-def _read_scale(source: Source) -> float:
+def _read_scale(source: RecordReader) -> float:
     scale: float = struct.unpack(">f", source.need(4))[0]
     if not math.isfinite(scale):
         raise FormatError(f"invalid scale {scale} before byte {source.position}")

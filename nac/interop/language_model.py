@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nac.codecs import checkpoints
-from nac.container.records import Source
+from nac.container.records import RecordReader
 from nac.errors import FormatError, ModelError
 from nac.interop.recording import CodeArray
 from nac.weights import cache
@@ -123,7 +123,7 @@ class LanguageModel(nn.Module):
         phase = torch.tensor([[[frame]]]) / (10000 ** (torch.arange(half).view(1, 1, -1) / (half - 1)))
         return torch.cat([torch.cos(phase), torch.sin(phase)], -1)
 
-    def read(self, source: Source, frames: int, codebooks: int) -> CodeArray:
+    def read(self, source: RecordReader, frames: int, codebooks: int) -> CodeArray:
         """A segment's codes, [frames, codebooks]. Raises FormatError, DamageError."""
         if codebooks > len(self.emb):
             raise FormatError(f"{codebooks} codebooks; the language model has {len(self.emb)}")
@@ -146,7 +146,7 @@ class _Decoder:
     All three have ``bits`` bits; leading bits that low and high share are dropped.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: RecordReader) -> None:
         self._source = source
         self._byte = self._unread = 0
         self._low = self._high = self._value = self._bits = 0

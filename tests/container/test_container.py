@@ -73,9 +73,9 @@ def test_the_writer_refuses_what_does_not_fit():
     writer.write(second)
     with pytest.raises(ValueError, match="comes after"):
         writer.write(first)
-    with pytest.raises(ValueError, match="the header says"):
+    with pytest.raises(ValueError, match="the header has"):
         writer.finish(1)
-    with pytest.raises(ValueError, match="the frames hold 38400"):
+    with pytest.raises(ValueError, match="the frames have 38400"):
         writer.finish(SPEECH.samples)
     for change in (
         {"angle": 1},

@@ -109,7 +109,7 @@ def test_a_damaged_first_chunk_leaves_the_file_incomplete():
 
 def test_a_file_that_two_files_make_is_damaged():
     data, chunks = speech()
-    with pytest.raises(DamageError, match="behind the end"):
+    with pytest.raises(DamageError, match="after the end"):
         verify(io.BytesIO(data + data))
     found = list(Recovery(io.BytesIO(data + b"x")))
     assert found[:-1] == chunks
@@ -121,7 +121,7 @@ def test_more_samples_than_the_frames_hold_are_damage():
     _, [chunk] = speech(chunks=1)
     record = frame(CHUNK, chunk.to_bytes(header))
     body = b"\0" + struct.pack("<I", 11)
-    with pytest.raises(DamageError, match="the frames hold 19200"):
+    with pytest.raises(DamageError, match="the frames have 19200"):
         verify(io.BytesIO(header.to_bytes() + record + frame(END, body)))
 
 

@@ -10,7 +10,7 @@ from container_files import UNKNOWN, speech
 from nac.container import Chunk, Header, verify
 from nac.container.fields import varint
 from nac.container.header import SIGNATURE
-from nac.container.records import Source, checksum, frame
+from nac.container.records import RecordReader, checksum, frame
 from nac.errors import DamageError, FormatError
 from nac.spec import Codebook
 
@@ -27,11 +27,11 @@ def header_of(size: int) -> bytes:
 
 def test_a_header_has_a_mebibyte_at_most():
     data = header_of(1 << 20)
-    assert Header.read(Source(io.BytesIO(data))).to_bytes() == data
+    assert Header.read(RecordReader(io.BytesIO(data))).to_bytes() == data
     assert second_reader.read(data)["header"] is not None
     longer = header_of((1 << 20) + 1)
     with pytest.raises(DamageError, match="claims 1048577 bytes; at most 1048576"):
-        Header.read(Source(io.BytesIO(longer)))
+        Header.read(RecordReader(io.BytesIO(longer)))
     assert second_reader.read(longer)["header"] is None
     with pytest.raises(FormatError, match="at most 1048576"):
         replace(UNKNOWN, tags=(("k", "x" * (1 << 20)),)).to_bytes()

@@ -116,5 +116,5 @@ def test_a_last_chunk_that_is_missing_whole_is_reported_and_its_time_kept(known)
 
 
 def test_an_end_that_no_frame_reaches_is_refused():
-    with pytest.raises(FormatError, match="cannot be kept"):
+    with pytest.raises(FormatError, match="cannot keep"):
         silent_end(replace(HEADER, frame_samples=1, segment=None, has_scale=False), 1 << 41, 0)

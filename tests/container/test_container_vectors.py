@@ -25,7 +25,7 @@ import nac
 from nac.codecs.windows import Plan, WindowedCodec
 from nac.container import Reader, Recovery, verify
 from nac.container.fields import varint
-from nac.container.records import Source, checksum, frame
+from nac.container.records import RecordReader, checksum, frame
 from nac.container.tables import tables_for
 from nac.errors import DamageError, FormatError
 
@@ -190,15 +190,15 @@ def test_chunks_in_any_order_are_those_in_order(name):
         ("version-2", FormatError, "version 2 .* version 1"),
         ("empty-file", FormatError, "not a .nac file"),
         ("text", FormatError, "not a .nac file"),
-        ("text-mode", DamageError, "as text"),
+        ("text-mode", DamageError, "in text mode"),
         ("unknown-flag", FormatError, "unknown flags 0x80"),
-        ("unknown-coding", FormatError, "coding 2; this program reads coding 0 and 1"),
+        ("unknown-coding", FormatError, "unknown coding 2; this program reads 0 and 1"),
         ("huge-header", DamageError, "header at byte 9 claims"),
         ("flip-chunk-body", DamageError, "damaged within bytes 60 to 76, at 0:00.1"),
         ("cut-in-chunk", DamageError, "cut short at byte 69, at 0:00.1"),
         ("cut-before-end", DamageError, "cut short at byte 77"),
-        ("behind-the-end", DamageError, "behind the end, from byte 90"),
-        ("chunk-missing", DamageError, "lost or added"),
+        ("behind-the-end", DamageError, "after the end, from byte 90"),
+        ("chunk-missing", DamageError, "missing or added"),
     ],
 )
 def test_an_error_says_what_and_where(name, error, words):
@@ -254,7 +254,7 @@ def test_both_readers_find_the_same_in_any_file(file):
 def test_both_readers_refuse_the_same(name, draw):
     """Some bytes of a body are others, or more, or fewer, under a checksum that is right."""
     file = data(name)
-    source = Source(io.BytesIO(file))
+    source = RecordReader(io.BytesIO(file))
     source.seek(9)
     kinds, bodies = [0], [source.need(source.length(1 << 20, "a header"))]
     source.need(4)

@@ -19,7 +19,7 @@ from nac.container import Chunk, Reader, verify
 from nac.container import codebooks as coded_layers
 from nac.container import range_coder as ranges
 from nac.container.chunk import Draft
-from nac.container.entropy import Lane, decode, encode
+from nac.container.entropy import LayerId, decode, encode
 from nac.container.tables import CURRENT, FOLDER, find_tables
 from nac.errors import FormatError
 from nac.spec import Codebook
@@ -49,7 +49,7 @@ def test_any_codes_come_back(name, data, frames, novelty, seed):
     books = data.draw(st.integers(1, 7))
     codes = recording(frames, books, bits, seed, novelty)
     numbers = data.draw(st.sets(st.integers(0, books - 1), min_size=1))
-    layers = encode(codes, bits, [Lane(number, 0) for number in numbers], tables)
+    layers = encode(codes, bits, [LayerId(number, 0) for number in numbers], tables)
     known = codes.copy()
     known[0, list(numbers)] = 0
     assert (decode(known, bits, layers, tables) == codes).all()
@@ -61,7 +61,7 @@ def test_any_codes_come_back(name, data, frames, novelty, seed):
 def test_any_bytes_decode_to_codes(name, rows, frames):
     tables = find_tables(name) if name else None
     bits = tables.order.shape[1].bit_length() - 1 if tables else 5
-    layers = {Lane(number, 0): row for number, row in enumerate(rows)}
+    layers = {LayerId(number, 0): row for number, row in enumerate(rows)}
     codes = decode(np.zeros((1, len(rows), frames), np.int64), bits, layers, tables)
     assert codes.min() >= 0
     assert codes.max() < 1 << bits
@@ -73,9 +73,9 @@ def test_a_layer_is_the_same_with_and_without_finer_ones(frames, seed, name):
     tables = find_tables(name) if name else None
     bits = tables.order.shape[1].bit_length() - 1 if tables else 6
     codes = recording(frames, 5, bits, seed, 0.3)
-    whole = encode(codes, bits, [Lane(number, 0) for number in range(5)], tables)
+    whole = encode(codes, bits, [LayerId(number, 0) for number in range(5)], tables)
     for count in range(1, 5):
-        fewer = encode(codes[:, :count], bits, [Lane(number, 0) for number in range(count)], tables)
+        fewer = encode(codes[:, :count], bits, [LayerId(number, 0) for number in range(count)], tables)
         assert fewer == {lane: layer for lane, layer in whole.items() if lane.codebook < count}
 
 
@@ -87,7 +87,7 @@ def test_the_second_reader_decodes_layers(name, frames):
     books = tables.order.shape[0] + 1 if tables else 2
     numbers = (0, 1, len(tables.embedding), books - 1) if tables else (0, 1)
     codes = recording(frames, books, bits, 3, 0.3)
-    layers = encode(codes, bits, [Lane(number, 0) for number in numbers], tables)
+    layers = encode(codes, bits, [LayerId(number, 0) for number in numbers], tables)
     for lane, layer in layers.items():
         coarser = codes[0, : lane.codebook].tolist()
         second = read_layer(layer, coarser, lane.codebook, frames, bits, name and read_tables(name))
@@ -96,7 +96,7 @@ def test_the_second_reader_decodes_layers(name, frames):
 
 def test_tables_for_codes_of_other_bits_count_as_none():
     codes = recording(100, 3, 7, 1, 0.1)
-    lanes = [Lane(number, 0) for number in range(3)]
+    lanes = [LayerId(number, 0) for number in range(3)]
     for name in TABLES:
         layers = encode(codes, 7, lanes, find_tables(name))
         assert layers == encode(codes, 7, lanes, None)
@@ -136,7 +136,7 @@ def test_a_layer_is_range_coded_from_the_first_byte_it_saves():
     for length in range(20, 60):
         for new in range(0, length, 2):
             row = np.where(np.arange(length) < new, rng.integers(0, 16, length), 3)
-            [coded] = encode(row[None, None], 4, [Lane(0, 0)], None).values()
+            [coded] = encode(row[None, None], 4, [LayerId(0, 0)], None).values()
             saved = 4 * length // 8 - max(len(coded), length // 32)
             [[layer]] = Chunk.pack(header, 0, length, [[row]], coding="range").layers
             assert len(layer) == (4 * length // 8 - saved if saved > 6 else -(-4 * length // 8))
@@ -267,7 +267,7 @@ def test_a_file_with_tables_that_are_not_here_is_whole_but_gives_no_codes():
     other = replace(chunk, tables="0badcafe")
     data = written(LYRA, [other], 9600).getvalue()
     assert verify(io.BytesIO(data)).chunks == 1
-    with pytest.raises(FormatError, match="tables 0badcafe, which this version of nac does not have"):
+    with pytest.raises(FormatError, match="tables 0badcafe, which this version of nac lacks"):
         other.codes(LYRA, 0)
 
 

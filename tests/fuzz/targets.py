@@ -57,7 +57,7 @@ def head(data: bytes) -> None:
     except FormatError:
         return
     written = found.to_bytes()
-    assert header.Header.read(records.Source(io.BytesIO(written))) == found
+    assert header.Header.read(records.RecordReader(io.BytesIO(written))) == found
 
 
 def chunk(data: bytes) -> None:
@@ -87,13 +87,13 @@ def coding(data: bytes) -> None:
     most = coded_layers.saving(book, count, 1)  # what is not shorter than packed is taken for packed
     if most < 0:
         return
-    packed = coded_layers.Packed([row[:most] for row in rows], [book] * books)
+    packed = coded_layers.StreamBytes([row[:most] for row in rows], [book] * books)
     tables_used = find_tables(_tables()[tables % len(_tables())])
     (codes,) = coded_layers.decode([packed], count, tables_used)
     assert all(len(array) == count and int(array.max()) < 1 << bits for array in codes)
-    plain = coded_layers.Plain(codes, packed.books, 5)
+    plain = coded_layers.StreamCodes(codes, packed.books, 5)
     (layers,) = coded_layers.encode([plain], count, tables_used, "range")
-    (again,) = coded_layers.decode([coded_layers.Packed(layers, packed.books)], count, tables_used)
+    (again,) = coded_layers.decode([coded_layers.StreamBytes(layers, packed.books)], count, tables_used)
     assert all(np.array_equal(a, b) for a, b in zip(codes, again, strict=True))
 
 
@@ -326,7 +326,7 @@ def _refusing(action: Callable[[], object]) -> None:
 def _bodies(kind: int) -> Iterator[tuple[header.Header, bytes]]:
     for data in vectors():
         with suppress(FormatError):
-            source = records.Source(io.BytesIO(data))
+            source = records.RecordReader(io.BytesIO(data))
             head = header.Header.read(source)
             while (record := source.record()).type != records.END:
                 if record.type == kind:
