@@ -1,1 +1,1 @@
-"""What training on codes needs: datasets, shards, token patterns."""
+"""Training on codes: datasets, shards, token patterns."""

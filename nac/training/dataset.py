@@ -1,4 +1,4 @@
-"""The codes of many .nac files as a dataset for PyTorch."""
+"""A PyTorch dataset of the codes of many .nac files."""
 
 from __future__ import annotations
 
@@ -23,48 +23,48 @@ from nac.storage import places
 from nac.training import shards
 
 T = TypeVar("T")
-Codes = Tensor | list[Tensor]
+CodeTensors = Tensor | list[Tensor]
 
 
 class Dataset(torch.utils.data.Dataset[Any]):
-    """Codes of all .nac files below a folder or in its shards, for PyTorch's DataLoader.
+    """A dataset of the codes of all .nac files in a folder or its shards, for PyTorch's DataLoader.
 
-    Items are whole files, or crops of one length. Files give a dataset with a length and items by number, in the
-    order of their paths (:class:`FolderDataset`); shards give one that is iterated (:class:`ShardDataset`).
-    Nothing is kept open, and of a file only the chunks that are needed are read: a dataset can be pickled, and be
-    used by any number of workers. Those of a URL have to be spawned (``multiprocessing_context="spawn"``): what
-    reaches object stores does not survive a fork.
+    Items are whole files, or crops of one length. A folder of files becomes a dataset with a length and random
+    access, sorted by path (:class:`FolderDataset`); a folder of shards becomes an iterable one
+    (:class:`ShardDataset`). No file stays open, and only the necessary chunks are read, so a dataset can be
+    pickled and used by any number of workers. For a URL, the workers must be spawned
+    (``multiprocessing_context="spawn"``), because clients of object stores do not survive a fork.
 
-    An item is an int64 tensor [codebooks, frames], or, where a frame has another number of codes in each codebook
-    (SNAC), a list with a tensor [frames * codes_per_frame] for each. -1 stands where the stream is silent and has
-    no codes. ``spec`` says what made the codes.
+    An item is an int64 tensor [codebooks, frames], or, if the codebooks have different numbers of codes per frame
+    (SNAC), a list with one tensor [frames * codes_per_frame] per codebook. The code is -1 where the stream is
+    silent and has no codes. ``spec`` describes the codec that made the codes.
 
     Parameters
     ----------
     source : path or URL
-        A folder (s3://, ... too) with .nac files, or with shards that `nac pack` or WebDataset wrote.
+        A folder, or a URL such as s3://..., with .nac files or with shards written by `nac pack` or WebDataset.
     seconds, frames : float or int, optional
-        The length of a crop, by either. Crops follow one another without overlap, and what is left at the end of a
-        file is not used. Without both, an item is a whole file.
+        The length of a crop, in seconds or in frames. Crops do not overlap; the rest at the end of a file is not
+        used. By default, an item is a whole file.
     codebooks : int, optional
-        At most so many, coarse to fine.
+        The number of codebooks to return, from the coarsest on; by default all.
     stream : int
-        The stream to give: 0 is the only one, or of a stereo pair the one with most of the sound.
+        The stream to return: 0 is the only one or, for a stereo pair, the one with most of the signal.
     transform : callable, optional
-        Makes something else of an item, :func:`nac.flatten` for example.
+        A function applied to each item, for example :func:`nac.flatten`.
     shuffle : int
-        Of shards: read them in random order, and choose the next item among so many; 0 gives them in order. Files
+        For shards: read them in random order, and draw items from a buffer of this many; 0 keeps the order. Files
         are shuffled by the DataLoader.
     seed : int
-        Of shards: the same gives the same order.
+        For shards: the seed of the random order.
     rank, world_size : int, optional
-        Of shards: the part that this process gets, where several train together; by default what torch.distributed
-        says, if it is initialised by now.
+        For shards: the number of this process and the count of processes that train together. By default those of
+        torch.distributed, if it is initialised.
 
     Raises
     ------
     NacError
-        If there are no .nac files, or they do not go together.
+        If there are no .nac files, or they were made with different codecs.
 
     Examples
     --------
@@ -79,9 +79,9 @@ class Dataset(torch.utils.data.Dataset[Any]):
     spec: CodecSpec
 
     def __new__(cls, source: str | os.PathLike[str] = "", *arguments: Any, **options: Any) -> Dataset:
-        """As with pathlib.Path, what is made depends on what is there."""
+        """Make a FolderDataset or a ShardDataset, depending on the files in ``source``."""
         if cls is Dataset:
-            cls = ShardDataset if _holds_shards(os.fspath(source)) else FolderDataset
+            cls = ShardDataset if _has_shards(os.fspath(source)) else FolderDataset
         return super().__new__(cls)
 
     def __init__(
@@ -92,7 +92,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         frames: int | None = None,
         codebooks: int | None = None,
         stream: int = 0,
-        transform: Callable[[Codes], Any] | None = None,
+        transform: Callable[[CodeTensors], Any] | None = None,
         shuffle: int = 0,
         seed: int = 0,
         rank: int | None = None,
@@ -107,40 +107,42 @@ class Dataset(torch.utils.data.Dataset[Any]):
 
     @abstractmethod
     def _begin(self, shuffle: int, seed: int, rank: int | None, world_size: int | None) -> None:
-        """Look at what is there."""
+        """Scan the source."""
 
     @property
     def _place(self) -> places.Place:
         return _place(self.source)
 
-    def _look(self, name: str, file: NacFile) -> range:
-        """The frames of a file. The first one sets what all must be like."""
+    def _frames_of(self, name: str, file: NacFile) -> range:
+        """Return the frames of a file. Raises NacError unless its codec is that of the first file."""
         spec, counts = file.header.spec, file.header.stream_codebooks
         if "spec" not in vars(self):
             self.spec, self._first = spec, name
             if self._seconds is not None:
                 self.frames = round(self._seconds * spec.sample_rate / spec.frame_samples)
             if self.frames is not None and self.frames < 1:
-                raise ArgumentError(f"crops of {self.frames} frames cannot be")
+                raise ArgumentError(f"a crop needs at least 1 frame, not {self.frames}: choose a longer one")
         if (spec.name, spec.fingerprint, spec.codebooks) != (
             self.spec.name,
             self.spec.fingerprint,
             self.spec.codebooks,
         ):
-            raise NacError(f"of {spec.name} {spec.fingerprint}, {self._first} is not")
+            made_with = f"made with {spec.name} {spec.fingerprint}"
+            raise NacError(f"{made_with}, but {self._first} with {self.spec.name} {self.spec.fingerprint}")
         if self._stream >= len(counts) or counts[self._stream] < (self._codebooks or 1):
-            raise NacError(f"has {' + '.join(map(str, counts))} codebooks")
+            wanted = f"{self._codebooks or 1} of stream {self._stream} are wanted"
+            raise NacError(f"its streams have {' + '.join(map(str, counts))} codebooks; {wanted}")
         return file.frames
 
-    def _crops(self, held: range) -> int:
-        """Number of items in a file that holds these frames."""
-        return 1 if self.frames is None else len(held) // self.frames
+    def _crops(self, span: range) -> int:
+        """Return the number of items in a file with these frames."""
+        return 1 if self.frames is None else len(span) // self.frames
 
-    def _crop(self, held: range, number: int) -> range:
-        """The frames of an item."""
+    def _crop(self, span: range, number: int) -> range:
+        """Return the frames of an item."""
         if self.frames is None:
-            return held
-        start = held.start + number * self.frames
+            return span
+        start = span.start + number * self.frames
         return range(start, start + self.frames)
 
     def _read(self, file: NacFile, crop: range) -> list[CodeArray]:
@@ -156,12 +158,12 @@ class Dataset(torch.utils.data.Dataset[Any]):
 
 
 class FolderDataset(Dataset):
-    """Of the files below a folder: it has a length, and items by number."""
+    """A dataset of the files in a folder, with a length and random access."""
 
     def _begin(self, shuffle: int, seed: int, rank: int | None, world_size: int | None) -> None:
         if shuffle or rank is not None or world_size is not None:
-            known = "a DataLoader shuffles them, a DistributedSampler splits them"
-            raise ArgumentError(f"of files, not shards: {known}")
+            instead = "shuffle files with a DataLoader, split them with a DistributedSampler"
+            raise ArgumentError(f"shuffle, rank and world_size are for shards: {instead}")
         self._names = [name for name in _names(self.source) if name.endswith(".nac")]
         if not self._names:
             raise NacError(f"no .nac files in {self.source}")
@@ -169,28 +171,32 @@ class FolderDataset(Dataset):
         ranges = []
         for number, path in enumerate(self.paths):
             with self._open(number) as file:
-                ranges.append(self._look(path, file))
-        self._starts = np.array([held.start for held in ranges])
-        self._stops = np.array([held.stop for held in ranges])
-        self._ends = np.cumsum([self._crops(held) for held in ranges])
+                ranges.append(self._frames_of(path, file))
+        self._starts = np.array([span.start for span in ranges])
+        self._stops = np.array([span.stop for span in ranges])
+        self._ends = np.cumsum([self._crops(span) for span in ranges])
 
     @contextmanager
     def _open(self, number: int) -> Iterator[NacFile]:
-        with _told(self.paths[number]), self._place.open(self._names[number]) as stream, NacFile(stream) as file:
+        with (
+            _named_errors(self.paths[number]),
+            self._place.open(self._names[number]) as stream,
+            NacFile(stream) as file,
+        ):
             yield file
 
     def __len__(self) -> int:
-        """Number of crops, or of files."""
+        """Return the number of crops, or of files."""
         return int(self._ends[-1])
 
     def where(self, index: int) -> tuple[str, range]:
-        """The file of an item, and its frames there."""
+        """Return the file of an item, and its frames in that file."""
         number, crop = self._find(index)
         return self.paths[number], crop
 
     def _find(self, index: int) -> tuple[int, range]:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"item {index} of {len(self)}")
+            raise IndexError(f"item {index} is out of range: there are {len(self)}")
         index %= len(self)
         number = bisect_right(self._ends, index)
         before = int(self._ends[number - 1] if number else 0)
@@ -204,25 +210,25 @@ class FolderDataset(Dataset):
 
 
 class ShardDataset(Dataset, torch.utils.data.IterableDataset[Any]):
-    """Of the shards below a folder: it is iterated, by any number of workers on any number of machines.
+    """An iterable dataset of the shards in a folder, for any number of workers on any number of machines.
 
-    Together they give every item once in an epoch. Each reads shards of its own; where there are fewer shards than
-    workers, some read the same one, and each gives its part. Some may give more items than others: machines that
-    have to take the same number of steps should agree on one.
+    Together, the workers yield every item once per epoch. Each worker reads different shards; if there are fewer
+    shards than workers, several read the same one and each yields a part of its items. The number of items can
+    differ between workers: processes that need the same number of steps must set a limit.
     """
 
     def _begin(self, shuffle: int, seed: int, rank: int | None, world_size: int | None) -> None:
         self._shuffle, self._seed = shuffle, seed
         self._rank, self._world_size = _node(rank, world_size)
         self._epoch = torch.zeros(1, dtype=torch.int64)
-        # Shared, so that workers that outlive an epoch know of the next.
+        # In shared memory, so that persistent workers see a new epoch.
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
         self.shards = [name for name in _names(self.source) if shards.is_shard(name)]
         if next(self._files(self.shards), None) is None:
             raise NacError(f"no .nac files in the shards of {self.source}")
 
     def set_epoch(self, epoch: int) -> None:
-        """Have another random order, from the next iteration on."""
+        """Set the epoch, which changes the random order of the next iteration."""
         self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[Any]:
@@ -233,70 +239,70 @@ class ShardDataset(Dataset, torch.utils.data.IterableDataset[Any]):
         if self._shuffle:
             np.random.default_rng([self._seed, int(self._epoch)]).shuffle(order)
         if consumers <= len(order):
-            mine, part, parts = order[consumer::consumers], 0, 1
+            names, part, parts = order[consumer::consumers], 0, 1
         else:
             number, part = consumer % len(order), consumer // len(order)
-            mine, parts = order[number : number + 1], len(range(number, consumers, len(order)))
+            names, parts = order[number : number + 1], len(range(number, consumers, len(order)))
         random = np.random.default_rng([self._seed, int(self._epoch), consumer])
-        for arrays, frames in _mixed(self._parts(mine, part, parts, random), self._shuffle, random):
+        for arrays, frames in _shuffled(self._parts(names, part, parts, random), self._shuffle, random):
             yield self._item(arrays, frames)
 
     def _parts(
         self, names: list[str], part: int, parts: int, random: np.random.Generator
     ) -> Iterator[tuple[list[CodeArray], int]]:
-        """Of the items in shards, every one in ``parts``: its codes and its frames."""
+        """Yield every ``parts``-th item of shards, from ``part`` on: its codes, and its number of frames."""
         before = 0
-        for name, file, held in self._files(names):
-            count = self._crops(held)
+        for name, file, span in self._files(names):
+            count = self._crops(span)
             numbers = np.arange((part - before) % parts, count, parts)
             before += count
             if self._shuffle:
                 random.shuffle(numbers)
             for number in numbers.tolist():
-                crop = self._crop(held, number)
-                with _told(name):
+                crop = self._crop(span, number)
+                with _named_errors(name):
                     arrays = self._read(file, crop)
                 yield arrays, len(crop)
 
     def _files(self, names: list[str]) -> Iterator[tuple[str, NacFile, range]]:
-        """The files in shards: their names, and their frames."""
+        """Yield the files in shards, with their names and frames."""
         for name in names:
             shard = f"{self._place.name}/{name}"
-            with _told(shard), self._place.open(name, places.AHEAD) as stream:
+            with _named_errors(shard), self._place.open(name, places.AHEAD) as stream:
                 for key, data in shards.read(stream):
-                    with _told(key), NacFile(io.BytesIO(data)) as file:
-                        whole = f"{shard}: {key}"
-                        held = self._look(whole, file)
-                        self._check_growth(file, held)
-                        yield whole, file, held
+                    with _named_errors(key), NacFile(io.BytesIO(data)) as file:
+                        full_name = f"{shard}: {key}"
+                        span = self._frames_of(full_name, file)
+                        self._check_growth(file, span)
+                        yield full_name, file, span
 
 
-def _mixed(items: Iterator[T], most: int, random: np.random.Generator) -> Iterator[T]:
-    """Items, each chosen at random among so many."""
-    waiting: list[T] = []
+def _shuffled(items: Iterator[T], size: int, random: np.random.Generator) -> Iterator[T]:
+    """Yield items in random order, drawn from a buffer of ``size``; 0 keeps the order."""
+    buffer: list[T] = []
     for item in items:
-        if len(waiting) < most:
-            waiting.append(item)
+        if len(buffer) < size:
+            buffer.append(item)
             continue
-        place = int(random.integers(most)) if most else 0
-        if most:
-            waiting[place], item = item, waiting[place]
+        index = int(random.integers(size)) if size else 0
+        if size:
+            buffer[index], item = item, buffer[index]
         yield item
-    for place in random.permutation(len(waiting)):
-        yield waiting[place]
+    for index in random.permutation(len(buffer)):
+        yield buffer[index]
 
 
 def _node(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Which of how many processes that train together this is."""
+    """Return rank and world size, by default those of torch.distributed."""
     if (rank is None) != (world_size is None):
-        raise ArgumentError("rank and world_size go together")
+        raise ArgumentError("give both rank and world_size, or neither")
     if rank is None or world_size is None:
         distributed = torch.distributed
         if not (distributed.is_available() and distributed.is_initialized()):
             return 0, 1
         rank, world_size = distributed.get_rank(), distributed.get_world_size()
     if not 0 <= rank < world_size:
-        raise ArgumentError(f"there is no rank {rank} of {world_size}")
+        raise ArgumentError(f"rank {rank} is out of range for a world_size of {world_size}")
     return rank, world_size
 
 
@@ -306,14 +312,14 @@ def _place(source: str) -> places.Place:
 
 @lru_cache
 def _remote(source: str, process: int) -> places.Place:
-    """A place elsewhere; connections are made anew in each process."""
+    """Open a remote folder; each process makes its own connection."""
     return places.place(source)
 
 
 def _names(source: str) -> list[str]:
-    """Every file below a folder or URL, in order. Raises NacError."""
+    """Return the paths of all files in a folder or URL, sorted. Raises NacError."""
     names = []
-    with _told(source):
+    with _named_errors(source):
         for folder, files in places.walk(_place(source), {places.MANIFEST}):
             if isinstance(files, OSError):
                 raise files
@@ -321,25 +327,25 @@ def _names(source: str) -> list[str]:
     return sorted(names, key=lambda name: name.split("/"))
 
 
-def _holds_shards(source: str) -> bool:
-    """Whether there are shards and not .nac files. Raises NacError where there are both."""
+def _has_shards(source: str) -> bool:
+    """Return whether there are shards and no .nac files. Raises NacError if there are both."""
     kinds = {shards.is_shard(name) for name in _names(source) if shards.is_shard(name) or name.endswith(".nac")}
     if len(kinds) > 1:
-        raise NacError(f"{source} has .nac files and shards; a dataset is of the ones or the others")
+        raise NacError(f"{source} has both .nac files and shards: move one kind to another folder")
     return kinds == {True}
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Errors with the name of what they are about."""
+def _named_errors(name: str) -> Iterator[None]:
+    """Add the name of the file concerned to errors."""
     try:
         yield
     except (NacError, OSError) as error:
         raise (error.about(name) if isinstance(error, NacError) else file_error(error, name)) from None
 
 
-def as_tensor(arrays: list[Any], frames: int, units: list[int]) -> Codes:
-    """The codes of a stream as int64 tensors of exactly so many frames."""
+def as_tensor(arrays: list[Any], frames: int, units: list[int]) -> CodeTensors:
+    """Convert the codes of a stream to int64 tensors of exactly this many frames."""
     tensors = []
     for array, unit in zip(arrays, units, strict=False):
         missing = frames * unit - len(array)  # at the end of a file whose last frames are lost

@@ -1,4 +1,4 @@
-"""Many .nac files into few shards (`nac pack`)."""
+"""Pack many .nac files into a few shards (`nac pack`)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from nac.storage.places import Local, Place, as_text, place, walk
 from nac.training import shards
 
 _SHARD = re.compile(r"shards-(\d{6,})\.(tar|parquet)")
-_MOST = (1 << 31) - 1
-"""Bytes of a file that Parquet can hold."""
+_MAX_BYTES = (1 << 31) - 1
+"""The most bytes of a value in Parquet."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A shard that is whole, and what is in it, in order."""
+    """A complete shard, and its files in order."""
 
     output: str
     files: tuple[Result, ...]
@@ -36,7 +36,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that is in no new shard: it is in an old one, cannot be read or is broken, or is no .nac file."""
+    """A file that was not packed: it is already in a shard, failed to be read, or is not a .nac file."""
 
     input: str
     status: Literal["skipped", "failed", "other"]
@@ -45,11 +45,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class _File:
-    """A file that was read: its name as it is told, its bytes, and what is told of it."""
+    """A file that was read: its displayed name, its bytes, and its metadata."""
 
     input: str
     data: bytes
-    told: dict[str, Any]
+    metadata: dict[str, Any]
     wall_seconds: float
 
 
@@ -64,35 +64,35 @@ def pack(
     jobs: int = 1,
     tell: Callable[[Packed | LeftOut], None] | None = None,
 ) -> None:
-    """Pack all .nac files below folders into shards, which are read from front to back.
+    """Pack all .nac files of some folders into shards, for sequential reading.
 
-    Files come in order, folder by folder, each whole in one shard: shards-000000.tar (or .parquet) and so on.
+    Files are packed in order, folder by folder, into shards-000000.tar (or .parquet) and so on. Each file is in
+    one shard.
 
     Parameters
     ----------
     folders : sequence of path or URL
-        Where the .nac files are.
+        The folders with .nac files.
     out : path or URL
         The folder for the shards.
     format : {"tar", "parquet"}
-        Tar as WebDataset has it, each .nac with a .json beside it; or Parquet, a row for each file.
+        Tar as used by WebDataset, a .nac and a .json for each file; or Parquet, a row for each file.
     size : int
-        The most bytes in a shard, unless a single file has more.
+        The largest size of a shard in bytes, unless a single file is larger.
     force : bool
-        Delete shards that are there, once the first new one is whole.
+        Delete existing shards, once the first new one is complete.
     skip_existing : bool
-        Put what is not in shards that are there into new ones, as after a run that was killed.
+        Keep existing shards and pack only the files that are not in them, for example after a run was killed.
     jobs : int
-        Files that are read and checked at a time.
+        The number of files that are read and verified in parallel.
     tell : callable, optional
-        Called with a :class:`Packed` for every shard that is whole and a :class:`LeftOut` for every file left out.
-        Without it, a broken file is an error.
+        Called with a :class:`Packed` for every complete shard, and with a :class:`LeftOut` for every file that was
+        not packed. By default, a broken file raises an error.
 
     Raises
     ------
     NacError
-        If there already are shards in ``out``, a folder cannot be read, or a file is broken and ``tell`` is not
-        given.
+        If ``out`` already contains shards, a folder cannot be read, or a file is broken and ``tell`` is missing.
 
     Examples
     --------
@@ -109,18 +109,18 @@ def pack(
     target = place(os.fspath(out))
     old = [name for name in target.list("")[0] if _SHARD.fullmatch(name)]
     if old and not (force or skip_existing):
-        raise NacError(f"{target.name} has shards already", remedy="skip_existing")
+        raise NacError(f"{target.name} already contains shards", remedy="skip_existing")
     known = _known(target, old) if skip_existing else set()
     writer = _Writer(target, format, size, [] if skip_existing else old, tell or (lambda item: None))
     if skip_existing and old:
         writer.shard = 1 + max(int(name.split(".")[0].rpartition("-")[2]) for name in old)
         writer.number = len(known)
 
-    def look(item: tuple[Place, str, str] | LeftOut) -> _File | LeftOut:
-        return item if isinstance(item, LeftOut) else _look(*item, known)
+    def load(item: tuple[Place, str, str] | LeftOut) -> _File | LeftOut:
+        return item if isinstance(item, LeftOut) else _load(*item, known)
 
     with writer:
-        for item in ahead(look, _listed(sources, target), jobs):
+        for item in ahead(load, _listed(sources, target), jobs):
             if isinstance(item, _File):
                 writer.add(item)
             elif tell:
@@ -130,7 +130,7 @@ def pack(
 
 
 def _named(folders: list[str]) -> list[tuple[str, Place]]:
-    """Places, and what stands before the paths of their files: the folder's name if there are several."""
+    """Return the folders, each with the prefix for its files' paths: its name if there are several folders."""
     places = [place(folder) for folder in folders]
     if len(places) == 1:
         return [("", places[0])]
@@ -138,43 +138,43 @@ def _named(folders: list[str]) -> list[tuple[str, Place]]:
     names = [as_text(name.rpartition("/")[2]) for name in names]
     for name in names:
         if names.count(name) > 1:
-            raise NacError(f"two folders are called {name}; their files would be, too")
+            raise NacError(f"two folders are named {name}: rename one, so that their files have different paths")
     return [(f"{name}/", where) for name, where in zip(names, places, strict=True)]
 
 
 def _listed(sources: list[tuple[str, Place]], target: Place) -> Iterator[tuple[Place, str, str] | LeftOut]:
-    """Every file: its place, its path there, and the path that is told of it."""
-    for before, source in sources:
+    """Yield for every file its folder, its path in that folder, and its path in the shard's metadata."""
+    for prefix, source in sources:
         for folder, files in walk(source, {source.below(target)}):
             if isinstance(files, OSError):
                 yield LeftOut(f"{source.name}/{folder}", "failed", f"cannot be listed: {reason(files)}")
                 continue
             for name in files:
                 path = f"{folder}/{name}".lstrip("/")
-                yield source, path, as_text(before + path)
+                yield source, path, as_text(prefix + path)
 
 
-def _look(source: Place, path: str, told_path: str, known: set[str]) -> _File | LeftOut:
-    """Read and check a file."""
+def _load(source: Place, path: str, packed_path: str, known: set[str]) -> _File | LeftOut:
+    """Read and verify a file."""
     began, name = time.perf_counter(), f"{source.name}/{path}"
-    if told_path in known:
+    if packed_path in known:
         return LeftOut(name, "skipped")
     try:
         with source.open(path) as file:
             data = file.read(len(SIGNATURE))
             if data != SIGNATURE and not path.endswith(".nac"):
                 return LeftOut(name, "other")
-            data += file.read(_MOST)
-        if len(data) > _MOST:
-            raise NacError("is larger than a shard can hold, 2 GiB", remedy="cut")
+            data += file.read(_MAX_BYTES)
+        if len(data) > _MAX_BYTES:
+            raise NacError("is larger than a shard can contain (2 GiB)", remedy="cut")
         verify(io.BytesIO(data))
-        return _File(name, data, shards.about(data, told_path), time.perf_counter() - began)
-    except Exception as error:  # whatever is the matter with a file, the others go on
+        return _File(name, data, shards.metadata(data, packed_path), time.perf_counter() - began)
+    except Exception as error:  # one bad file must not stop the others
         return LeftOut(name, "failed", reason(error))
 
 
 def _known(target: Place, names: Iterable[str]) -> set[str]:
-    """The paths of the files in shards. Raises NacError."""
+    """Return the paths of the files in shards. Raises NacError."""
     known = set[str]()
     for name in names:
         try:
@@ -186,7 +186,7 @@ def _known(target: Place, names: Iterable[str]) -> set[str]:
 
 
 class _Writer:
-    """Shards in a place, one after the other; within its context. ``old``: those that the first one replaces."""
+    """Context manager that writes shards to a folder. ``old``: shards to delete once the first one is complete."""
 
     def __init__(
         self,
@@ -194,10 +194,10 @@ class _Writer:
         format: shards.Format,
         size: int,
         old: list[str],
-        tell: Callable[[Packed | LeftOut], None],
+        report: Callable[[Packed | LeftOut], None],
     ) -> None:
         self.shard = self.number = 0
-        self._target, self._format, self._size, self._old, self._tell = target, format, size, old, tell
+        self._target, self._format, self._size, self._old, self._report = target, format, size, old, report
         self._files: list[Result] = []
         self._bytes = 0
         self._stack = ExitStack()
@@ -211,21 +211,21 @@ class _Writer:
         self._stack.__exit__(*error)
 
     def add(self, file: _File) -> None:
-        if self._files and self._bytes + self._open.cost(file.data, file.told) > self._size:
+        if self._files and self._bytes + self._open.cost(file.data, file.metadata) > self._size:
             self._finish()
         if not self._files:
             self._begin()
-        self._open.add(self.number, file.data, file.told)
-        self._bytes += self._open.cost(file.data, file.told)
+        self._open.add(self.number, file.data, file.metadata)
+        self._bytes += self._open.cost(file.data, file.metadata)
         self.number += 1
-        told, count = file.told, len(file.data)
+        metadata, count = file.metadata, len(file.data)
         self._files.append(
             Result(
                 file.input,
                 f"{self._target.name}/{self._name}",
-                told["model"],
-                told["kbps"],
-                told["seconds"],
+                metadata["model"],
+                metadata["kbps"],
+                metadata["seconds"],
                 count,
                 count,
                 file.wall_seconds,
@@ -239,7 +239,7 @@ class _Writer:
         self._open = shards.FORMATS[self._format](self._file)
 
     def _finish(self) -> None:
-        """Close the shard that is open, if any, and tell of it."""
+        """Complete the open shard, if any, and report it."""
         if not self._files:
             return
         self._open.close()
@@ -249,6 +249,6 @@ class _Writer:
             if name != self._name:
                 self._target.remove(name)
         self._old = []
-        self._tell(Packed(f"{self._target.name}/{self._name}", tuple(self._files), size))
+        self._report(Packed(f"{self._target.name}/{self._name}", tuple(self._files), size))
         self._files, self._bytes = [], 0
         self.shard += 1

@@ -1,7 +1,7 @@
-"""Codes as the rows of tokens that language models of audio are trained on, and back.
+"""Convert codes to token sequences for language models of audio, and back.
 
-Each takes and gives numpy arrays or torch tensors of integers: one array [codebooks, frames], or where a frame has
-another number of codes in each codebook (SNAC) a list with an array [frames * codes_per_frame] for each.
+Codes are numpy arrays or torch tensors of integers: one array [codebooks, frames], or, if the codebooks have
+different numbers of codes per frame (SNAC), a list with one array [frames * codes_per_frame] per codebook.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ A = TypeVar("A", "np.ndarray[Any, Any]", "Tensor")
 
 
 def flatten(codes: A | Sequence[A]) -> A:
-    """All codes in one row, in the order of time; of those that begin together, the coarser first.
+    """Interleave the codes of all codebooks in one sequence, ordered by time, then coarse to fine.
 
-    With one code in each frame of each codebook, that is frame by frame, as CSM has Mimi's: the result reshaped to
-    [T, K] has its frames as rows. With SNAC's 1, 2 and 4, each frame is a tree taken depth first, as in Orpheus:
-    0, 1a, 2a, 2b, 1b, 2c, 2d.
+    With one code per frame in each codebook, the order is frame by frame, as in CSM: reshaped to [T, K], the rows
+    of the result are frames. With SNAC's 1, 2 and 4 codes, each frame is a tree in depth-first order, as in
+    Orpheus: 0, 1a, 2a, 2b, 1b, 2c, 2d.
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ def flatten(codes: A | Sequence[A]) -> A:
     Returns
     -------
     array [n]
-        All codes, of the same kind and dtype.
+        All codes, with the same array type and dtype.
 
     Raises
     ------
     ValueError
-        If the arrays are not of whole frames.
+        If the lengths of the arrays are not multiples of the number of frames.
 
     Examples
     --------
@@ -49,20 +49,21 @@ def flatten(codes: A | Sequence[A]) -> A:
     frames = min(len(book) for book in books)
     units = [len(book) // frames if frames else 1 for book in books]
     if any(len(book) != frames * unit for book, unit in zip(books, units, strict=True)):
-        raise ValueError(f"codebooks of {[len(book) for book in books]} codes are no whole frames")
+        lengths = [len(book) for book in books]
+        raise ValueError(f"codebooks of {lengths} codes are not whole frames: the shortest must divide the others")
     joined = _concatenate([book.reshape(frames, unit) for book, unit in zip(books, units, strict=True)])
     return cast(A, joined[:, _order(units)].reshape(-1))
 
 
 def unflatten(tokens: A, codes_per_frame: Sequence[int]) -> list[A]:
-    """The inverse of :func:`flatten`.
+    """Split a sequence of codes into codebooks: the inverse of :func:`flatten`.
 
     Parameters
     ----------
     tokens : array [n]
-        Integers, a numpy array or a tensor.
+        A numpy array or a tensor of integers.
     codes_per_frame : sequence of int
-        Of each codebook: (1, 1, 1, 1) for four codebooks of EnCodec or DAC, (1, 2, 4) for SNAC at 24 kHz.
+        For each codebook: (1, 1, 1, 1) for four codebooks of EnCodec or DAC, (1, 2, 4) for SNAC at 24 kHz.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def unflatten(tokens: A, codes_per_frame: Sequence[int]) -> list[A]:
     Raises
     ------
     ValueError
-        If ``n`` is not a multiple of the codes in a frame.
+        If ``n`` is not a multiple of the number of codes in a frame.
 
     Examples
     --------
@@ -82,35 +83,35 @@ def unflatten(tokens: A, codes_per_frame: Sequence[int]) -> list[A]:
     """
     order = _order(codes_per_frame)
     if len(tokens) % len(order):
-        raise ValueError(f"{len(tokens)} tokens are no whole frames of {len(order)}")
+        raise ValueError(f"{len(tokens)} tokens are not a multiple of the {len(order)} codes in a frame")
     joined = tokens.reshape(-1, len(order))[:, np.argsort(order).tolist()]
     ends = np.cumsum(codes_per_frame).tolist()
     return [joined[:, end - unit : end].reshape(-1) for end, unit in zip(ends, codes_per_frame, strict=True)]
 
 
 def delay(codes: A, fill: int, delays: Sequence[int] | None = None) -> A:
-    """Move each codebook by some steps, so that one step predicts one code of each.
+    """Delay each codebook by some steps, so that a language model predicts one code of each per step.
 
     Parameters
     ----------
     codes : array [K, T]
         Codes of each codebook, coarse to fine; a numpy array or a tensor of integers.
     fill : int
-        What stands where a codebook has no code.
+        The value for positions where a codebook has no code.
     delays : sequence of K int, optional
-        Steps for each codebook. By default *k* for codebook *k*, the pattern of MusicGen (Copet et al. 2023,
-        arXiv:2306.05284, section 2.2). Moshi's acoustic delay (Défossez et al. 2024, arXiv:2410.00037, section
-        3.4) is ``[0] + 7 * [1]`` for eight codebooks of Mimi, of which the first is semantic.
+        The delay of each codebook in steps. By default *k* for codebook *k*, the pattern of MusicGen (Copet et al.
+        2023, arXiv:2306.05284, section 2.2). Moshi's acoustic delay (Défossez et al. 2024, arXiv:2410.00037,
+        section 3.4) is ``[0] + 7 * [1]`` for eight codebooks of Mimi, the first of which is semantic.
 
     Returns
     -------
     array [K, T + max(delays)]
-        Of the same kind and dtype.
+        Codes with the same array type and dtype.
 
     Raises
     ------
     ValueError
-        If there are not K delays, or one is negative.
+        If the number of delays is not K, or a delay is negative.
 
     Examples
     --------
@@ -125,24 +126,24 @@ def delay(codes: A, fill: int, delays: Sequence[int] | None = None) -> A:
 
 
 def undelay(codes: A, delays: Sequence[int] | None = None) -> A:
-    """The inverse of :func:`delay`.
+    """Remove the delays of codebooks: the inverse of :func:`delay`.
 
     Parameters
     ----------
     codes : array [K, T + max(delays)]
-        What :func:`delay` gave, or a language model with that pattern; a numpy array or a tensor.
+        The result of :func:`delay`, or of a language model with that pattern; a numpy array or a tensor.
     delays : sequence of K int, optional
         As for :func:`delay`.
 
     Returns
     -------
     array [K, T]
-        Of the same kind and dtype.
+        Codes with the same array type and dtype.
 
     Raises
     ------
     ValueError
-        If there are too few steps, not K delays, or one is negative.
+        If there are too few steps, the number of delays is not K, or a delay is negative.
 
     Examples
     --------
@@ -151,27 +152,27 @@ def undelay(codes: A, delays: Sequence[int] | None = None) -> A:
     array([[1, 2, 3],
            [4, 5, 6]])
     """
-    places = _delays(len(codes), delays)
-    steps = codes.shape[1] - max(places, default=0)
+    offsets = _delays(len(codes), delays)
+    steps = codes.shape[1] - max(offsets, default=0)
     if steps < 0:
-        raise ValueError(f"{codes.shape[1]} steps are too few for delays of up to {max(places)}")
-    return cast(A, _stack([row[k : k + steps] for row, k in zip(codes, places, strict=True)]))
+        raise ValueError(f"{codes.shape[1]} steps are too few for delays of up to {max(offsets)}")
+    return cast(A, _stack([row[k : k + steps] for row, k in zip(codes, offsets, strict=True)]))
 
 
 def _delays(codebooks: int, delays: Sequence[int] | None) -> Sequence[int]:
     if delays is None:
         return range(codebooks)
     if len(delays) != codebooks:
-        raise ValueError(f"{len(delays)} delays for {codebooks} codebooks")
+        raise ValueError(f"{len(delays)} delays for {codebooks} codebooks: give one for each")
     if min(delays, default=0) < 0:
-        raise ValueError(f"a delay of {min(delays)} steps cannot be")
+        raise ValueError(f"a delay of {min(delays)} steps is negative")
     return delays
 
 
 def _order(units: Sequence[int]) -> list[int]:
-    """Of a frame's codes, codebook by codebook, which comes when."""
-    places = [(place / unit, book) for book, unit in enumerate(units) for place in range(unit)]
-    return sorted(range(len(places)), key=places.__getitem__)
+    """Return the order in time of a frame's codes, as indices into its codes sorted by codebook."""
+    times = [(index / unit, book) for book, unit in enumerate(units) for index in range(unit)]
+    return sorted(range(len(times)), key=times.__getitem__)
 
 
 def _pad(row: Any, before: int, after: int, fill: int) -> Any:

@@ -1,9 +1,8 @@
-"""Shards: many .nac files in one, to be read one after the other; tar as WebDataset has it, or Parquet.
+"""Shards: many .nac files in one file, for sequential reading; tar as used by WebDataset, or Parquet.
 
-Tar (https://github.com/webdataset/webdataset): plain ustar; file number N is N.nac, byte for byte, and N.json,
-what is told of it: the fields of :class:`nac.files.nacfile.Info`, with its path from the folder. Parquet: a row
-for each file, its bytes in the column `nac`, and a column for each of those fields. The same files give the
-same bytes.
+Tar (https://github.com/webdataset/webdataset): plain ustar; file number N is stored unchanged as N.nac, and its
+metadata as N.json: the fields of :class:`nac.files.nacfile.Info`, and its path in the folder. Parquet: a row for
+each file, with its bytes in the column `nac`, and a column for each of those fields. The output is deterministic.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ if TYPE_CHECKING:
 
 Format = Literal["tar", "parquet"]
 GROUP = 16 << 20
-"""Bytes of files that are rows of one group: what a reader of Parquet holds at once."""
+"""Bytes of files in one row group, which a reader of Parquet loads at once."""
 
 
-def about(data: bytes, path: str) -> dict[str, Any]:
-    """What is told of a file, given its bytes. Raises NacError."""
+def metadata(data: bytes, path: str) -> dict[str, Any]:
+    """Return the metadata of a file, given its bytes. Raises NacError."""
     return {**asdict(info(io.BytesIO(data))), "path": path}
 
 
 class Shard(Protocol):
-    """A shard that is written."""
+    """A shard that is being written."""
 
-    def cost(self, data: bytes, told: Mapping[str, Any]) -> int:
-        """Bytes that one more file takes, about."""
+    def cost(self, data: bytes, metadata: Mapping[str, Any]) -> int:
+        """Return the approximate number of bytes that one more file needs."""
         ...
 
-    def add(self, number: int, data: bytes, told: Mapping[str, Any]) -> None: ...
+    def add(self, number: int, data: bytes, metadata: Mapping[str, Any]) -> None: ...
 
     def close(self) -> None:
-        """Write what is still to be written; the file stays open."""
+        """Write all buffered data; the file stays open."""
         ...
 
 
@@ -51,15 +50,15 @@ class TarShard:
     def __init__(self, file: BinaryIO) -> None:
         self._tar: Any = tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
 
-    def cost(self, data: bytes, told: Mapping[str, Any]) -> int:
-        return sum(tarfile.BLOCKSIZE * (1 - -len(part) // tarfile.BLOCKSIZE) for part in (data, _json(told)))
+    def cost(self, data: bytes, metadata: Mapping[str, Any]) -> int:
+        return sum(tarfile.BLOCKSIZE * (1 - -len(part) // tarfile.BLOCKSIZE) for part in (data, _json(metadata)))
 
-    def add(self, number: int, data: bytes, told: Mapping[str, Any]) -> None:
-        for ending, part in (("json", _json(told)), ("nac", data)):
+    def add(self, number: int, data: bytes, metadata: Mapping[str, Any]) -> None:
+        for ending, part in (("json", _json(metadata)), ("nac", data)):
             member = tarfile.TarInfo(f"{number:09}.{ending}")
             member.size = len(part)
             self._tar.addfile(member, io.BytesIO(part))
-        self._tar.members.clear()  # which would grow with every file
+        self._tar.members.clear()  # otherwise it grows with every file
 
     def close(self) -> None:
         self._tar.close()
@@ -74,11 +73,11 @@ class ParquetShard:
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
-    def cost(self, data: bytes, told: Mapping[str, Any]) -> int:
-        return len(data) + len(_json(told))
+    def cost(self, data: bytes, metadata: Mapping[str, Any]) -> int:
+        return len(data) + len(_json(metadata))
 
-    def add(self, number: int, data: bytes, told: Mapping[str, Any]) -> None:
-        self._rows.append({**told, "tags": list(told["tags"].items()), "nac": data})
+    def add(self, number: int, data: bytes, metadata: Mapping[str, Any]) -> None:
+        self._rows.append({**metadata, "tags": list(metadata["tags"].items()), "nac": data})
         self._bytes += len(data)
         if self._bytes >= GROUP:
             self._write()
@@ -99,24 +98,24 @@ FORMATS: Mapping[Format, Callable[[BinaryIO], Shard]] = {"tar": TarShard, "parqu
 
 
 def is_shard(name: str) -> bool:
-    """Whether a file is one by its name."""
+    """Return whether a file's name is that of a shard."""
     return name.endswith((".tar", ".parquet"))
 
 
 def read(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """The .nac files in a shard, in order: what each is called there, and its bytes. Raises NacError."""
+    """Yield the name and the bytes of each .nac file in a shard, in order. Raises NacError."""
     for item in items(file, is_packed):
         yield item.key, bytes(item.data)
 
 
 def paths(file: BinaryIO, name: str) -> Iterator[str]:
-    """The paths of the files in a shard that `nac pack` wrote. Raises NacError."""
+    """Yield the original paths of the files in a shard written by `nac pack`. Raises NacError."""
     if name.endswith(".tar"):
         for key, data in _members(file, ".json"):
             try:
                 yield json.loads(data)["path"]
             except (ValueError, KeyError, TypeError):
-                raise NacError(f"{key}.json does not say which file this was") from None
+                raise NacError(f"{key}.json does not contain the file's path: not written by `nac pack`") from None
     else:
         for row in _rows(file, "path"):
             yield row["path"]
@@ -130,12 +129,12 @@ def _members(file: BinaryIO, ending: str) -> Iterator[tuple[str, bytes]]:
                 part = tar.extractfile(member) if member.name.endswith(ending) else None
                 if part is not None:
                     yield member.name.removesuffix(ending), part.read()
-                members.clear()  # which would grow with every file
+                members.clear()  # otherwise it grows with every file
             file.seek(tar.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # else tarfile takes it for the end
-                raise NacError("not a whole tar file: it has no end")
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile does not report this
+                raise NacError("not a complete tar file: its end is missing")
     except tarfile.TarError as error:
-        raise NacError(f"not a whole tar file: {error}") from None
+        raise NacError(f"not a complete tar file: {error}") from None
 
 
 def _rows(file: BinaryIO, *columns: str) -> Iterator[dict[str, Any]]:
@@ -147,23 +146,23 @@ def _rows(file: BinaryIO, *columns: str) -> Iterator[dict[str, Any]]:
         opened = ParquetFile(file)
         missing = set(columns) - set(opened.schema_arrow.names)
         if missing:
-            raise NacError(f"has no column {' or '.join(sorted(missing))}")
+            raise NacError(f"has no column {' or '.join(sorted(missing))}: not written by `nac pack`")
         for batch in opened.iter_batches(batch_size=64, columns=list(columns)):
             yield from batch.to_pylist()
     except pa.ArrowException as error:
-        raise NacError(f"not a whole Parquet file: {str(error).splitlines()[0]}") from None
+        raise NacError(f"not a complete Parquet file: {str(error).splitlines()[0]}") from None
 
 
 def require_pyarrow() -> None:
-    """Raise NacError where Parquet cannot be read and written."""
+    """Raise NacError if pyarrow is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise NacError("Parquet needs pyarrow: pip install pyarrow") from None
 
 
-def _json(told: Mapping[str, Any]) -> bytes:
-    return json.dumps(told, ensure_ascii=False).encode()
+def _json(metadata: Mapping[str, Any]) -> bytes:
+    return json.dumps(metadata, ensure_ascii=False).encode()
 
 
 @cache
@@ -179,5 +178,5 @@ def _schema() -> pa.Schema:
         "list[str]": pa.list_(pa.string()),
         "dict[str, str]": pa.map_(pa.string(), pa.string()),
     }
-    told = [(field.name, kinds[str(field.type)]) for field in fields(Info)]
-    return pa.schema([*told, ("nac", pa.binary())])
+    columns = [(field.name, kinds[str(field.type)]) for field in fields(Info)]
+    return pa.schema([*columns, ("nac", pa.binary())])
