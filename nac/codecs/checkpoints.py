@@ -26,7 +26,7 @@ from torch import Tensor
 
 from nac.codecs.base import Codec
 from nac.codecs.fingerprint import fingerprint
-from nac.codecs.layers import Weights
+from nac.codecs.layers.weights import Weights
 from nac.errors import ModelError
 from nac.spec import CodecSpec
 

@@ -18,28 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nac.codecs import checkpoints, rvq
+from nac.codecs import checkpoints
 from nac.codecs.base import Codec
 from nac.codecs.fingerprint import RANDOM
-from nac.codecs.layers import (
-    Chain,
-    Convolved,
-    Layer,
-    Plain,
-    Span,
-    Stages,
-    Tanh,
-    Weights,
-    context,
-    conv,
-    down,
-    each,
-    residual_units,
-    snake,
-    to_audio,
-    up,
-)
-from nac.codecs.random_weights import RandomWeights
+from nac.codecs.layers import rvq
+from nac.codecs.layers.blocks import Tanh, conv, down, residual_units, snake, to_audio, up
+from nac.codecs.layers.chain import Chain, Layer, Plain, Stages
+from nac.codecs.layers.convolutions import Convolved
+from nac.codecs.layers.spans import Span, context
+from nac.codecs.layers.tiles import each
+from nac.codecs.layers.weights import RandomWeights, Weights
 from nac.codecs.reference import Reference
 from nac.codecs.windows import Plan, WindowedCodec
 from nac.spec import CodecSpec

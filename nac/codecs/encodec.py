@@ -18,14 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nac.codecs import checkpoints, rvq, seanet
+from nac.codecs import checkpoints
 from nac.codecs.base import Codec, Codes
-from nac.codecs.causal import CausalCodec, Stage, Stream, run
 from nac.codecs.fingerprint import RANDOM
-from nac.codecs.layers import Weights, each
-from nac.codecs.random_weights import RandomWeights
+from nac.codecs.layers import rvq, seanet
+from nac.codecs.layers.causal import CausalCodec, Stage, Stream, run
+from nac.codecs.layers.seanet import Shape
+from nac.codecs.layers.tiles import each
+from nac.codecs.layers.weights import RandomWeights, Weights
 from nac.codecs.reference import Reference
-from nac.codecs.seanet import Shape
 from nac.spec import CodecSpec, Segment
 
 BLOCK = 64  # frames that the 24 kHz model computes at a time, as measured

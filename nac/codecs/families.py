@@ -53,7 +53,7 @@ SOUNDSTREAM = Family(
         ),
     ),
     load="nac.codecs.soundstream:load",
-    random="nac.codecs.random_weights:soundstream",
+    random="nac.codecs.soundstream:random",
 )
 
 

@@ -27,7 +27,7 @@ from safetensors.numpy import load_file
 
 from nac.codecs.base import Array
 from nac.codecs.fingerprint import fingerprint
-from nac.codecs.numpy_codec import NumpyCodec
+from nac.codecs.layers.numpy_codec import NumpyCodec
 from nac.codecs.windows import Plan
 from nac.errors import ModelError
 from nac.spec import CodecSpec

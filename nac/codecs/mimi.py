@@ -18,15 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nac.codecs import checkpoints, rvq, seanet
+from nac.codecs import checkpoints
 from nac.codecs.base import Codec
-from nac.codecs.causal import CausalCodec, Layer, Stage, Stream, run
 from nac.codecs.fingerprint import RANDOM
-from nac.codecs.kernels import Kernel, add_convolved, convolve
-from nac.codecs.layers import Weights, kernel
-from nac.codecs.random_weights import RandomWeights
+from nac.codecs.layers import rvq, seanet
+from nac.codecs.layers.causal import CausalCodec, Layer, Stage, Stream, run
+from nac.codecs.layers.convolutions import kernel
+from nac.codecs.layers.kernels import Kernel, add_convolved, convolve
+from nac.codecs.layers.seanet import Padded, Shape
+from nac.codecs.layers.weights import RandomWeights, Weights
 from nac.codecs.reference import Reference
-from nac.codecs.seanet import Padded, Shape
 from nac.codecs.windows import Plan
 from nac.spec import CodecSpec
 

@@ -16,35 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nac.codecs import checkpoints, rvq
+from nac.codecs import checkpoints
 from nac.codecs.base import Codec
 from nac.codecs.fingerprint import RANDOM
-from nac.codecs.kernels import convolve
-from nac.codecs.layers import (
-    Chain,
-    Convolved,
-    Layer,
-    Plain,
-    Span,
-    Stage,
-    Stages,
-    Tanh,
-    Weights,
-    context,
-    conv,
-    depthwise,
-    down,
-    each,
-    in_tiles,
-    kernel,
-    residual_units,
-    snake,
-    tile_of,
-    tiles,
-    to_audio,
-    up,
-)
-from nac.codecs.random_weights import RandomWeights
+from nac.codecs.layers import rvq
+from nac.codecs.layers.blocks import Tanh, conv, depthwise, down, residual_units, snake, to_audio, up
+from nac.codecs.layers.chain import Chain, Layer, Plain, Stage, Stages
+from nac.codecs.layers.convolutions import Convolved, kernel
+from nac.codecs.layers.kernels import convolve
+from nac.codecs.layers.spans import Span, context
+from nac.codecs.layers.tiles import each, in_tiles, tile_of, tiles
+from nac.codecs.layers.weights import RandomWeights, Weights
 from nac.codecs.reference import Reference
 from nac.codecs.windows import Plan, WindowedCodec
 from nac.spec import CodecSpec

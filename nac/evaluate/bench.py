@@ -237,11 +237,12 @@ def _products(left: Array, right: Array, device: str) -> Iterator[Callable[[], A
     """The product of two matrices by PyTorch's means, the packed one included if it is to be had."""
     import torch
 
-    from nac.codecs import kernels, layers
+    from nac.codecs.layers import kernels
+    from nac.codecs.layers.convolutions import kernel
 
     x, matrix = (torch.from_numpy(array).to(device) for array in (left, right))
     yield partial(torch.mm, x, matrix)
-    packed = layers.kernel(matrix.t().contiguous()[..., None], None, steps=len(x))
+    packed = kernel(matrix.t().contiguous()[..., None], None, steps=len(x))
     yield partial(kernels.convolve, x[None], packed)
 
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from nac.codecs.base import Codec
-from nac.codecs.numpy_codec import NumpyCodec
+from nac.codecs.layers.numpy_codec import NumpyCodec
 from nac.codecs.tensors import TensorCodec
 from nac.weights import models as known
 from nac.weights.models import Status

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nac.codecs import checkpoints, dac, encodec, registry
 from nac.codecs.base import Codec
-from nac.codecs.layers import Weights
+from nac.codecs.layers.weights import Weights
 from nac.codecs.registry import MODELS
 from nac.codecs.snac import noise
 from nac.errors import ModelError

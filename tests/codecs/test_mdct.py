@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 import nac
 from nac.codecs import mdct, mdct_torch
 from nac.codecs.base import Codes
-from nac.codecs.one_thread import OneThread
+from nac.codecs.layers.one_thread import OneThread
 from nac.errors import ModelError
 from nac.spec import Codebook, CodecSpec
 

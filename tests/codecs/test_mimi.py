@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nac.codecs import mimi, registry
 from nac.codecs.base import Codes
+from nac.codecs.layers.weights import RandomWeights
 from nac.codecs.mimi import Attention, Mimi, Positions
-from nac.codecs.random_weights import RandomWeights
 
 SPEC = registry.find("mimi").spec
 

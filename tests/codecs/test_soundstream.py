@@ -19,17 +19,17 @@ from torch import Tensor
 from nac.codecs import registry, soundstream
 from nac.codecs.base import Codes
 from nac.codecs.fingerprint import fingerprint
-from nac.codecs.layers import Span
-from nac.codecs.soundstream import (
+from nac.codecs.layers.spans import Span
+from nac.codecs.soundstream import SoundStream, files, layers
+from nac.codecs.soundstream.layers import (
     Affine,
     Convolution,
     LeakyReLU,
     Quantise,
     QuantisedTransposed,
     Residual,
-    SoundStream,
 )
-from nac.codecs.tflite import read_operators
+from nac.codecs.soundstream.tflite import read_operators
 from nac.errors import ModelError
 
 CPU = torch.device("cpu")
@@ -273,7 +273,7 @@ def test_leaky_relu(source: Affine, target: Affine) -> None:
 @given(source=affines, middle=affines, target=affines)
 def test_residual_sum(source: Affine, middle: Affine, target: Affine) -> None:
     x, y = centred(source, 500), centred(middle, 500, seed=1)
-    branch = soundstream.chain([LeakyReLU(source, middle)])
+    branch = layers.chain([LeakyReLU(source, middle)])
     branch.layers = (lambda _: y.clone(),)
     a, b = float(middle.scale / target.scale), float(source.scale / target.scale)
     shift = 20 - int(np.floor(np.log2(max(a, b))))
@@ -306,7 +306,7 @@ def test_quantised_convolution(kernel: int, stride: int, dilation: int, depthwis
     expected = requantised(sums, ratio, target)
     assert len(np.unique(expected)) > 30
 
-    layer = soundstream.Depthwise if depthwise else Convolution
+    layer = layers.Depthwise if depthwise else Convolution
     tensors = [torch.tensor(values, dtype=torch.float32) for values in (weight, bias, ratio)]
     found = layer(tensors[0], tensors[1], stride, dilation, source, target, tensors[2])(x)
     assert np.array_equal(found[0].numpy(), expected)
@@ -366,7 +366,7 @@ def test_transposed_convolution_is_the_usual_one(kernel: int, stride: int, steps
     weight, x = (torch.randn(*shape, generator=generator) for shape in ((6, 3, kernel), (2, 6, steps)))
     bias = torch.arange(3.0)
     expected = torch.nn.functional.conv_transpose1d(x, weight, bias, stride)[..., : steps * stride]
-    layer = soundstream.Transposed(weight.reshape(6, -1).T[None].contiguous(), bias[:, None, None], stride, kernel)
+    layer = layers.Transposed(weight.reshape(6, -1).T[None].contiguous(), bias[:, None, None], stride, kernel)
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -451,7 +451,7 @@ def test_what_is_not_a_model(tmp_path: Path, content: bytes | None) -> None:
 def test_damaged_files_never_crash(
     random_lyra_weights: Path, tmp_path_factory: pytest.TempPathFactory, data
 ) -> None:
-    name, subgraph, expected = data.draw(st.sampled_from(soundstream.FILES))
+    name, subgraph, expected = data.draw(st.sampled_from(files.FILES))
     content = bytearray((random_lyra_weights / name).read_bytes())
     # The tables lie at the start, constants are most of the rest.
     for at in data.draw(st.lists(st.one_of(st.integers(0, 60000), st.integers(0, len(content) - 1)), max_size=4)):
@@ -461,7 +461,7 @@ def test_damaged_files_never_crash(
     path.write_bytes(content[:cut])
     problem = ""
     try:
-        parameters = soundstream._read(path, subgraph, expected)
+        parameters = files._read(path, subgraph, expected)
     except ModelError as error:
         problem = str(error)
     assert "\n" not in problem

@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from nac.codecs.base import Codec, Codes
-from nac.codecs.one_thread import OneThread
+from nac.codecs.layers.one_thread import OneThread
 from nac.codecs.registry import MODELS
 
 T = TypeVar("T")

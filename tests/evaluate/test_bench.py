@@ -9,7 +9,9 @@ import sys
 import pytest
 import torch
 
-from nac.codecs import kernels, layers, registry
+from nac.codecs import registry
+from nac.codecs.layers import kernels
+from nac.codecs.layers.convolutions import kernel
 from nac.evaluate import bench
 
 
@@ -38,7 +40,7 @@ def test_operations_of_all_windows_are_counted() -> None:
 
 def test_packed_products_are_counted_as_others() -> None:
     x, weight = torch.ones(1, 10, 48), torch.ones(64, 48, 3)
-    packed, taps = layers.kernel(weight, None), layers.kernel(weight[..., :1], None)
+    packed, taps = kernel(weight, None), kernel(weight[..., :1], None)
     with torch.inference_mode():
         assert bench.count_operations(lambda: kernels.convolve(x, packed)) == 2 * 64 * 8 * 48 * 3
         assert bench.count_operations(lambda: kernels.convolve(x, taps)) == 2 * 64 * 10 * 48

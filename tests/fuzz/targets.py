@@ -20,7 +20,7 @@ from nac.audio.kinds import HEAD, kind_of
 from nac.audio.reading import open_source
 from nac.audio.tags import LONGEST, MOST, read_tags
 from nac.audio.writing import OUTPUT_FORMATS, open_sink
-from nac.codecs.tflite import read_operators
+from nac.codecs.soundstream.tflite import read_operators
 from nac.container import Chunk, Reader, Recovery, Writer, header, records, verify
 from nac.container import codebooks as coded_layers
 from nac.container.fields import Fields

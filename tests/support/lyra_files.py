@@ -13,7 +13,7 @@ import flatbuffers
 import numpy as np
 import tflite
 
-from nac.codecs.soundstream import FILES, OPERANDS, Expected
+from nac.codecs.soundstream.files import FILES, OPERANDS, Expected
 
 Array = np.ndarray[Any, Any]
 Change = Callable[[list[dict[str, Any]]], None]

@@ -16,23 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nac.codecs import kernels
 from nac.codecs import parallel as workers
-from nac.codecs.causal import Layer, Stream
-from nac.codecs.kernels import Activation
-from nac.codecs.layers import (
-    PLAIN,
-    Conv,
-    Convolved,
-    Span,
-    ToAudio,
-    Transposed,
-    Weights,
-    in_tiles,
-    tile_of,
-    tiles,
-)
-from nac.codecs.lstm import Lstm
+from nac.codecs.layers import kernels
+from nac.codecs.layers.causal import Layer, Stream
+from nac.codecs.layers.convolutions import PLAIN, Conv, Convolved, ToAudio, Transposed
+from nac.codecs.layers.kernels import Activation
+from nac.codecs.layers.lstm import Lstm
+from nac.codecs.layers.spans import Span
+from nac.codecs.layers.tiles import in_tiles, tile_of, tiles
+from nac.codecs.layers.weights import Weights
 
 Edges = Callable[[Tensor, int, int], Tensor]
 """A signal [B, T, C] with so many steps more before it and after it."""

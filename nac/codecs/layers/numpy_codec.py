@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from nac.codecs.base import Array
-from nac.codecs.one_thread import ONE_THREAD
+from nac.codecs.layers.one_thread import ONE_THREAD
 from nac.codecs.windows import WindowedCodec
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from nac.codecs import parallel as workers
-from nac.codecs.kernels import convolve
-from nac.codecs.layers import Weights, kernel
+from nac.codecs.layers.convolutions import kernel
+from nac.codecs.layers.kernels import convolve
+from nac.codecs.layers.weights import Weights
 
 AT_ONCE = 128  # vectors that one thread quantises
 

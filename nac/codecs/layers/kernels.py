@@ -1,6 +1,7 @@
-"""What a tile of a signal goes through: functions that threads run side by side, see :mod:`nac.codecs.compiled`.
+"""What a tile of a signal goes through: functions that threads run side by side.
 
-Signals are float32 [B, T, channels]. TorchScript knows no classes of ours: weights come in named tuples.
+Signals are float32 [B, T, channels]. TorchScript (see :mod:`nac.codecs.layers.compiled`) knows no classes of ours:
+weights come in named tuples.
 """
 # Annotations are read by TorchScript, as types and not as text.
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nac.codecs.compiled import compiled
+from nac.codecs.layers.compiled import compiled
 
 
 class Kernel(NamedTuple):

@@ -11,9 +11,11 @@ from narrow_codecs import NAMES, narrow_codecs
 from torch import Tensor
 from torch.nn import functional
 
-from nac.codecs import compiled, kernels, layers, onednn, parallel
+from nac.codecs import parallel
 from nac.codecs.base import Codec
-from nac.codecs.layers import Conv, Convolved, ToAudio, Transposed
+from nac.codecs.layers import compiled, kernels, onednn
+from nac.codecs.layers.convolutions import Conv, Convolved, ToAudio, Transposed
+from nac.codecs.layers.tiles import tiles
 
 
 @pytest.fixture(params=["packed", "taps"])
@@ -117,7 +119,7 @@ def test_torchscript_gives_the_same_bits(
 
 def test_tiles_are_a_matter_of_length_alone() -> None:
     for length in (1, 63, 64, 511, 512, 5000, 123457):
-        spans = layers.tiles(length, 4096, 4)
+        spans = tiles(length, 4096, 4)
         assert spans[0].low == 0
         assert spans[-1].high == length - 1
         assert all(a.high + 1 == b.low and b.low % 4 == 0 for a, b in pairwise(spans))

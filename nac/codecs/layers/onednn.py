@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nac.codecs.kernels import IMAGE, ROWS, Kernel, convolve
+from nac.codecs.layers.kernels import IMAGE, ROWS, Kernel, convolve
 
 FEWEST = 128  # steps of a convolution whose packing may depend on their number
 

@@ -12,10 +12,10 @@ import torch
 from threadpoolctl import LibController, ThreadpoolController
 from torch import Tensor
 
-from nac.codecs import onednn
-from nac.codecs.compiled import compiled
-from nac.codecs.kernels import Kernel, convolve
-from nac.codecs.layers import Weights
+from nac.codecs.layers import onednn
+from nac.codecs.layers.compiled import compiled
+from nac.codecs.layers.kernels import Kernel, convolve
+from nac.codecs.layers.weights import Weights
 from nac.codecs.parallel import Together, idle
 
 MOST_ROWS = 16  # signals that are computed as one
