@@ -45,7 +45,7 @@ class Device(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-            self.fail(f"there is no device {value!r}; it is auto, cpu, cuda, cuda:N or mps", param, ctx)
+            self.fail(f"unknown device {value!r}: use auto, cpu, cuda, cuda:N or mps", param, ctx)
         return str(value)
 
 

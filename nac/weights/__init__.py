@@ -1,1 +1,1 @@
-"""Which models there are, and where their weights come from."""
+"""The models, and finding, downloading, verifying and loading their weights."""

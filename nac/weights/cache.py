@@ -1,12 +1,12 @@
-"""nac's own cache folder: locks between processes, SHA-256 of files, and what was recorded on first use.
+"""nac's cache folder: locks between processes, SHA-256 of files, and records of their first use.
 
-    models/NAME/...     weights that came over plain HTTPS (those of the Hub lie in huggingface_hub's cache)
+    models/NAME/...     weights downloaded over plain HTTPS (those of the Hub are in huggingface_hub's cache)
     hashes.json         path -> size, times and SHA-256, so that weights are not hashed at every start
-    first-use.json      file -> the SHA-256 it had when it was first used, and where it came from
+    first-use.json      file -> its SHA-256 when it was first used, and its origin
     fingerprints.json   model -> fingerprint of its weights when they were last loaded
     locks/
 
-A folder that cannot be written is no error until something has to be downloaded.
+The folder must be writable only for downloads.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from nac.errors import ModelError, what
 
 log = logging.getLogger("nac")
 
-# A file changed within the resolution of its time stamps could be changed again unseen, so young files are not
-# remembered. Two seconds is the coarsest resolution in use (FAT).
-_YOUNG_NS = 2_000_000_000
+# A second change within the resolution of a file's time stamps would not be noticed, so the hashes of files
+# changed this recently are not recorded. Two seconds is the coarsest resolution in use (FAT).
+_RECENT_NS = 2_000_000_000
 
 
 def folder() -> Path:
-    """``NAC_CACHE``, or the platform's cache folder for nac."""
+    """Return ``NAC_CACHE``, or the platform's cache folder for nac."""
     if chosen := os.environ.get("NAC_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "darwin":
@@ -44,28 +44,28 @@ def folder() -> Path:
 
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Keep other processes out. Raises ModelError if the cache cannot be written."""
+    """Acquire a lock between processes. Raises ModelError if the cache cannot be written."""
     from filelock import FileLock, Timeout
 
     path = folder() / "locks" / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(path)
+        file_lock = FileLock(path)
         try:
-            held.acquire(timeout=0)
+            file_lock.acquire(timeout=0)
         except Timeout:
-            log.warning("waiting for another process that works on %s", name)
-            held.acquire()
+            log.warning("waiting for another process to finish with %s", name)
+            file_lock.acquire()
     except (OSError, NotImplementedError) as error:
         raise ModelError(f"cannot write to the cache {folder()}: {what(error)}") from error
     try:
         yield
     finally:
-        held.release()
+        file_lock.release()
 
 
 def sha256(path: Path, *, fresh: bool = False) -> str:
-    """SHA-256 of a file, in hexadecimal; from memory if its size and times are as they were, unless ``fresh``."""
+    """Return a file's SHA-256 in hexadecimal. Unless ``fresh``, use the recorded one if size and times match."""
     key = str(path.resolve())
     stat = path.stat()
     stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
@@ -75,13 +75,13 @@ def sha256(path: Path, *, fresh: bool = False) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    if time.time_ns() - max(stamp[1:]) > _YOUNG_NS:
+    if time.time_ns() - max(stamp[1:]) > _RECENT_NS:
         _write("hashes.json", key, [*stamp, digest.hexdigest()])
     return digest.hexdigest()
 
 
 def first_use(key: str) -> tuple[str, str] | None:
-    """SHA-256 that a file had when it was first used, and where it came from."""
+    """Return the SHA-256 of a file when it was first used, and its origin, or None."""
     known = _read("first-use.json").get(key)
     return (known["sha256"], known["from"]) if known else None
 
@@ -91,7 +91,7 @@ def record_first_use(key: str, digest: str, origin: str) -> None:
 
 
 def fingerprint(name: str) -> str:
-    """Fingerprint of a model's weights when they were last loaded, or an empty string."""
+    """Return the fingerprint of a model's weights when they were last loaded, or an empty string."""
     return str(_read("fingerprints.json").get(name, ""))
 
 
@@ -109,12 +109,12 @@ def _read(name: str) -> dict[str, Any]:
     except ValueError:
         table = None
     if not isinstance(table, dict):
-        raise ModelError(f"{path} is damaged; delete it (what it recorded about weights is lost then)")
+        raise ModelError(f"{path} is damaged; delete it (this loses its records about weights)")
     return table
 
 
 def _write(name: str, key: str, value: object) -> None:
-    """Set one entry of a table, if the cache can be written."""
+    """Set an entry of a table; does nothing if the cache cannot be written."""
     path = folder() / name
     with contextlib.suppress(OSError, ModelError), lock(path.stem):
         table = {**_read(name), key: value}

@@ -1,4 +1,4 @@
-"""Bringing files onto this machine, whole or not at all: from the Hugging Face Hub and over plain HTTPS."""
+"""Download files from the Hugging Face Hub and over plain HTTPS; an incomplete file is never visible."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from nac.weights import cache
 if TYPE_CHECKING:
     from urllib.response import addinfourl
 
-_TIMEOUT = 30  # seconds without a byte
+_TIMEOUT = 30  # seconds without data
 _BLOCK = 1 << 16
-# What a disk answers, unlike a network: full, read-only, not allowed, a file where a folder should be.
-_DISK = {
+# Errors of the disk, not of the network: full, read-only, not permitted, a file instead of a folder.
+_DISK_ERRORS = {
     getattr(errno, name, None)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EEXIST", "ENOTDIR", "EIO")
 } - {None}
 
 
 class Unavailable(ModelError):
-    """A source that cannot be reached or does not hold the file; another one may be tried."""
+    """A source that cannot be reached or does not have the file; another one may be tried."""
 
 
 class UnknownRevision(Unavailable):
-    """A Hub repository without the revision that was asked for."""
+    """A Hub repository without the requested revision."""
 
 
 def offline() -> bool:
-    """Whether the user has switched downloads off, with ``HF_HUB_OFFLINE``."""
+    """Return whether the user has disabled downloads with ``HF_HUB_OFFLINE``."""
     import huggingface_hub.constants
 
     return bool(huggingface_hub.constants.HF_HUB_OFFLINE)
@@ -47,9 +47,9 @@ def offline() -> bool:
 
 
 def hub_cached(repo: str, name: str, revision: str) -> Path | None:
-    """A Hub file in huggingface_hub's cache; never uses the network."""
+    """Find a Hub file in huggingface_hub's cache; never uses the network."""
     if not _hub_folder(repo).is_dir():
-        return None  # known without what takes a fifth of a second to import
+        return None  # avoids an import that takes a fifth of a second
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(repo, name, revision=revision)
@@ -57,21 +57,21 @@ def hub_cached(repo: str, name: str, revision: str) -> Path | None:
 
 
 def hub(repo: str, name: str, revision: str, *, sha256: str | None = None, progress: bool = False) -> Path:
-    """Download a Hub file into huggingface_hub's cache, which ``HF_HOME`` and its other variables direct.
+    """Download a Hub file into huggingface_hub's cache, whose location depends on ``HF_HOME`` and other variables.
 
-    ``sha256``: hexadecimal, whole or its beginning. Raises :class:`Unavailable`, or ModelError where the Hub holds
-    another file than this or the cache cannot be written.
+    ``sha256``: the expected one in hexadecimal, or its first digits. Raises :class:`Unavailable`, or ModelError if
+    the file on the Hub is a different one or the cache cannot be written.
     """
     import huggingface_hub
 
     try:
-        # Asked apart from the download, because that waits for most of a minute where there is no network.
+        # Requested before the download, which would wait for most of a minute without a network.
         url = huggingface_hub.hf_hub_url(repo, name, revision=revision)
         huggingface_hub.get_hf_file_metadata(url, library_name="nac", library_version=__version__)
-        announced = _announced(url)
-        if announced and sha256 and not announced.startswith(sha256):
+        expected = _hub_sha256(url)
+        if expected and sha256 and not expected.startswith(sha256):
             raise ModelError(
-                f"{repo}/{name} on the Hub has SHA-256 {announced}, not the published {sha256}: refused"
+                f"{repo}/{name} on the Hub has SHA-256 {expected}, not the published {sha256}: not downloaded"
             )
         _hub_sweep(_hub_folder(repo))
         with _hub_progress(progress):
@@ -80,21 +80,21 @@ def hub(repo: str, name: str, revision: str, *, sha256: str | None = None, progr
                     repo, name, revision=revision, library_name="nac", library_version=__version__
                 )
             )
-        if announced and (digest := cache.sha256(path, fresh=True)) != announced:
+        if expected and (digest := cache.sha256(path, fresh=True)) != expected:
             hub_discard(path)
-            raise ModelError(f"{repo}/{name} came with SHA-256 {digest}, not {announced} as on the Hub: damaged")
+            raise ModelError(f"{repo}/{name} was damaged: it has SHA-256 {digest}, not {expected}; try again")
         return path
     except ModelError:
         raise
-    except Exception as error:  # The HTTP library beneath, and so its errors, differ between versions.
+    except Exception as error:  # The HTTP library, and so its errors, differ between versions.
         raise _hub_error(error, repo, name, revision) from error
 
 
-def _announced(url: str) -> str | None:
-    """The SHA-256 under which the Hub knows a large file, if it tells.
+def _hub_sha256(url: str) -> str | None:
+    """Return the SHA-256 that the Hub reports for a large file, or None.
 
-    That is the header X-Linked-Etag of its own answer. The entity tag of the server that it sends on to, which
-    huggingface_hub takes where that header is absent, may look the same and be of something else.
+    It is the header X-Linked-Etag of the Hub's own response. If that is missing, huggingface_hub uses the entity
+    tag of the server it redirects to, which may look like a SHA-256 but be something else.
     """
     from urllib.error import HTTPError
     from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -103,8 +103,8 @@ def _announced(url: str) -> str | None:
 
     class SameHost(HTTPRedirectHandler):
         def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, new: str) -> Any:
-            here = urlsplit(new).netloc == urlsplit(url).netloc  # as of a repository that was renamed
-            return Request(new, headers=req.headers, method="HEAD") if here else None
+            same = urlsplit(new).netloc == urlsplit(url).netloc  # a renamed repository
+            return Request(new, headers=req.headers, method="HEAD") if same else None
 
     headers = build_hf_headers(library_name="nac", library_version=__version__)
     try:
@@ -120,7 +120,7 @@ def _announced(url: str) -> str | None:
 
 
 def hub_discard(path: Path) -> int:
-    """Delete a file from huggingface_hub's cache; the bytes freed."""
+    """Delete a file from huggingface_hub's cache. Returns the bytes freed."""
     blob = path.parent / path.readlink() if path.is_symlink() else path
     size = path.stat().st_size if path.exists() else 0
     path.unlink(missing_ok=True)
@@ -131,7 +131,7 @@ def hub_discard(path: Path) -> int:
 
 
 def hub_remove(repo: str, name: str) -> int:
-    """Delete a file from huggingface_hub's cache, all revisions; the bytes freed."""
+    """Delete all revisions of a file from huggingface_hub's cache. Returns the bytes freed."""
     folder = _hub_folder(repo)
     freed = sum(hub_discard(path) for path in list(folder.glob(f"snapshots/*/{name}")))
     _hub_sweep(folder)
@@ -147,9 +147,9 @@ def _hub_folder(repo: str) -> Path:
 
 
 def _hub_sweep(folder: Path) -> None:
-    """Delete what killed downloads left in the cache of a repository; huggingface_hub leaves that to others.
+    """Delete temporary files of killed downloads from the cache of a repository; huggingface_hub does not.
 
-    Its temporary files have names of their own, and whoever writes one holds the lock of the file's tag.
+    A temporary file that is being written is protected by the lock for the file's tag.
     """
     from filelock import FileLock, Timeout
 
@@ -182,17 +182,17 @@ def _hub_progress(shown: bool) -> Iterator[None]:
 def _hub_error(error: Exception, repo: str, name: str, revision: str) -> ModelError:
     from huggingface_hub import constants, errors
 
-    if isinstance(error, OSError) and error.errno in _DISK:
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         return ModelError(f"cannot write to the Hub's cache {constants.HF_HUB_CACHE}: {what(error)}")
     if isinstance(error, errors.GatedRepoError):
-        return Unavailable(f"{repo} on the Hub needs a token that has access (HF_TOKEN)")
+        return Unavailable(f"access to {repo} on the Hub is restricted: set HF_TOKEN to a token that has access")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return Unavailable(f"the Hub has no repository {repo}, or not for everybody (HF_TOKEN)")
+        return Unavailable(f"the Hub has no repository {repo}, or it is private (then set HF_TOKEN)")
     if isinstance(error, errors.RevisionNotFoundError):
         return UnknownRevision(f"{repo} on the Hub has no revision {revision}")
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
         return Unavailable(f"{repo} on the Hub has no file {name} at revision {revision}")
-    return Unavailable(f"cannot get {repo}/{name} from {constants.ENDPOINT} ({what(error)})")
+    return Unavailable(f"cannot download {repo}/{name} from {constants.ENDPOINT} ({what(error)})")
 
 
 # Plain HTTPS
@@ -201,10 +201,10 @@ def _hub_error(error: Exception, repo: str, name: str, revision: str) -> ModelEr
 def web(
     url: str, path: Path, *, size: int | None = None, sha256: str | None = None, progress: bool = False
 ) -> None:
-    """Download ``url`` to ``path``; a download that was cut short goes on where it stopped, now or in a later run.
+    """Download ``url`` to ``path``. An interrupted download is resumed, also in a later run.
 
-    ``size`` in bytes; ``sha256``: hexadecimal, whole or its beginning. Raises :class:`Unavailable`, or ModelError
-    where the file is another one than this or cannot be written; nothing of it is left then.
+    ``size`` in bytes; ``sha256``: the expected one in hexadecimal, or its first digits. Raises
+    :class:`Unavailable`, or ModelError if it is a different file or cannot be written; then the file is deleted.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,7 +212,7 @@ def web(
             pass
         digest = cache.sha256(part, fresh=True)
         if sha256 and not digest.startswith(sha256):
-            raise ModelError(f"{url} has SHA-256 {digest}, not the published {sha256}: refused")
+            raise ModelError(f"{url} has SHA-256 {digest}, not the published {sha256}: deleted")
         part.replace(path)
     except Unavailable:
         raise
@@ -225,7 +225,7 @@ def web(
 
 
 def _transfer(url: str, path: Path, size: int | None, progress: bool) -> Path | None:
-    """One request for what is still missing; the temporary file if it is whole now."""
+    """Request the missing bytes. Returns the temporary file if it is complete, else None."""
     part, start, validator = _left_over(path)
     with _request(url, start, validator) as response:
         if start and response.status in (206, 416) and not _continues(response, start, validator):
@@ -240,20 +240,20 @@ def _transfer(url: str, path: Path, size: int | None, progress: bool) -> Path | 
             out.flush()
             os.fsync(out.fileno())
     if end == start < total:
-        raise Unavailable(f"{url} was cut off after {start} of {total} bytes")
+        raise Unavailable(f"{url} stops after {start} of {total} bytes")
     return part if end == total else None
 
 
 def web_remove(folder: Path) -> int:
-    """Delete a folder of downloads; the bytes freed."""
+    """Delete a folder of downloads. Returns the bytes freed."""
     freed = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     if folder.exists():
         shutil.rmtree(folder)
     return freed
 
 
-# The name of a temporary file holds the server's validator (entity tag or date): it proves to a later run that the
-# rest belongs to what is there.
+# The name of a temporary file contains the server's validator (entity tag or date), so that a later run resumes
+# only a download of the same file.
 
 
 def _part(path: Path, validator: str) -> Path:
@@ -265,7 +265,7 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _left_over(path: Path) -> tuple[Path, int, str]:
-    """Temporary file of an earlier attempt, its bytes, and its validator."""
+    """Return the temporary file of an earlier attempt, its size, and its validator."""
     for part in _parts(path):
         if validator := unquote(part.name[len(f".{path.name}.") : -len(".part")]):
             return part, part.stat().st_size, validator
@@ -291,19 +291,19 @@ def _request(url: str, start: int, validator: str) -> addinfourl:
     except HTTPError as error:
         if start and error.code == 416:
             return error
-        raise Unavailable(f"{host} does not give {url} (HTTP {error.code} {error.reason})") from error
+        raise Unavailable(f"cannot download {url} (HTTP {error.code} {error.reason})") from error
     except (OSError, HTTPException, ValueError) as error:
         why = error.reason if isinstance(error, URLError) else error
         raise Unavailable(f"cannot reach {host or url} ({what(why)})") from error
     if url.startswith("https:") and not response.url.startswith("https:"):
         response.close()
-        raise Unavailable(f"{url} leads to {response.url}, which is not encrypted")
+        raise Unavailable(f"{url} redirects to {response.url}, which is not encrypted")
     return response
 
 
 def _validator(response: addinfourl) -> str:
     tag = response.headers.get("ETag", "")
-    # A weak tag does not promise the same bytes; a very long one makes no file name.
+    # A weak tag does not guarantee equal bytes; a very long one cannot be part of a file name.
     validator = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
     return validator if len(validator) <= 80 else ""
 
@@ -314,25 +314,25 @@ def _continues(response: addinfourl, start: int, validator: str) -> bool:
 
 
 def _total(response: addinfourl, start: int, url: str, size: int | None) -> int:
-    """Bytes of the whole file. Without a limit, a server could fill the disk."""
+    """Return the size of the whole file, which limits the download: otherwise a server could fill the disk."""
     length = response.headers.get("Content-Length", "")
     total = start + int(length) if length.isdecimal() else size
     if total is None:
-        raise Unavailable(f"{url} does not say how long it is")
+        raise Unavailable(f"{url} has an unknown length: the response has no Content-Length")
     if size is not None and total != size:
-        raise ModelError(f"{url} has {total} bytes, not the published {size}: refused")
+        raise ModelError(f"{url} has {total} bytes, not the published {size}: not downloaded")
     return total
 
 
 def _bar(name: str, total: int, start: int, shown: bool) -> Any:
     from tqdm import tqdm
 
-    # None: on a terminal only.
+    # disable=None shows the bar only on a terminal.
     return tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=None if shown else True)
 
 
 def _copy(response: addinfourl, out: IO[bytes], total: int, bar: Any) -> int:
-    """Append the response up to ``total`` bytes in all; where it stopped, be it too early."""
+    """Append the response to ``out``, up to a size of ``total`` bytes. Returns the size reached."""
     from http.client import HTTPException
 
     end = out.tell()

@@ -1,4 +1,4 @@
-"""Codecs that stay loaded from one call to the next."""
+"""A cache of loaded codecs, shared by successive calls."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nac.weights import models
 if TYPE_CHECKING:
     import torch
 
-MOST = 2
-"""Codecs that are kept: those used last."""
+CAPACITY = 2
+"""The number of codecs that stay loaded: those used last."""
 Key = tuple[object, ...]
 
 
@@ -28,45 +28,45 @@ def loaded(
     device: str | torch.device = "auto",
     download: bool = False,
 ) -> Codec[Any]:
-    """Like :func:`nac.weights.models.load`, but a codec that was used lately is given again.
+    """Load a codec like :func:`nac.weights.models.load`, or return it if it is still loaded.
 
-    Several threads that ask for one at once share one. Weights that have changed on the disk are loaded anew.
-    Raises ModelError.
+    Threads that load the same codec at the same time share one. Weights that have changed on the disk are loaded
+    again. Raises ModelError.
     """
 
     def load() -> Codec[Any]:
         return models.load(name, weights=weights, device=device, download=download)
 
     path = models.locate(name, Path(weights) if weights is not None else None)
-    if path is None:  # to be downloaded, or refused
+    if path is None:  # a download, or an error
         return load()
-    return _KEPT.get((name, weights is not None, str(device), path, _stamp(path)), load)
+    return _CACHE.get((name, weights is not None, str(device), path, _stamp(path)), load)
 
 
 def forget() -> None:
-    """Let go of all codecs that are kept. Those in use live on until they are done with."""
-    global _KEPT
-    _KEPT = Kept(MOST)
+    """Clear the cache. Codecs in use remain valid."""
+    global _CACHE
+    _CACHE = CodecCache(CAPACITY)
 
 
-class Kept:
-    """Codecs by what they were loaded from, at most so many. Any number of threads may ask for them."""
+class CodecCache:
+    """A thread-safe cache of up to ``capacity`` codecs."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._lock = most, Lock()
+    def __init__(self, capacity: int) -> None:
+        self._capacity, self._lock = capacity, Lock()
         self._codecs: OrderedDict[Key, Future[Codec[Any]]] = OrderedDict()
 
     def get(self, key: Key, load: Callable[[], Codec[Any]]) -> Codec[Any]:
-        """The codec of a key, loaded by the first thread that asks. What fails is tried again by the next call."""
+        """Return the codec for a key; the first thread loads it. After a failure, the next call tries again."""
         with self._lock:
             future = self._codecs.get(key)
-            mine = future is None
+            missing = future is None
             if future is None:
                 future = self._codecs[key] = Future()
             self._codecs.move_to_end(key)
-            while len(self._codecs) > self._most:
+            while len(self._codecs) > self._capacity:
                 self._codecs.popitem(last=False)
-        if mine:
+        if missing:
             try:
                 future.set_result(load())
             except BaseException as error:
@@ -78,12 +78,12 @@ class Kept:
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """What changes when weights, a file or a folder, do."""
+    """Return names, sizes and times of a file or of the files in a folder, which change when the weights do."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return tuple((file.name, found.st_size, found.st_mtime_ns) for file in files if (found := file.stat()))
 
 
-_KEPT = Kept(MOST)
+_CACHE = CodecCache(CAPACITY)
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=forget)  # GPUs and locked locks do not survive a fork
+    os.register_at_fork(after_in_child=forget)  # neither GPU memory nor a locked lock survives a fork

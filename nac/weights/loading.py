@@ -1,4 +1,4 @@
-"""The models by name, and any of them as a codec for programs."""
+"""List the models, and load one as a codec for PyTorch programs."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ def load(
     download: bool = True,
     progress: bool = False,
 ) -> Codec:
-    """A codec with its weights, ready to use.
+    """Load a codec with its weights.
 
     Parameters
     ----------
     name : str
-        A name that `nac models` lists.
+        A model's name, as listed by `nac models`.
     weights : path, optional
-        A checkpoint of one's own, a file or a folder, instead of the official weights.
+        Your own checkpoint, a file or a folder, instead of the official weights.
     device : str or torch.device
-        "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps".
+        "auto" (CUDA if available, else CPU), "cpu", "cuda", "cuda:N" or "mps".
     revision : str, optional
         Branch, tag or commit on the Hub.
     download : bool
-        Fetch weights that are not on this machine.
+        Download the weights if they are not on this machine.
     progress : bool
-        Show a bar on standard error meanwhile.
+        Show the progress of the download on standard error.
 
     Returns
     -------
     Codec
-        Takes and gives PyTorch tensors.
+        A codec whose inputs and outputs are PyTorch tensors.
 
     Raises
     ------
     ModelError
-        If the model is unknown or its weights are absent, wrong or not to be had.
+        If the model is unknown, or its weights are missing, wrong or cannot be downloaded.
 
     Examples
     --------
@@ -63,24 +63,25 @@ def load(
         name, weights=weights, device=device, revision=revision, download=download, progress=progress
     )
     made: Codec = TensorCodec(codec) if isinstance(codec, NumpyCodec) else codec
-    # Whatever was downloaded for it is here.
+    # Everything needed has been downloaded by now.
     made._reload = lambda where: load(name, weights=weights, device=where, revision=revision, download=False)
     return made
 
 
 def models() -> list[Status]:
-    """List the models that there are, those of installed packages too.
+    """List all models, also those of installed packages.
 
     Returns
     -------
     list of Status
-        Of each: name, about, sample_rate (Hz), channels, kbps (lowest and highest of one stream), size (bytes),
-        licence, source, and, if its weights are on this machine (``present``), their path and fingerprint.
+        For each model: name, about, sample_rate (Hz), channels, kbps (lowest and highest of one stream), size
+        (bytes), licence, source, and, if its weights are on this machine (``present``), their path and
+        fingerprint.
 
     Raises
     ------
     ModelError
-        If ``NAC_WEIGHTS`` names no folder.
+        If ``NAC_WEIGHTS`` is not a folder.
 
     Examples
     --------

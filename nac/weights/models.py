@@ -1,13 +1,13 @@
-"""The models by name: where their weights are, bringing them here, and loading them.
+"""Find, download, verify and load the weights of models.
 
-Weights are looked for in this order: ``weights=``, the folder ``NAC_WEIGHTS``, the cache. A name
-stands for the official weights, so what lies under ``NAC_WEIGHTS`` or in the cache is refused where its SHA-256 is
-not the published one; ``weights=`` takes any checkpoint, which its fingerprint tells apart.
+Weights are searched in this order: ``weights=``, the folder ``NAC_WEIGHTS``, the cache. A model's name means its
+official weights, so files in ``NAC_WEIGHTS`` or in the cache are refused unless they have the published SHA-256.
+``weights=`` accepts any checkpoint; its fingerprint distinguishes it.
 
-Files from the Hub lie in huggingface_hub's cache and obey its variables: ``HF_HOME``, ``HF_ENDPOINT``,
-``HF_TOKEN``, ``HF_HUB_OFFLINE`` (which stops the other downloads too). The others lie in ``NAC_CACHE`` (see
-:mod:`nac.weights.cache`); where ``NAC_MIRROR`` is set, they come from ``NAC_MIRROR/MODEL/FILE``: any web server
-over such folders.
+Files from the Hub are in huggingface_hub's cache and depend on its variables: ``HF_HOME``, ``HF_ENDPOINT``,
+``HF_TOKEN``, ``HF_HUB_OFFLINE`` (which also disables other downloads). Other files are in ``NAC_CACHE`` (see
+:mod:`nac.weights.cache`). If ``NAC_MIRROR`` is set, they are from ``NAC_MIRROR/MODEL/FILE``: a web server
+with a folder for each model.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Status:
-    """A line of `nac models list`. ``size`` in bytes, ``kbps``: lowest and highest of one stream, in kbit/s.
+    """A model and its weights. ``size`` in bytes, ``kbps``: lowest and highest of one stream, in kbit/s.
 
-    ``fingerprint`` is that of the weights when they were last loaded, or empty; ``path`` is None if absent.
+    ``path`` is None if the weights are missing. ``fingerprint`` is that of the weights when they were last loaded,
+    or empty.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Verified:
-    """A file of weights that is as it should be. ``against`` says how that is known."""
+    """A verified file of weights. ``against``: the SHA-256 that it was compared with, such as "published"."""
 
     path: Path
     size: int
@@ -66,17 +67,17 @@ class Verified:
 
 
 class WrongWeights(ModelError):
-    """Weights that are not those that the model's name stands for."""
+    """Weights that are not the official ones of the model."""
 
 
 @dataclass(frozen=True)
 class _Local:
-    """Weights on this machine: what a loader takes, and the single files where they are those of a source."""
+    """Weights on this machine: the path for the loader, and the single files if they have a source's names."""
 
     path: Path
     source: Source | None = None
     paths: tuple[Path, ...] = ()
-    revision: str = ""  # the one asked for
+    revision: str = ""  # the requested one
     own: bool = False  # the user's folder, not a cache
 
 
@@ -89,7 +90,7 @@ def load(
     download: bool = True,
     progress: bool = False,
 ) -> Codec[Any]:
-    """Like :func:`nac.load`, but the codec takes and gives what it computes with, which may be numpy's arrays."""
+    """Load a codec like :func:`nac.load`, but with its own array type, which may be that of numpy."""
     device = str(device)
     model = find(name)
     local = _local(model, Path(weights) if weights is not None else None, revision)
@@ -97,9 +98,9 @@ def load(
         _verify(model, local)
     elif not download:
         raise _absent(model)
-    # A network in numpy gains little from a GPU, and needs no PyTorch without one.
+    # A network implemented in numpy gains little from a GPU, and needs no PyTorch on the CPU.
     in_numpy = registry.family(model.spec.family).numpy is not None and device in ("auto", "cpu")
-    target = None if in_numpy else resolve_device(device)  # a wrong one is told before a long download
+    target = None if in_numpy else resolve_device(device)  # before a long download, in case it is invalid
     local = local or _download(model, revision, progress)
     codec = registry.load(model.spec, local.path, target)
     if not local.own:
@@ -108,7 +109,7 @@ def load(
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name: "auto" (CUDA if there is any), "cpu", "cuda", "cuda:N" or "mps" (Apple's).
+    """Return the device: "auto" (CUDA if available, else CPU), "cpu", "cuda", "cuda:N" or "mps" (Apple's).
 
     Raises ModelError.
     """
@@ -118,52 +119,52 @@ def resolve_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, colon, number = name.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (colon and (kind != "cuda" or not number.isdecimal())):
-        raise ModelChoiceError(f"there is no device {name!r}; it is auto, cpu, cuda, cuda:N or mps")
+        raise ModelChoiceError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps")
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ModelChoiceError("there is no Metal device here, or this PyTorch is built without it")
+        raise ModelChoiceError("no Metal device, or PyTorch is built without Metal")
     if kind != "cuda":
         return torch.device(kind)
     if not torch.cuda.is_available():
-        raise ModelChoiceError("there is no CUDA device here, or this PyTorch is built without CUDA")
+        raise ModelChoiceError("no CUDA device, or PyTorch is built without CUDA")
     if int(number or 0) >= torch.cuda.device_count():
-        raise ModelChoiceError(f"there is no CUDA device {number}, only {torch.cuda.device_count()} of them")
-    # TF32 would round activations to 10 bits, and the codes would depend on the device.
+        raise ModelChoiceError(f"no CUDA device {number}: there are {torch.cuda.device_count()}, counted from 0")
+    # TF32 would round activations to 10 bits, so codes would depend on the device.
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
 
 
 def locate(name: str, weights: Path | None = None, revision: str | None = None) -> Path | None:
-    """Where a model's weights are on this machine, a file or a folder; None if nowhere. Never uses the network.
+    """Return the path of a model's weights on this machine, a file or a folder, or None. Never uses the network.
 
-    Raises ModelError where ``weights`` or ``NAC_WEIGHTS`` names nothing.
+    Raises ModelError if ``weights`` or ``NAC_WEIGHTS`` does not exist.
     """
     local = _local(find(name), weights, revision)
     return local.path if local else None
 
 
 def path(name: str, revision: str | None = None) -> Path:
-    """Like :func:`locate`, but raises ModelError where the weights are absent."""
+    """Return the path like :func:`locate`, but raise ModelError if the weights are missing."""
     return _present(find(name), revision).path
 
 
 def present() -> list[str]:
-    """Names of the models whose weights are on this machine."""
+    """Return the names of the models whose weights are on this machine."""
     return [line.name for line in status() if line.present]
 
 
 def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = None) -> str:
-    """The best model on this machine for a recording with so many channels at that bitrate (kbit/s in all).
+    """Choose the best model on this machine for a number of channels and a total bitrate in kbit/s.
 
-    Raises ModelError where none is here, or none can go that low.
+    Raises ModelError if there is no model, or none has such a low bitrate.
     """
-    here = present()
-    if not here:
-        raise ModelError("the weights of no model are on this machine", remedy="download")
+    available = present()
+    if not available:
+        raise ModelError("no model's weights are on this machine", remedy="download")
     rate = (default_kbps(channels) if kbps is None else kbps) / channels
     best = next((names for least, names in BEST_FIRST if rate >= least), ())
     failure = None
-    for name in sorted(here, key=lambda name: best.index(name) if name in best else len(best)):
+    for name in sorted(available, key=lambda name: best.index(name) if name in best else len(best)):
         try:
             allocate(find(name).spec, channels, kbps=kbps, codebooks=codebooks)
         except ModelError as error:
@@ -175,32 +176,32 @@ def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = 
 
 
 def status() -> list[Status]:
-    """What is known of every model, without hashing anything."""
+    """Return the status of every model, without hashing any file."""
     return [_status(model) for model in registry.models().values()]
 
 
 def download(name: str, *, revision: str | None = None, progress: bool = False) -> Path:
-    """Bring a model's weights into the cache if they are not there, check them, and say where they are.
+    """Download a model's weights into the cache, unless they are there, and verify them. Returns their path.
 
-    Raises ModelError, with nothing wrong left in the cache.
+    Raises ModelError; wrong files are then deleted from the cache.
     """
     return _download(find(name), revision, progress).path
 
 
 def verify(name: str, revision: str | None = None) -> list[Verified]:
-    """Hash a model's files, all anew. Raises ModelError where they are absent or not as they should be.
+    """Hash all files of a model. Raises ModelError if one is missing or has the wrong SHA-256.
 
-    The list is empty for files under ``NAC_WEIGHTS`` that do not have the official names.
+    The list is empty for files in ``NAC_WEIGHTS`` that do not have the official names.
     """
     model = find(name)
     return _verify(model, _present(model, revision), fresh=True)
 
 
 def remove(name: str) -> int:
-    """Delete a model's files from the caches, all revisions; the bytes freed, 0 if there were none.
+    """Delete all revisions of a model's files from the caches. Returns the bytes freed, 0 if there were none.
 
-    What was recorded about them stays, so that other weights under this name will be noticed. Raises ModelError
-    where they lie elsewhere.
+    The record of their first use is kept, so that different weights of the same name are noticed later. Raises
+    ModelError if the weights are not in a cache.
     """
     model = find(name)
     with cache.lock(name):
@@ -213,7 +214,7 @@ def remove(name: str) -> int:
             raise ModelError(f"cannot delete the weights of {name}: {what(error)}") from error
     local = _local(model, None, None)
     if local and not freed:
-        raise ModelError(f"the weights of {name} are not in a cache but in {local.path}: left there")
+        raise ModelError(f"the weights of {name} are not in a cache but in {local.path}: not deleted")
     return freed
 
 
@@ -223,11 +224,13 @@ def remove(name: str) -> int:
 def _local(model: Model, weights: Path | None, revision: str | None, *, sure: bool = False) -> _Local | None:
     if weights is not None:
         if revision is not None:
-            raise ModelError("a revision is one of the Hub's: it has no meaning with weights of one's own")
+            raise ModelError(
+                "a revision applies to weights from the Hub: it cannot be combined with your own weights"
+            )
         if not weights.exists():
-            raise WeightsMissing(f"there are no weights at {weights}")
+            raise WeightsMissing(f"no weights at {weights}")
         return _Local(weights, own=True)
-    # A revision that is asked for is the Hub's, and nobody knows that of the files in NAC_WEIGHTS.
+    # Revisions exist on the Hub; those of files in NAC_WEIGHTS are unknown.
     own = _own(model, sure) if revision is None else None
     return own or _cached(model, revision)
 
@@ -246,18 +249,18 @@ def _absent(model: Model) -> ModelError:
 
 
 def _own(model: Model, sure: bool) -> _Local | None:
-    """Weights below ``NAC_WEIGHTS``: a folder with this model's files, or a folder of such folders.
+    """Find weights in ``NAC_WEIGHTS``: a folder with this model's files, or a folder of such folders.
 
-    ``sure``: not those that could as well be another model's, since many are called model.safetensors.
+    ``sure``: ignore files whose names are also those of another model, since many are called model.safetensors.
     """
     if not (setting := os.environ.get("NAC_WEIGHTS")):
         return None
     root = Path(setting).expanduser()
     if not root.is_dir():
-        raise ModelError(f"NAC_WEIGHTS names {root}, which is no folder")
+        raise ModelError(f"NAC_WEIGHTS is {root}, which is not a folder")
     folder = root / model.name
     if folder.is_dir() and any(folder.iterdir()):
-        # If the names are not the official ones, the loader may still know the layout.
+        # The loader may know the layout of files without the official names.
         return _in_folder(model, folder) or _Local(folder, own=True)
     if root.name in registry.models() and root.name != model.name:
         return None
@@ -280,7 +283,7 @@ def _ambiguous(local: _Local) -> bool:
 
 
 def _entry(paths: tuple[Path, ...]) -> Path:
-    """What a loader is given: the file itself, since others may lie beside it, or the folder of several."""
+    """Return the path for the loader: a single file, or the folder of several files."""
     return paths[0] if len(paths) == 1 else paths[0].parent
 
 
@@ -293,17 +296,17 @@ def _cached(model: Model, revision: str | None) -> _Local | None:
 
 
 def _is_known(model: Model, local: _Local) -> bool:
-    """Whether files from the Hub's main are those of the pinned revision, or else were taken for these before."""
+    """Return whether files from the Hub's main have the published SHA-256, or else that of their first use."""
     assert local.source
     for file, path in zip(local.source.files, local.paths, strict=True):
-        digest, taken = cache.sha256(path), cache.first_use(_first_use_key(model, local, path))
-        if not digest.startswith(file.sha256 or (taken[0] if taken else "none")):
+        digest, recorded = cache.sha256(path), cache.first_use(_first_use_key(model, local, path))
+        if not digest.startswith(file.sha256 or (recorded[0] if recorded else "none")):
             return False
     return True
 
 
 def _sources(model: Model, revision: str | None) -> tuple[Source, ...]:
-    """Where to look, in order. After a pinned revision of the Hub comes its main, should that be unknown there."""
+    """Return the sources in order. A pinned revision of the Hub is followed by main, if the Hub has it no more."""
     if revision is None:
         found: list[Source] = []
         for source in model.sources:
@@ -311,7 +314,7 @@ def _sources(model: Model, revision: str | None) -> tuple[Source, ...]:
         return tuple(dict.fromkeys(found))
     hubs = tuple(source for source in model.sources if isinstance(source, Hub))
     if not hubs:
-        raise ModelError(f"{model.name} has no revisions: it does not come from the Hub")
+        raise ModelError(f"{model.name} has no revisions, because it is not from the Hub")
     return hubs
 
 
@@ -323,14 +326,14 @@ def _in_cache(model: Model, source: Source, revision: str | None) -> _Local | No
         paths = tuple(_package(source) / file.name for file in source.files)
     else:
         paths = tuple(cache.folder() / "models" / model.name / file.name for file in source.files)
-    there = tuple(path for path in paths if path and path.is_file())
+    existing = tuple(path for path in paths if path and path.is_file())
     if not paths and isinstance(source, Packaged):  # the network needs no weights
         return _Local(_package(source), source)
-    return _Local(_entry(there), source, there, revision or "") if len(there) == len(paths) else None
+    return _Local(_entry(existing), source, existing, revision or "") if len(existing) == len(paths) else None
 
 
 def _package(source: Packaged) -> Path:
-    """The folder of an installed package that a source stands for."""
+    """Return the path of a source's folder in an installed package."""
     package, _, folder = source.folder.partition("/")
     spec = find_spec(package)
     assert spec is not None, package
@@ -362,17 +365,19 @@ def _download(model: Model, revision: str | None, progress: bool) -> _Local:
     if local := _intact(model, revision):
         return local
     if fetch.offline():
-        raise ModelError(f"HF_HUB_OFFLINE is set, and the weights of {model.name} are not here", remedy="offline")
+        raise ModelError(
+            f"HF_HUB_OFFLINE is set, and the weights of {model.name} are not on this machine", remedy="offline"
+        )
     failures: list[fetch.Unavailable] = []
     with cache.lock(model.name):
         if local := _intact(model, revision):  # another process was faster
             return local
         for source in _sources(model, revision):
-            instead = revision is None and source not in model.sources
-            if instead and not isinstance(failures[-1], fetch.UnknownRevision):
+            fallback = revision is None and source not in model.sources
+            if fallback and not isinstance(failures[-1], fetch.UnknownRevision):
                 continue
             if failures:
-                where = f"{source} at its main" if instead else source
+                where = f"the main revision of {source}" if fallback else source
                 cache.log.warning("%s: %s; trying %s", model.name, failures[-1], where)
             try:
                 return _fetch(model, source, revision, progress)
@@ -382,7 +387,7 @@ def _download(model: Model, revision: str | None, progress: bool) -> _Local:
 
 
 def _intact(model: Model, revision: str | None) -> _Local | None:
-    """The cached weights, if they are as they should be."""
+    """Return the cached weights if they have the right SHA-256."""
     local = _cached(model, revision)
     try:
         return local if local and _verify(model, local) else None
@@ -391,8 +396,8 @@ def _intact(model: Model, revision: str | None) -> _Local | None:
 
 
 def _fetch(model: Model, source: Source, revision: str | None, progress: bool) -> _Local:
-    if isinstance(source, Hub) and (spoilt := _in_cache(model, source, revision)):
-        _discard(spoilt)
+    if isinstance(source, Hub) and (damaged := _in_cache(model, source, revision)):
+        _discard(damaged)
     for file in source.files:
         _fetch_file(model, source, file, revision, progress)
     local = _in_cache(model, source, revision)
@@ -418,7 +423,7 @@ def _fetch_file(model: Model, source: Source, file: File, revision: str | None, 
         if not (file.sha256 and target.exists() and cache.sha256(target).startswith(file.sha256)):
             fetch.web(f"{base}/{file.name}", target, size=file.size, sha256=file.sha256, progress=progress)
     else:
-        raise fetch.Unavailable(f"{file.name} is missing in the package: install it again")
+        raise fetch.Unavailable(f"{file.name} is missing in the package: reinstall it")
 
 
 def _discard(local: _Local) -> None:
@@ -429,7 +434,7 @@ def _discard(local: _Local) -> None:
             path.unlink(missing_ok=True)
 
 
-# Checking
+# Verifying
 
 
 def _verify(model: Model, local: _Local, *, fresh: bool = False) -> list[Verified]:
@@ -444,46 +449,46 @@ def _verify(model: Model, local: _Local, *, fresh: bool = False) -> list[Verifie
 def _verify_file(model: Model, local: _Local, file: File, path: Path, digest: str) -> Verified:
     size, against = path.stat().st_size, "nothing published"
     if isinstance(local.source, Hub) and not local.own and local.revision != local.source.revision:
-        file = File(file.name)  # what is known is of the pinned revision
+        file = File(file.name)  # the known SHA-256 is that of the pinned revision
     if file.sha256:
         if not digest.startswith(file.sha256):
-            told = f"{path} has SHA-256 {digest}, not the published {file.sha256}"
-            raise _wrong(f"{told}: damaged, or not the weights of {model.name}", model, local)
+            found = f"{path} has SHA-256 {digest}, not the published {file.sha256}"
+            raise _wrong(f"{found}: damaged, or not the weights of {model.name}", model, local)
         if file.sha256 == digest:
             return Verified(path, size, digest, "published")
-        against = "beginning published"
+        against = "published in part"
     elif file.reported == digest:
-        against = "as one record has it"
+        against = "reported once"
     elif file.reported:
-        told = "%s has SHA-256 %s, not %s, as one record has it and nobody confirmed: taken all the same"
-        cache.log.warning(told, path, digest, file.reported)
+        message = "%s has SHA-256 %s, not %s, which was reported once but is not confirmed: used anyway"
+        cache.log.warning(message, path, digest, file.reported)
     if not local.own and not isinstance(local.source, Packaged):
         _check_first_use(model, local, path, digest)
         against = against if file.reported == digest else "first use"
     return Verified(path, size, digest, against)
 
 
-def _wrong(told: str, model: Model, local: _Local) -> WrongWeights:
-    """The error for weights that are not as they should be, with what would mend it."""
+def _wrong(message: str, model: Model, local: _Local) -> WrongWeights:
+    """Return the error for wrong weights, with a remedy."""
     if isinstance(local.source, Packaged) and not local.own:
-        return WrongWeights(f"{told}; install nac again")
-    return WrongWeights(told, remedy="weights" if local.own else "download_again", model=model.name)
+        return WrongWeights(f"{message}; reinstall nac")
+    return WrongWeights(message, remedy="weights" if local.own else "download_again", model=model.name)
 
 
 def _check_first_use(model: Model, local: _Local, path: Path, digest: str) -> None:
-    """Where nothing is published, weights must stay what they were when they were first used."""
+    """Raise WrongWeights if the weights, whose SHA-256 is not published, have changed since their first use."""
     key = origin = _first_use_key(model, local, path)
     remedy: Remedy = ""
-    choice = f"; to accept it, delete the entry in {cache.folder() / 'first-use.json'}"
+    advice = f"; to accept it, delete the entry in {cache.folder() / 'first-use.json'}"
     if isinstance(local.source, Hub):
-        origin, choice, remedy = f"{local.source.repo} at {path.parent.name}", "", "revision"
+        origin, advice, remedy = f"{local.source.repo} at {path.parent.name}", "", "revision"
     known = cache.first_use(key)
     if known is None:
         cache.record_first_use(key, digest, origin)
     elif known[0] != digest:
-        told = f"{path.name} of {model.name} has SHA-256 {digest} ({origin})"
+        found = f"{path.name} of {model.name} has SHA-256 {digest} ({origin})"
         raise WrongWeights(
-            f"{told}, but on first use it had {known[0]} ({known[1]}): refused{choice}", remedy=remedy
+            f"{found}, but on first use it had {known[0]} ({known[1]}): refused{advice}", remedy=remedy
         )
 
 

@@ -253,7 +253,7 @@ def test_eight_threads_share_a_codec_of_pytorch() -> None:
 
 
 def test_two_codecs_stay_loaded() -> None:
-    kept, made = loaded.Kept(2), list[str]()
+    kept, made = loaded.CodecCache(2), list[str]()
 
     def get(key: str) -> Any:
         return kept.get((key,), lambda: made.append(key) or ToyCodec())  # type: ignore[func-returns-value]
@@ -269,7 +269,7 @@ def test_two_codecs_stay_loaded() -> None:
 
 
 def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:
-    kept = loaded.Kept(2)
+    kept = loaded.CodecCache(2)
 
     def fail() -> Any:
         raise nac.ModelError("no")

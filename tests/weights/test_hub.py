@@ -110,7 +110,7 @@ def test_no_network_says_in_one_line_what_to_do(server: HubServer, tmp_path: Pat
     server.stop()
     began = time.perf_counter()
     (line,), _ = run(server, tmp_path, TOY + "attempt(download, 'toy')")
-    assert line.startswith("refused: cannot download toy: cannot get someone/toy/w.bin from")
+    assert line.startswith("refused: cannot download toy: cannot download someone/toy/w.bin from")
     assert "nac models" not in line
     assert time.perf_counter() - began < 15
 
@@ -148,7 +148,7 @@ def test_an_unknown_revision_is_told_and_main_taken_if_it_may_be(server: HubServ
     for number, (file, against) in enumerate(((f"sha256='{SHA}'", "published"), ("", "first use"))):
         (path, found, how), told = run(server, tmp_path / str(number), PINNED.format(file) + code)
         assert (Path(path).read_bytes(), found, how) == (GOOD, path, against)
-        assert f"no revision {'0' * 40}; trying https://huggingface.co/someone/toy at its main" in told
+        assert f"no revision {'0' * 40}; trying the main revision of https://huggingface.co/someone/toy" in told
 
     (line, found), told = run(
         server,
@@ -181,11 +181,11 @@ def test_a_pinned_file_is_enforced_and_other_revisions_are_free(server: HubServe
 def test_a_sum_of_one_record_warns_and_what_came_is_recorded(server: HubServer, tmp_path: Path) -> None:
     code = "add('toy', Hub('someone/toy', (File('w.bin', reported='{}'),)))\nattempt(download, 'toy')"
     (path, how), told = run(server, tmp_path / "1", code.format(SHA) + "; print(verify('toy')[0].against)")
-    assert (Path(path).read_bytes(), how, told) == (GOOD, "as one record has it", "")
+    assert (Path(path).read_bytes(), how, told) == (GOOD, "reported once", "")
     (path,), told = run(server, tmp_path / "2", code.format(OTHER_SHA))
     assert Path(path).read_bytes() == GOOD
     assert SHA in told
-    assert f"not {OTHER_SHA}, as one record has it and nobody confirmed: taken all the same" in told
+    assert f"not {OTHER_SHA}, which was reported once but is not confirmed: used anyway" in told
     server.push("someone/toy", {"w.bin": OTHER})
     run(server, tmp_path / "2", code.format(OTHER_SHA) + "; remove('toy')")
     (line,), _ = run(server, tmp_path / "2", code.format(OTHER_SHA))
@@ -217,7 +217,8 @@ def test_second_source_only_where_the_first_cannot_be_had(server: HubServer, tmp
     (path,), told = run(server, tmp_path / "2", BOTH.format("someone/nobody", "", web, ""))
     assert Path(path) == tmp_path / "2/nac/models/toy/original.bin"
     assert (
-        told == f"toy: the Hub has no repository someone/nobody, or not for everybody (HF_TOKEN); trying {web}\n"
+        told
+        == f"toy: the Hub has no repository someone/nobody, or it is private (then set HF_TOKEN); trying {web}\n"
     )
 
     wrong = ", sha256='00'"
