@@ -106,6 +106,7 @@ class Rows:
     """
 
     PROBE = 6  # steps that tell how long others will take
+    MOST_TURNS = 64  # that are taken by one thread after several were slower
 
     def __init__(self, matrix: Tensor) -> None:
         self._width, packed = matrix.shape[1], matrix.is_cpu and onednn.works()
@@ -113,6 +114,7 @@ class Rows:
         self._columns = None if packed else matrix.t().contiguous()
         self._steady: dict[int, bool] = {}  # numbers of threads that give the same numbers as one
         self._alone: dict[int, float] = {}  # seconds that one thread takes for PROBE steps of so many rows
+        self._turns, self._left = 0, 0  # to be taken by one thread, and those left of them
 
     def __call__(self, x: Tensor) -> Tensor:
         if self._packed:
@@ -129,7 +131,8 @@ class Rows:
             return state
         with idle() as threads:
             done = 0
-            if threads > 1 and len(gates) > 2 * self.PROBE and self._is_steady(matrix, threads):
+            long = len(gates) > 2 * self.PROBE
+            if threads > 1 and long and self._is_steady(matrix, threads) and self._is_time():
                 state, done, threads = self._probe(matrix, threads, gates, state, out)
             with openmp_threads(threads if done else 1):
                 return lstm_steps(gates[done:], matrix.weight, *state, out[done:])
@@ -138,6 +141,15 @@ class Rows:
         if threads not in self._steady:
             self._steady[threads] = onednn.steady(matrix, self._width, threads, MOST_ROWS)
         return self._steady[threads]
+
+    def _is_time(self) -> bool:
+        """Whether to try several threads, and not yet another turn with one.
+
+        A trial on a busy machine can take a hundred times as long as the work, where threads that wait spin for
+        long: so they do in programs that loaded PyTorch before ``GOMP_SPINCOUNT`` was set.
+        """
+        self._left -= 1
+        return self._left < 0
 
     def _probe(
         self, matrix: Kernel, threads: int, gates: Tensor, state: State, out: Tensor
@@ -155,7 +167,9 @@ class Rows:
                 state = lstm_steps(gates[some], matrix.weight, *state, out[some])
             taken[number], done = time.perf_counter() - began, done + self.PROBE
         self._alone.setdefault(rows, taken.get(1, 0.0))
-        return state, done, threads if taken[threads] < self._alone[rows] else 1
+        faster = taken[threads] < self._alone[rows]
+        self._turns = self._left = 0 if faster else min(2 * self._turns + 1, self.MOST_TURNS)
+        return state, done, threads if faster else 1
 
 
 @contextmanager
