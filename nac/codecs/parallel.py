@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import sys
@@ -166,11 +167,11 @@ class Work(Generic[T]):
         self._errors: dict[int, BaseException] = {}
         self._changed, self._helpers, self._closed = threading.Condition(), 0, False
 
-    def take_part(self) -> None:
-        """Do what jobs there are. After an error no more are begun."""
+    def take_part(self, stays: Callable[[], bool] = lambda: True) -> None:
+        """Do what jobs there are, while the thread ``stays``. After an error no more are begun."""
         outer, _mine.work = _mine.work, self
         try:
-            while self._left:
+            while self._left and stays():
                 try:
                     number, job = self._left.popleft()
                 except IndexError:  # another was faster
@@ -191,7 +192,7 @@ class Work(Generic[T]):
             self._helpers += 1
         try:
             with self.within():
-                self.take_part()
+                self.take_part(lambda: not _crew.ended)  # who leads the work does the rest
         finally:
             with self._changed:
                 self._helpers -= 1
@@ -220,8 +221,9 @@ class _Crew:
     """Threads that help, for all files and models of the process, so that they do not crowd each other out."""
 
     def __init__(self) -> None:
-        self._changed, self._busy = threading.Condition(), 0
-        self._idle: list[SimpleQueue[Work[Any]]] = []
+        self._changed, self._busy, self.ended = threading.Condition(), 0, False
+        self._idle: list[SimpleQueue[Work[Any] | None]] = []
+        self._members: list[tuple[threading.Thread, SimpleQueue[Work[Any] | None]]] = []
 
     def enter(self, threads: int) -> None:
         """Begin to work when fewer than so many do."""
@@ -247,20 +249,32 @@ class _Crew:
         if self._busy >= work.threads:  # without the lock: a moment later will do as well
             return
         with self._changed:
+            if self.ended:
+                return
             for _ in range(min(work.helpers_wanted, work.threads - self._busy)):
                 self._busy += 1
                 self._queue().put(work)
 
-    def _queue(self) -> SimpleQueue[Work[Any]]:
+    def end(self) -> None:
+        """Have all go, each after the job that it is at."""
+        with self._changed:
+            self.ended = True
+        for _, queue in self._members:
+            queue.put(None)
+        for thread, _ in self._members:
+            thread.join()
+
+    def _queue(self) -> SimpleQueue[Work[Any] | None]:
         if self._idle:
             return self._idle.pop()
-        queue: SimpleQueue[Work[Any]] = SimpleQueue()
-        threading.Thread(target=self._serve, args=(queue,), name="nac", daemon=True).start()
+        queue: SimpleQueue[Work[Any] | None] = SimpleQueue()
+        thread = threading.Thread(target=self._serve, args=(queue,), name="nac", daemon=True)
+        thread.start()
+        self._members.append((thread, queue))
         return queue
 
-    def _serve(self, queue: SimpleQueue[Work[Any]]) -> None:
-        while True:
-            work = queue.get()
+    def _serve(self, queue: SimpleQueue[Work[Any] | None]) -> None:
+        while (work := queue.get()) is not None:
             if (torch := sys.modules.get("torch")) and torch.get_num_threads() > 1:
                 torch.set_num_threads(1)  # for good, as to change it takes as long as a tile
             work.help()
@@ -280,3 +294,8 @@ def _forget() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
+
+
+@atexit.register
+def _end() -> None:
+    _crew.end()  # a thread within PyTorch when the interpreter ends would abort the process

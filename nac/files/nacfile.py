@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
@@ -170,7 +170,7 @@ class NacFile:
         self.close()
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # if opening failed
+        if hasattr(self, "_recorder"):  # not if opening failed
             self._discard()
 
     def __repr__(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -51,6 +53,7 @@ class Recorder:
         with ExitStack() as stack:
             self._out = stack.enter_context(created(None, file, force=force))
             self._open = stack.pop_all()
+        _unfinished.add(self)
 
     def write(self, block: Array) -> None:
         """Append samples [n, channels]. The first block sets the sample type. Raises NacError."""
@@ -71,6 +74,8 @@ class Recorder:
 
     def abort(self) -> None:
         """Stop, and leave no file."""
+        if self.closed:
+            return
         self._failure = Aborted()
         with suppress(Exception):
             self._end()
@@ -79,6 +84,7 @@ class Recorder:
         if self.closed:
             return
         self.closed = True
+        _unfinished.discard(self)
         with self._open:  # errors pass through it, so that no file is left
             if self._thread is not None:
                 self._blocks.put(None)
@@ -88,7 +94,7 @@ class Recorder:
 
     def _start(self, form: SampleFormat) -> None:
         self.header = replace(self.header, sample_format=form)
-        # An unfinished recording must not keep the program from exiting.
+        # An unfinished recording must not keep the program from exiting, see :func:`_abort_all`.
         self._thread = Thread(target=self._work, name="nac-recorder", daemon=True)
         self._thread.start()
 
@@ -114,3 +120,23 @@ class Recorder:
 
 class Aborted(Exception):
     """The recording was aborted."""
+
+
+_unfinished: set[Recorder] = set()
+
+
+@atexit.register
+def _abort_all() -> None:
+    """A thread that codes when the interpreter ends would abort the process."""
+    for recorder in list(_unfinished):
+        recorder.abort()
+
+
+def _leave_to_parent() -> None:
+    for recorder in _unfinished:
+        recorder.closed = True
+    _unfinished.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)  # threads do not survive a fork

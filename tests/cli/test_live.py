@@ -23,12 +23,13 @@ SAMPLES = 4 * CHUNK + 5000
 
 @contextmanager
 def live(*words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command whose standard input is open; killed where it hangs."""
+    """A command whose standard input is open, and that ends well; killed where it hangs."""
     with run(*words, stdin=subprocess.PIPE) as process:
         watchdog = threading.Timer(60, process.kill)
         watchdog.start()
         try:
             yield process
+            assert process.wait(60) == 0, process.stderr.read().decode()
         finally:
             watchdog.cancel()
 
@@ -81,7 +82,6 @@ def test_what_is_certain_comes_out_while_the_pipe_is_open(case: str, streamed: b
         assert len(early) == len(whole) // 4, "killed while it waited"
         feed(process, streamed[3 * len(streamed) // 4 :], after=feeder, last=True)
         rest = process.stdout.read()
-        assert process.wait(60) == 0
     assert content(early + rest) == content(whole)
 
 
@@ -104,7 +104,6 @@ def test_cat_of_a_pipe_that_is_open_and_says_how_long_it_is(streamed: bytes) -> 
         assert len(early) == len(known) // 4, "killed while it waited"
         feed(process, known[3 * len(known) // 4 :], after=feeder, last=True)
         joined = early + process.stdout.read()
-        assert process.wait(60) == 0
     assert Reader(io.BytesIO(joined)).samples == 2 * SAMPLES
 
 
@@ -112,7 +111,6 @@ def test_cat_of_a_pipe_of_unknown_length_is_whole(streamed: bytes) -> None:
     with live("cat", "song.nac", "-", "-o", "-") as process:
         feed(process, streamed, last=True)
         joined = process.stdout.read()
-        assert process.wait(60) == 0
     assert Reader(io.BytesIO(joined)).samples == 2 * SAMPLES
 
 
@@ -122,7 +120,6 @@ def test_a_cut_of_unknown_length_ends_where_it_should(start: int, duration: int 
     with live(*words, "-o", "-") as process:
         feed(process, streamed, last=True)
         part = process.stdout.read()
-        assert process.wait(60) == 0
     left = SAMPLES - start * RATE
     assert Reader(io.BytesIO(part)).samples in (None, min(left, left if duration is None else duration * RATE))
     Path("part.nac").write_bytes(part)
@@ -144,4 +141,3 @@ def test_an_odd_chunk_before_the_samples_leaves_a_pipe_live(size: int) -> None:
         assert len(process.stdout.read(CHUNK)) == CHUNK  # a byte a sample; two chunks and a half went in
         feed(process, b"", after=feeder, last=True)
         process.stdout.read()
-        assert process.wait(60) == 0

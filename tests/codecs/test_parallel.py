@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -121,3 +122,59 @@ def test_as_many_threads_as_the_environment_says(told: str, count: int | None, m
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", told)
     assert workers.count() == (count or workers.cores())
+
+
+EXIT = """
+import atexit, gc, os, signal, sys, threading, time, torch
+from collections import Counter
+from nac.codecs import parallel
+atexit.register(gc.freeze)  # as the command does: exits sooner
+started, lock = threading.Event(), threading.Lock()
+sound, weight = torch.randn(1, 64, 400), torch.randn(64, 64, 7)
+
+def job():
+    if threading.current_thread().name != "nac":
+        return started.wait(10)
+    until = time.monotonic() + 0.1
+    while time.monotonic() < until:
+        torch.nn.functional.conv1d(sound, weight)
+        with lock:
+            if not started.is_set():
+                started.set()
+                if case != "done":
+                    os.kill(os.getpid(), signal.SIGTERM if case == "terminated" else signal.SIGINT)
+
+def end(*_):
+    raise SystemExit(143)
+
+def work(jobs):
+    torch.set_num_threads(3)  # each thread has a number of its own
+    parallel.each(jobs)
+
+def exit_at_work():
+    if case == "done":
+        threading.Thread(target=work, args=([job] * 3,), daemon=True).start()
+        started.wait(10)
+        sys.exit(7)
+    signal.signal(signal.SIGTERM, end)
+    try:
+        work([job] * 3)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+case, codes = sys.argv[1], Counter()
+work([lambda: None] * 3)  # threads that a fork will not have
+for _ in range(12):
+    if not (child := os.fork()):
+        exit_at_work()
+    codes[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])] += 1
+print(dict(codes))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are faster than processes that load PyTorch")
+@pytest.mark.parametrize(("case", "code"), [("done", 7), ("terminated", 143), ("interrupted", 130)])
+def test_a_process_that_ends_while_helpers_are_at_work_exits_with_its_code(case: str, code: int) -> None:
+    """A thread within PyTorch that waits for an interpreter that is gone is ended, and with it the process."""
+    ended = subprocess.run([sys.executable, "-c", EXIT, case], capture_output=True, text=True, timeout=300)
+    assert (ended.stdout.splitlines()[-1], ended.returncode) == (f"{{{code}: 12}}", 0), ended.stderr

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import gc
 import io
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +34,14 @@ def codecs() -> Iterator[dict[str, Codec]]:
 
 def noise(samples: int, channels: int = 1, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(-9000, 9000, (samples, channels)).astype(np.int16)
+
+
+ELSEWHERE: dict[str, Any] = {
+    "env": {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
+    "capture_output": True,
+    "text": True,
+    "timeout": 120,
+}
 
 
 @pytest.fixture
@@ -290,13 +301,12 @@ def test_an_exception_leaves_no_file(toy: ToyCodec) -> None:
 
 
 def test_a_file_that_is_dropped_leaves_nothing(toy: ToyCodec) -> None:
-    before = threading.active_count()
     file = nac.open("x.nac", "w", sample_rate=RATE, channels=1)
     file.write(noise(30 * RATE))
     del file
     gc.collect()
     assert names() == []
-    assert threading.active_count() == before
+    assert "nac-recorder" not in [thread.name for thread in threading.enumerate()]
 
 
 class Full(Pipe):
@@ -304,6 +314,32 @@ class Full(Pipe):
         if len(self.data) > 20_000:
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().write(data)
+
+
+EXIT = """
+import os, sys
+import numpy as np
+import nac
+from toy_codec import ToyCodec
+file = nac.open("made.nac", "w", sample_rate=16000, channels=1, codec=ToyCodec())
+for _ in range(40):
+    file.write(np.zeros((16000, 1), np.float32))
+"""
+
+
+def test_a_program_that_ends_with_a_file_open_leaves_nothing(tmp_path: Path) -> None:
+    for _ in range(3):
+        ended = subprocess.run([sys.executable, "-c", EXIT + "sys.exit(7)"], **ELSEWHERE, cwd=tmp_path)
+        assert (ended.returncode, ended.stderr) == (7, "")
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+def test_a_child_leaves_the_file_to_its_parent(tmp_path: Path) -> None:
+    fork = "if not (child := os.fork()): file.close(); sys.exit(7)\nassert os.waitpid(child, 0)[1] == 7 << 8\n"
+    subprocess.run([sys.executable, "-c", EXIT + fork + "file.close()"], **ELSEWHERE, cwd=tmp_path, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["made.nac"]
+    assert len(nac.open(tmp_path / "made.nac")) == 40 * 16000
 
 
 def test_a_full_disk_is_told_while_writing(toy: ToyCodec) -> None:
