@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nac.codecs.fullband import BANDS
 from nac.codecs.fullband_torch import FullbandNet
 
 RATE = 48000
-#: STFT window (samples): mel bands
-RESOLUTIONS = {512: 24, 1024: 48, 2048: 80, 4096: 128}
+#: frames and bands of the patches that the structural loss compares
+PATCH = (5, 5)
+#: of decibels, below which means and deviations hardly count
+MEAN_FLOOR, DEVIATION_FLOOR = 10.0, 1.5
 #: what an error counts above the band of a recording, where nothing is known of what was there
 BEYOND = 0.3
 
 
-def mel_filters(window: int, bands: int) -> Tensor:
-    """Triangular filters of the HTK mel scale, peak 1: [window // 2 + 1, bands]."""
-    top = 2595 * math.log10(1 + RATE / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, bands + 2) / 2595) - 1)
-    frequencies = torch.linspace(0, RATE / 2, window // 2 + 1)[:, None]
-    rise = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rise, fall).clamp(min=0)
+def mel(frequency: Tensor) -> Tensor:
+    """The HTK mel scale."""
+    return 2595 * torch.log10(1 + frequency / 700)
+
+
+def erb(frequency: Tensor) -> Tensor:
+    """ERB numbers (Glasberg and Moore 1990, Hearing Research 47:103): finer below 1 kHz than mel."""
+    return 21.4 * torch.log10(1 + 0.00437 * frequency)
+
+
+def filters(window: int, bands: int, scale: Callable[[Tensor], Tensor]) -> Tensor:
+    """Triangular filters evenly spaced on a scale, of sum 1: [window // 2 + 1, bands with a bin in them]."""
+    places = scale(torch.arange(window // 2 + 1) * RATE / window)[:, None]
+    edges = torch.linspace(0, float(places[-1]), bands + 2)
+    rise = (places - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - places) / (edges[2:] - edges[1:-1])
+    found = torch.minimum(rise, fall).clamp(min=0)
+    found = found[:, found.sum(0) > 0]
+    return found / found.sum(0)
+
+
+#: STFT window (samples): bands, and the scale that they are evenly spaced on
+RESOLUTIONS = {512: (24, mel), 1024: (48, erb), 2048: (80, mel), 4096: (128, erb)}
 
 
 class SpectralLoss(nn.Module):
@@ -33,19 +51,17 @@ class SpectralLoss(nn.Module):
 
     ``mel``: L1 on natural-log mel amplitudes, in which all bands count the same. ``loud``: the same with bands
     weighted by the square root of their amplitude, or a lone tone would not count beside the silence around it.
-    ``compressed``: L1 on the fourth root of amplitudes at full frequency resolution, which sees harmonics that mel
-    bands blur.
+    ``structure``: :func:`dissimilarity` of the same logarithms. ``compressed``: L1 on the fourth root of
+    amplitudes at full frequency resolution, which sees harmonics that bands blur.
     """
 
     def __init__(self, floor: float = 1e-5) -> None:
         super().__init__()
         self.floor = floor
-        for window, bands in RESOLUTIONS.items():
-            filters = mel_filters(window, bands)
-            filters = filters[:, filters.sum(0) > 0]  # at short windows the lowest bands hold no bin
-            filters = filters / filters.sum(0)
-            self.register_buffer(f"filters{window}", filters)
-            self.register_buffer(f"middles{window}", torch.arange(len(filters)) * RATE / window @ filters)
+        for window, (bands, scale) in RESOLUTIONS.items():
+            made = filters(window, bands, scale)
+            self.register_buffer(f"filters{window}", made)
+            self.register_buffer(f"middles{window}", torch.arange(len(made)) * RATE / window @ made)
             hann = torch.hann_window(window)
             self.register_buffer(f"window{window}", hann / hann.sum())
 
@@ -64,7 +80,7 @@ class SpectralLoss(nn.Module):
         """
         found = []
         for window in windows:
-            filters, middles = self.get_buffer(f"filters{window}"), self.get_buffer(f"middles{window}")
+            bands, middles = self.get_buffer(f"filters{window}"), self.get_buffer(f"middles{window}")
             frequencies = torch.arange(window // 2 + 1, device=a.device) * RATE / window
             known, known_mel = (
                 torch.where(at <= band[:, None], 1.0, BEYOND)[:, None] for at in (frequencies, middles)
@@ -72,14 +88,36 @@ class SpectralLoss(nn.Module):
             whole_a = self.amplitudes(a, window)
             with torch.no_grad():
                 whole_b = self.amplitudes(b, window)
-                mel_b, small_b = whole_b @ filters, whole_b.sqrt().sqrt()
+                mel_b, small_b = whole_b @ bands, whole_b.sqrt().sqrt()
                 weight = mel_b.sqrt() * known_mel
                 weight /= weight.sum(-1, keepdim=True)
-            errors = ((whole_a @ filters).log() - mel_b.log()).abs()
+            log_a, log_b = (whole_a @ bands).log(), mel_b.log()
+            errors = (log_a - log_b).abs()
             compressed = ((whole_a.sqrt().sqrt() - small_b).abs() * known).mean() / small_b.mean()
             mel = (errors * known_mel).mean() / known_mel.mean()
-            found.append(torch.stack([mel, (errors * weight).sum(-1).mean(), compressed]))
-        return dict(zip(("mel", "loud", "compressed"), torch.stack(found).mean(0), strict=True))
+            patches = dissimilarity(log_a - math.log(self.floor), log_b - math.log(self.floor))
+            known_patch = known_mel[..., PATCH[1] // 2 : -(PATCH[1] // 2)]
+            structure = (patches * known_patch).mean() / known_patch.mean()
+            found.append(torch.stack([mel, (errors * weight).sum(-1).mean(), compressed, structure]))
+        return dict(zip(("mel", "loud", "compressed", "structure"), torch.stack(found).mean(0), strict=True))
+
+
+def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
+    """One minus the neurogram similarity of two spectrograms [B, T, bands] in nepers above the floor, by patches.
+
+    After Hines and Harte 2012 (Speech Communication 54:306): means of patches, and their correlation, which
+    sees what an error in level alone does not: whether the fine structure in time and frequency is there.
+    """
+    scale = 20 / math.log(10)
+    a, b = a * scale, b * scale
+    stack = torch.stack([a, b, a * a, b * b, a * b], 1)
+    mean_a, mean_b, square_a, square_b, product = F.avg_pool2d(stack, PATCH, 1).unbind(1)
+    variance_a, variance_b = (square_a - mean_a**2).clamp(min=0), (square_b - mean_b**2).clamp(min=0)
+    covariance = product - mean_a * mean_b
+    level = (2 * mean_a * mean_b + MEAN_FLOOR**2) / (mean_a**2 + mean_b**2 + MEAN_FLOOR**2)
+    deviations = ((variance_a + 1e-3) * (variance_b + 1e-3)).sqrt()
+    structure = (covariance + DEVIATION_FLOOR**2) / (deviations + DEVIATION_FLOOR**2)
+    return 1 - level * structure
 
 
 def waveform_loss(net: FullbandNet, lines: Tensor, wanted: Tensor) -> Tensor:
@@ -89,5 +127,5 @@ def waveform_loss(net: FullbandNet, lines: Tensor, wanted: Tensor) -> Tensor:
     """
     products = (lines * wanted).sum(-2) @ net.long_average
     power, wanted_power = (x.square().sum(-2) @ net.long_average + 1e-9 for x in (lines, wanted))
-    weight = wanted_power**0.3 * torch.tensor(BANDS, device=lines.device)
+    weight = wanted_power**0.3 * torch.tensor(BANDS, device=lines.device).sqrt()
     return 1 - (weight * products * (power * wanted_power).rsqrt()).sum() / weight.sum()

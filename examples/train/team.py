@@ -7,6 +7,7 @@ steps only.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Barrier
@@ -85,6 +86,7 @@ def together(work: Callable[..., None], processes: int, numbers: int, *args: obj
 
 
 def _begin(work: Callable[..., None], rank: int, board: Tensor, barrier: Barrier, *args: object) -> None:
+    os.setsid()  # where the scheduler shares by sessions, each of them counts
     try:
         work(Team(rank, board, barrier), *args)
     except BaseException:

@@ -27,8 +27,8 @@ from nac.codecs.fullband_torch import FullbandNet, position_noise
 from nac.codecs.mdct_torch import nearest
 
 #: what each term counts
-WEIGHTS = {"mel": 1.0, "loud": 0.5, "compressed": 1.5, "waveform": 1.0, "commitment": 0.1}
-SPECTRAL = ("mel", "loud", "compressed")
+WEIGHTS = {"mel": 1.0, "loud": 0.5, "compressed": 1.5, "structure": 0.7, "waveform": 1.0, "commitment": 0.1}
+SPECTRAL = ("mel", "loud", "compressed", "structure")
 #: size of the gradient of deceiving against that of the spectral losses, for each crop at the decoded samples
 SHARE = 0.7
 #: of that gradient, what matching the layers counts against the hinge loss
@@ -60,6 +60,12 @@ class Options:
     held_crops: int = 24
     seed: int = 0
     init: Path | None = None
+
+
+def reduced_precision() -> torch.autocast:
+    """Products in bfloat16 where the processor has them; emulated, they would take ten times as long."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.autocast("cpu", torch.bfloat16, enabled=supported())
 
 
 class MovingCodebooks:
@@ -116,12 +122,12 @@ def run(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Audio [B, 1, HOP * T] coded and decoded, [B, N], and the losses that are not about spectra."""
     analysed = net.analyse(audio)
-    with torch.autocast("cpu", torch.bfloat16):  # the networks only: transforms need their precision
+    with reduced_precision():  # the networks only: transforms need theirs
         latent = net.latent(*analysed).float()
     sums = books.quantize(latent.detach(), learn)
     quantized = sums[levels - 1, torch.arange(len(levels))]
     through = latent + (quantized - latent).detach()
-    with torch.autocast("cpu", torch.bfloat16):
+    with reduced_precision():
         plain, deep = net.describe(through, levels)
     decoded = net.render(plain.float(), deep.float(), levels, position_noise(first, latent.shape[1]))
     terms = {
@@ -231,7 +237,7 @@ class Learner:
             judge = self.judges[str(random.choice(WINDOWS))]
             # Discriminators cost as much as all else: half of a crop has to do.
             half = slice(at := int(random.integers(0, original.shape[1] // 2)), at + original.shape[1] // 2)
-            with torch.autocast("cpu", torch.bfloat16):
+            with reduced_precision():
                 terms["hinge"], terms["matching"] = to_deceive(judge, heard[:, half], original[:, half])
             # Discriminators that know nothing yet have little say.
             share = SHARE * min((number + 1 - options.adversarial) / 2000, 1)
@@ -245,7 +251,7 @@ class Learner:
             self.theirs.zero_grad(set_to_none=True)
             for group in self.theirs.param_groups:
                 group["lr"] = options.discriminator_rate * height
-            with torch.autocast("cpu", torch.bfloat16):
+            with reduced_precision():
                 terms["discriminator"] = to_tell(judge, decoded.detach()[:, half], original[:, half])
             terms["discriminator"].backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
