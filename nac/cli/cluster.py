@@ -166,7 +166,8 @@ def hand_over(paths: Paths, settings: Settings, engine: Engine, action: Callable
 
     with counted(settings.quiet) as counts:
         if engine.is_local:
-            cluster.run_here(work, at_once(settings.workers), NOTES, tell)
+            files = at_once(settings.workers)
+            cluster.run_here(replace(work, shards={**work.shards, "workers": files}), files, NOTES, tell)
             return
         files = settings.workers or 1
         cluster.run_on_ray(

@@ -7,10 +7,10 @@ target, and have the same nac and weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 
-from nac.cluster import local
+from nac.cluster import local, parts
 from nac.cluster.jobs import Action, Job, Outcome, jobs
 from nac.cluster.manifest import Manifest
 from nac.cluster.workers import WorkerOptions, Workers, cluster
@@ -40,7 +40,13 @@ def run_on_ray(
     missing = [name for name in ("ray", "pyarrow") if find_spec(name) is None]
     if missing:
         raise NacError(f"a cluster needs {' and '.join(missing)}: pip install 'nac-audio[ray]'")
-    _run(action, Workers(action, options, note).run, tell, lambda: cluster(address, options))
+
+    @contextmanager
+    def within() -> Iterator[None]:
+        with cluster(address, options), parts.kept(place(action.target)):
+            yield
+
+    _run(action, Workers(action, options, note).run, tell, within)
 
 
 def run_here(action: Action, files: int, notes: Notes, tell: Callable[[Outcome], None]) -> None:

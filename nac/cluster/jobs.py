@@ -16,7 +16,7 @@ from nac.cluster.manifest import Done, Row
 from nac.container.header import SIGNATURE
 from nac.errors import Remedy, reason
 from nac.storage.places import MANIFEST, Place, below, place
-from nac.storage.records import HEAD
+from nac.storage.records import HEAD, Part
 from nac.storage.shards import ENDINGS, kind_of
 from nac.storage.sorting import Sorter
 
@@ -53,13 +53,16 @@ class Action:
 class Job:
     """A file to be done, input and output as paths from the source and the target.
 
-    ``shard``: by its name it holds many recordings; ``suspect``: a worker died that had it in hand.
+    ``shard``: by its name it holds many recordings; ``suspect``: a worker died that had it in hand. ``part``: only
+    this part of the shard is to be done, and put aside; ``parts``: so many of them are there to be joined.
     """
 
     input: str
     output: str
     shard: bool = False
     suspect: bool = False
+    part: Part | None = None
+    parts: int = 0
 
 
 @dataclass(frozen=True)

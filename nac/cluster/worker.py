@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nac.cluster import parts
 from nac.cluster.jobs import Action, Job, Outcome
 from nac.cluster.manifest import Row
 from nac.codecs.base import Codec
@@ -21,9 +22,10 @@ from nac.errors import NacError, reason
 from nac.files import shards
 from nac.files.nacfile import Info, info
 from nac.files.notes import Notes
-from nac.storage.output import Result, lock, sweep
+from nac.files.opening import stream_of
+from nac.storage.output import Result, lock, sweep, whole_file
 from nac.storage.places import place
-from nac.storage.records import HEAD
+from nac.storage.records import HEAD, Part
 from nac.storage.shards import holds_items, kind_of
 from nac.version import __version__
 from nac.weights import models
@@ -55,6 +57,7 @@ class Worker:
         self._action, self._notes = action, notes
         self._source, self._target = place(action.source), place(action.target)
         self._lock, self._loaded = threading.Lock(), dict[str, Codec[Any]]()
+        self._converting = threading.Lock()  # a shard, which all threads work on
         self._recoding = shards.recoding(action.name, action.options, self._load, action.rename, **action.shards)
 
     def ready(self) -> tuple[str, ...]:
@@ -73,12 +76,17 @@ class Worker:
             if shard is None:
                 return [Outcome("other", row)]
             row = replace(row, output=self._output(job, shard))
-            if not self._action.force and self._target.size(row.output) is not None:
-                return list(self._found_items(row)) if shard else [Outcome("skipped", self._found(row))]
+            there = not self._action.force and self._target.size(row.output) is not None
             if job.suspect:
                 sweep.cache_clear()  # so that what the last worker left is swept up
+            if job.part:
+                if shard and not there:
+                    self._put_aside(row, job.part)
+                return []
+            if there:
+                return list(self._found_items(row)) if shard else [Outcome("skipped", self._found(row))]
             if shard:
-                return self._recoded(row)
+                return self._recoded(row, job.parts)
             with self._notes.gathered() as notes:
                 done = self._done(row)
             return [Outcome("done", done, tuple(dict.fromkeys(notes)))]  # each once
@@ -126,12 +134,24 @@ class Worker:
             key=key,
         )
 
-    def _recoded(self, row: Row) -> list[Outcome]:
-        """Do a shard; an outcome for each of its items."""
+    def _recoded(self, row: Row, count: int) -> list[Outcome]:
+        """Do a shard, or join so many parts of it; an outcome for each of its items."""
         force, gathered = self._action.force, self._notes.gathered
-        with self._source.streamed(row.input) as src, self._target.written(row.output) as out:
-            recoded = shards.recode(src, out, self._recoding, force=force, gathered=gathered)
+        done = parts.joined(self._target, row.output, count)
+        with self._target.written(row.output) as out, self._converting, self._source.streamed(row.input) as src:
+            recoded = shards.recode(src, out, self._recoding, force=force, gathered=gathered, done=done)
         return [self._outcome(row, outcome) for outcome in recoded.outcomes]
+
+    def _put_aside(self, row: Row, part: Part) -> None:
+        """Do a part of a shard."""
+        name, gathered = parts.name(row.output, part.number), self._notes.gathered
+        with (
+            self._target.written(name) as path,
+            whole_file(path, force=True) as out,
+            self._source.streamed(row.input) as src,
+            stream_of(src) as file,
+        ):
+            parts.write(out, self._recoding.part(file, part, gathered))
 
     def _outcome(self, row: Row, item: shards.Outcome) -> Outcome:
         if item.result is None:

@@ -1,9 +1,9 @@
 """Ray's part (https://docs.ray.io): workers where there is room, what they are given, what is done if one dies.
 
 No audio goes through Ray, only names of files and what became of them. Names are given out in bundles, which grow
-as long as they come back fast; a shard is given out by itself. What a worker has in hand when it dies, by a crash
-or with its machine, is tried once more, each file alone in a worker; what a worker dies on then is recorded and
-left.
+as long as they come back fast; a shard is given out by itself, or in parts where some workers would else have
+nothing to do. What a worker has in hand when it dies, by a crash or with its machine, is tried once more, each
+file alone in a worker; what a worker dies on then is recorded and left.
 
 Ray's actors are used for this and not Ray Data. That tries a block whose worker dies again for ever, so that one
 bad file would hold up all others. And its readers and writers of WebDataset and Parquet turn what is in a shard
@@ -25,12 +25,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, TextIO
 
 from nac.cluster.jobs import Action, Job, Outcome
 from nac.cluster.manifest import Row
 from nac.cluster.worker import ProcessWorker
 from nac.errors import NacError, reason
+from nac.storage.records import Part
 
 OBJECT_STORE = 80 << 20
 """Bytes of shared memory for a Ray of one's own: little goes through it, and Ray allows no less."""
@@ -123,26 +125,62 @@ def _reported(address: str) -> Iterator[None]:
 
 
 class Queue:
-    """Jobs to come, taken as they are wanted: of those that ``work`` gives one is held."""
+    """Jobs to come, taken as they are wanted: of those that ``work`` gives one for each worker is held.
 
-    def __init__(self, work: Iterable[Job]) -> None:
-        self._work = iter(work)
-        self._next = next(self._work, None)
+    Where fewer are left than there are workers, shards are cut into parts, and joined when these are done.
+    """
+
+    def __init__(self, work: Iterable[Job], workers: int) -> None:
+        self._work, self._workers = iter(work), workers
+        self._next = deque(islice(self._work, workers))
+        self._parts = deque[Job]()  # and shards whose parts are to be joined
+        self._left = dict[str, int]()  # parts that are not done, of the shards that were cut
         self.suspects: deque[Job] = deque()
 
     @property
     def empty(self) -> bool:
-        return self._next is None and not self.suspects
+        return not (self._next or self._parts or self.suspects)
 
     def take(self, most: int) -> tuple[Job, ...]:
-        """At most so many jobs, but a shard by itself."""
+        """At most so many jobs, but a shard or a part of one by itself."""
+        if self._parts:
+            return (self._parts.popleft(),)
         taken = list[Job]()
-        while self._next is not None and len(taken) < most and not (taken and self._next.shard):
-            taken.append(self._next)
-            self._next = next(self._work, None)
-            if taken[-1].shard:
-                break
+        while self._next and len(taken) < most and not (taken and self._next[0].shard):
+            if self._next[0].shard:
+                return self._shard()
+            taken.append(self._next.popleft())
+            self._next.extend(islice(self._work, 1))
         return tuple(taken)
+
+    def _shard(self) -> tuple[Job]:
+        """The next job, or its first part: the others come next."""
+        parts = -(-self._workers // len(self._next))
+        job = self._next.popleft()
+        self._next.extend(islice(self._work, 1))
+        if parts == 1:
+            return (job,)
+        self._left[job.input] = parts
+        first, *others = (replace(job, part=Part(number, parts)) for number in range(parts))
+        self._parts.extend(others)
+        return (first,)
+
+    def back(self, job: Job, outcomes: list[Outcome]) -> list[Outcome]:
+        """What to tell of a job that is done: of a part nothing, unless it is the first that fails."""
+        if job.part is None:
+            return outcomes
+        if job.input not in self._left:  # another part has failed
+            return []
+        self._left[job.input] -= 1
+        if outcomes:
+            self._parts = deque(other for other in self._parts if other.input != job.input)
+            self.suspects = deque(other for other in self.suspects if other.input != job.input)
+        elif not self._left[job.input]:
+            self._parts.append(replace(job, part=None, parts=job.part.parts, suspect=False))
+        else:
+            return []
+        del self._left[job.input]
+        return outcomes
 
 
 @dataclass
@@ -159,11 +197,12 @@ class Workers:
 
     def run(self, work: Iterable[Job]) -> Iterator[list[Outcome]]:
         """Have all jobs done, in any order. They are taken as workers are free for them. Raises NacError."""
-        queue = Queue(work)
+        count = self._count()
+        queue = Queue(work, count)
         if queue.empty:
             return
         try:
-            for _ in range(self._count()):
+            for _ in range(count):
                 self._start()
             while not queue.empty or any(call.jobs for call in self._calls.values()):
                 self._hand_out(queue)
@@ -174,7 +213,7 @@ class Workers:
                         self._is_ready(call.worker, result)
                     else:
                         self._is_back(call)
-                        yield result
+                        yield queue.back(call.jobs[0], result)
         finally:
             self._stop()
 
@@ -269,7 +308,7 @@ class Workers:
         error = "two workers died on it, the second with nothing else in hand"
         for job in call.jobs:
             if job.suspect:
-                yield [Outcome("failed", Row(job.input, job.output, error=error))]
+                yield queue.back(job, [Outcome("failed", Row(job.input, job.output, error=error))])
 
     def _stop(self) -> None:
         import ray

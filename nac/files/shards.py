@@ -13,10 +13,10 @@ import mimetypes
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import zip_longest
 from pathlib import PurePath
 from typing import Any, BinaryIO, Literal, cast
 
@@ -28,7 +28,7 @@ from nac.errors import NacError, Remedy, reason
 from nac.files.names import ENDING
 from nac.files.opening import stream_of
 from nac.storage.output import PathOrFile, Result, check_output, created, name_of, size_of, sync
-from nac.storage.records import Item, Record, Wanted
+from nac.storage.records import WHOLE, Item, Part, Record, Shard, Wanted
 from nac.storage.shards import open_shard
 from nac.streams import write_all
 
@@ -85,6 +85,14 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Done:
+    """What became of a record: its new ``items`` by their numbers, and the outcome of each item."""
+
+    items: Mapping[int, Item]
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True)
 class Recoding:
     """How to convert a shard to another.
 
@@ -103,28 +111,46 @@ class Recoding:
     workers: int = 1
     fatal: tuple[type[Exception], ...] = ()
 
-    def run(self, src: BinaryIO, out: BinaryIO, tell: Callable[[Outcome], None], gathered: Gathered) -> None:
-        """Write a shard and yield the outcome of each item, in order. Raises NacError if there are no items.
+    def run(
+        self,
+        src: BinaryIO,
+        out: BinaryIO,
+        tell: Callable[[Outcome], None],
+        gathered: Gathered,
+        done: Iterable[Done] | None = None,
+    ) -> None:
+        """Write a shard and tell the outcome of each item, in order. Raises NacError if there are no items.
 
-        The outcomes are valid only after the last one, when the output is complete.
+        The outcomes are valid only after the last one, when the output is complete. ``done``: what became of its
+        records, as :meth:`part` gives it for all parts in order; otherwise they are converted now.
         """
         shard = open_shard(src, self.wanted, self.column)
-        writer = shard.writer(cast(BinaryIO, summed := _Summed(out)))
         count = 0
-        for record, items, outcomes in ahead(partial(self._done, gathered), shard.records(), self.workers):
-            count += len(outcomes)
-            for outcome in outcomes:
-                tell(outcome)
-            if self.keep_failed or not any(outcome.error for outcome in outcomes):
-                writer.add(record, items)
-        if not count:
-            raise NacError("has no such recordings")
-        writer.close()
-        if self.verify:
-            summed.read_back()
+        with _Summed(out) as summed:
+            writer = shard.writer(cast(BinaryIO, summed))
+            for record, each in self._converted_now(shard, gathered) if done is None else _matched(shard, done):
+                count += len(each.outcomes)
+                for outcome in each.outcomes:
+                    tell(outcome)
+                if self.keep_failed or not any(outcome.error for outcome in each.outcomes):
+                    writer.add(record, each.items)
+            if not count:
+                raise NacError("has no such recordings")
+            writer.close()
+            if self.verify:
+                summed.read_back()
 
-    def _done(self, gathered: Gathered, record: Record) -> tuple[Record, Mapping[int, Item], list[Outcome]]:
-        """The outcomes of a record's items."""
+    def part(self, src: BinaryIO, part: Part, gathered: Gathered) -> Iterator[Done]:
+        """Convert the items of a part of a shard. Raises NacError if it finds the shard incomplete."""
+        for _, done in self._converted_now(open_shard(src, self.wanted, self.column), gathered, part):
+            yield done
+
+    def _converted_now(
+        self, shard: Shard, gathered: Gathered, part: Part = WHOLE
+    ) -> Iterator[tuple[Record, Done]]:
+        return ahead(lambda record: (record, self._done(gathered, record)), shard.records(part), self.workers)
+
+    def _done(self, gathered: Gathered, record: Record) -> Done:
         names = [self._renamed(item.key) for item in record.items]
         count = Counter(names)
         items, outcomes = dict[int, Item](), list[Outcome]()
@@ -136,7 +162,7 @@ class Recoding:
                     if count[name] > 1 or record.taken(name):
                         rival = f"would become {name}, as would another file beside it"
                         raise NacError(rival, remedy="keep_ending")
-                    data, result = self._converted(item, name)
+                    data, result = self._result(item, name)
                     items[number] = Item(name, data)
                     outcome = Outcome(item.key, result)
                 except self.fatal:
@@ -145,9 +171,9 @@ class Recoding:
                     remedy = error.remedy if isinstance(error, NacError) else ""
                     outcome = Outcome(item.key, None, reason(error), remedy)
             outcomes.append(replace(outcome, notes=tuple(dict.fromkeys(notes))))
-        return record, items, outcomes
+        return Done(items, tuple(outcomes))
 
-    def _converted(self, item: Item, name: str) -> tuple[bytes, Result]:
+    def _result(self, item: Item, name: str) -> tuple[bytes, Result]:
         out = io.BytesIO()
         result = self.convert(io.BytesIO(item.data), out, name)
         return out.getvalue(), replace(result, input=item.key, output=name, bytes_in=len(item.data))
@@ -155,6 +181,15 @@ class Recoding:
     def _renamed(self, key: str) -> str:
         folder, slash, name = key.rpartition("/")
         return folder + slash + self.rename(name)
+
+
+def _matched(shard: Shard, done: Iterable[Done]) -> Iterator[tuple[Record, Done]]:
+    """The records of a shard with what became of them. Raises NacError if that is of another shard."""
+    for record, each in zip_longest(shard.records(), done):
+        keys = None if record is None else [item.key for item in record.items]
+        if each is None or keys != [outcome.key for outcome in each.outcomes]:
+            raise NacError("has changed in the meantime")
+        yield record, each
 
 
 def recoding(
@@ -185,15 +220,24 @@ def recoding(
 
 
 class _Summed(io.RawIOBase):
-    """A file written in order, with a checksum of the written bytes."""
+    """A file written in order, with a checksum of the written bytes.
+
+    What is written after the end of the context is dropped: pyarrow ends a Parquet file that was given up.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._sum, self._bytes = file, hashlib.blake2b(), 0
+        self._file, self._sum, self._bytes, self._ended = file, hashlib.blake2b(), 0, False
 
     def writable(self) -> bool:
         return True
 
+    def close(self) -> None:
+        """Leaves the file open, since the caller owns it."""
+        self._ended = True
+
     def write(self, data: Any) -> int:
+        if self._ended:
+            return len(data)
         write_all(self._file, data)
         self._sum.update(data)
         self._bytes += len(data)
@@ -248,10 +292,12 @@ def recode(
     force: bool = False,
     gathered: Gathered = lambda: nullcontext([]),
     progress: Progress | None = None,
+    done: Iterable[Done] | None = None,
 ) -> Recoded:
     """Convert a shard; the output appears complete or not at all. Failed items are listed in the outcomes.
 
-    ``gathered``: collects the lines that are logged about an item; ``progress``: as in :func:`nac.compress`.
+    ``gathered``: collects the lines that are logged about an item; ``progress``: as in :func:`nac.compress`;
+    ``done``: see :meth:`Recoding.run`.
     Raises NacError if the shard as a whole cannot be read or written.
     """
     began = time.perf_counter()
@@ -267,7 +313,7 @@ def recode(
                 progress(seconds, seconds * size / outcome.result.bytes_in)
 
         with created(src, dst, force=force) as out:
-            how.run(file, out, tell, gathered)
+            how.run(file, out, tell, gathered, done)
             written = out.tell()
     wall = time.perf_counter() - began
     return Recoded(name_of(src), name_of(dst), tuple(outcomes), size_of(src), written, wall)

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nac.errors import NacError
-from nac.storage.records import HEAD, PEEK, Item, Wanted
+from nac.storage.records import HEAD, PEEK, WHOLE, Item, Part, Wanted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,10 +27,14 @@ NAMES = ("path", "__key__", "key", "id")
 
 @dataclass
 class Batch:
-    """Rows of one row group that were read together. ``rows``: those to be written, with their changes."""
+    """Rows of one row group that were read together. ``first``: number of the first of them in the shard.
+
+    ``rows``: those to be written, with their changes.
+    """
 
     table: pa.RecordBatch
     group: int
+    first: int
     rows: list[tuple[int, Item | None]] = field(default_factory=list)
 
 
@@ -60,16 +64,18 @@ class ParquetShard:
     def holds_items(self) -> bool:
         return self.column is not None
 
-    def records(self) -> Iterator[Row]:
+    def records(self, part: Part = WHOLE) -> Iterator[Row]:
         if self.column is None:
             raise NacError("has no column with such recordings", remedy="column")
-        count = 0
-        for batch in self._batches(None):
+        rows = part.of(self._file.metadata.num_rows)
+        columns = None if part == WHOLE else [self.column, *NAMES]
+        for batch in self._batches(columns, rows):
             paths = self._paths(batch.table)
             values = Values.of(batch.table.column(self.column))
             for number, path in enumerate(paths):
-                count += 1
-                item = values.item(number, f"row {count}", path)
+                if (row := batch.first + number) not in rows:
+                    continue
+                item = values.item(number, f"row {row + 1}", path)
                 yield Row(batch, number, (item,) if item is not None and self._is_item(item) else ())
 
     def writer(self, out: BinaryIO) -> RowWriter:
@@ -79,13 +85,19 @@ class ParquetShard:
         """Whether a row has a recording; anything counts that is not clearly something else."""
         return bool(item.problem) or self._wanted(item.key, _head(item)) is not False
 
-    def _batches(self, columns: Sequence[str] | None) -> Iterator[Batch]:
+    def _batches(self, columns: Sequence[str] | None, rows: range | None = None) -> Iterator[Batch]:
+        """What is read together: of groups that have some of the ``rows`` wanted."""
+        first = 0
         with _reported():
             for group in range(self._file.num_row_groups):
                 about = self._file.metadata.row_group(group)
-                rows = max(1, min(_MOST, BATCH * about.num_rows // max(about.total_byte_size, 1)))
-                for table in self._file.iter_batches(rows, [group], columns, use_threads=False):
-                    yield Batch(table, group)
+                if rows is not None and not (first < rows.stop and rows.start < first + about.num_rows):
+                    first += about.num_rows
+                    continue
+                size = max(1, min(_MOST, BATCH * about.num_rows // max(about.total_byte_size, 1)))
+                for table in self._file.iter_batches(size, [group], columns, use_threads=False):
+                    yield Batch(table, group, first)
+                    first += len(table)
 
     def _paths(self, table: pa.RecordBatch) -> list[str | None]:
         """The names of the rows, from a column."""

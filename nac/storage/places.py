@@ -83,6 +83,10 @@ class Place(Protocol):
         """Delete a file."""
         ...
 
+    def remove_folder(self, folder: str) -> None:
+        """Delete a folder, if it is there, and all that is in it."""
+        ...
+
     def below(self, other: Place) -> str | None:
         """The relative path to a folder inside this one; None if it is not inside."""
         ...
@@ -184,6 +188,10 @@ class Local:
     def remove(self, file: str) -> None:
         (self.root / file).unlink()
 
+    def remove_folder(self, folder: str) -> None:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.root / folder)
+
     def below(self, other: Place) -> str | None:
         if not isinstance(other, Local):
             return None
@@ -254,6 +262,10 @@ class Remote:
 
     def remove(self, file: str) -> None:
         _patiently(lambda: self._system.delete_file(self._path(file)))
+
+    def remove_folder(self, folder: str) -> None:
+        if self._exists(self._path(folder)):
+            _patiently(lambda: self._system.delete_dir(self._path(folder)))
 
     def below(self, other: Place) -> str | None:
         if not isinstance(other, Remote) or other._system != self._system:

@@ -19,6 +19,21 @@ PEEK = 64
 
 
 @dataclass(frozen=True)
+class Part:
+    """The part with a ``number`` (from 0) of a shard that is cut into so many ``parts`` of about the same size."""
+
+    number: int = 0
+    parts: int = 1
+
+    def of(self, size: int) -> range:
+        """Of positions in a shard, those of this part. A record belongs to the part in which it begins."""
+        return range(size * self.number // self.parts, size * (self.number + 1) // self.parts)
+
+
+WHOLE = Part()
+
+
+@dataclass(frozen=True)
 class Item:
     """A recording in a shard: its name there, and its bytes or the ``problem`` with them."""
 
@@ -55,8 +70,11 @@ class Shard(Protocol):
         """Whether its first records have items."""
         ...
 
-    def records(self) -> Iterator[Any]:
-        """All records (:class:`Record`), in order. Raises NacError if the shard is incomplete."""
+    def records(self, part: Part = WHOLE) -> Iterator[Any]:
+        """The records of a part (:class:`Record`), in order. Raises NacError if it finds the shard incomplete.
+
+        Only those of the whole shard can be written.
+        """
         ...
 
     def writer(self, out: BinaryIO) -> Writer:

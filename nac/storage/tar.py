@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from nac.errors import NacError
-from nac.storage.records import HEAD, PEEK, Item, Wanted
+from nac.storage.records import HEAD, PEEK, WHOLE, Item, Part, Wanted
 from nac.streams import read_exactly, write_all
 
 _SAID_OF_DATA = ("path", "size")
@@ -44,13 +45,14 @@ class TarRecord:
 class TarShard:
     def __init__(self, file: BinaryIO, wanted: Wanted) -> None:
         self._file, self._wanted = file, wanted
+        self._size = file.seek(0, os.SEEK_END)
 
     def holds_items(self) -> bool:
         return any(record.items for record in islice(self.records(), PEEK))
 
-    def records(self) -> Iterator[TarRecord]:
+    def records(self, part: Part = WHOLE) -> Iterator[TarRecord]:
         members, items, stem = list[Member](), list[Item](), ""
-        for info, raw, start, begin in self._members():
+        for info, raw, start, begin in self._members(part.of(self._size)):
             if members and stem_of(info.name) != stem:
                 yield TarRecord(tuple(members), tuple(items))
                 members, items = [], []
@@ -68,18 +70,24 @@ class TarShard:
     def _is_item(self, info: tarfile.TarInfo, data: memoryview) -> bool:
         return not info.isdir() and bool(self._wanted(info.name, bytes(data[:HEAD])))
 
-    def _members(self) -> Iterator[tuple[tarfile.TarInfo, bytes, int, int]]:
-        """Every file: all its bytes, and the positions of its own header and its data."""
+    def _members(self, part: range) -> Iterator[tuple[tarfile.TarInfo, bytes, int, int]]:
+        """The files of a part's records: all bytes of each, and the positions of its own header and its data."""
+        self._file.seek(0)
         try:
             with tarfile.open(fileobj=self._file, mode="r:") as tar:
                 known: list[Any] = vars(tar)["members"]
-                at = 0
+                at, stem, inside = 0, "", False
                 while info := tar.next():
-                    self._file.seek(at)
-                    raw = read_exactly(self._file, tar.offset - at)
-                    if len(raw) < info.offset_data + (0 if info.issparse() else info.size) - at:
-                        raise NacError("not a complete tar file: it ends within a file")
-                    yield info, raw, info.offset - at, info.offset_data - at
+                    if not at or stem_of(info.name) != stem:
+                        stem, inside = stem_of(info.name), at in part
+                        if at >= part.stop:
+                            return
+                    if inside:
+                        self._file.seek(at)
+                        raw = read_exactly(self._file, tar.offset - at)
+                        if len(raw) < info.offset_data + (0 if info.issparse() else info.size) - at:
+                            raise NacError("not a complete tar file: it ends within a file")
+                        yield info, raw, info.offset - at, info.offset_data - at
                     at = tar.offset
                     known.clear()  # would otherwise grow with every file
                 self._file.seek(tar.offset)

@@ -87,7 +87,7 @@ def ray(*words: str, cluster: Any, code: int = 0) -> Any:
     return nac(*words, "--engine", "ray", "--address", cluster.address, "--workers", "2", code=code)
 
 
-def until(what: Callable[[], Any], seconds: float = 60) -> Any:
+def until(what: Callable[[], Any], seconds: float = 240) -> Any:
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end
@@ -157,28 +157,31 @@ def test_again_does_the_rest(cluster: Any, folder: Path) -> None:
     assert "0 done, 4 skipped, 0 failed" in ray("compress", "-r", "src", "-o", "dst", cluster=cluster).stderr
 
 
+@pytest.mark.parametrize("breaks", ["once", "poison"])
 def test_a_file_that_breaks_workers_is_tried_alone_and_left(
-    cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, breaks: str
 ) -> None:
     monkeypatch.setattr(workers, "ProcessWorker", FragileWorker)
-    names = ("0", "1", "once", "poison", "4", "5")
+    monkeypatch.setattr(workers, "LARGEST", 1)  # else what a message names depends on the machine's speed
+    names = ("0", "1", breaks, "4", "5")
     for number, name in enumerate(names):
         clip(f"src/{name}.wav", seed=number)
-    told = ray("compress", "-r", "src", "-o", "dst", "-j", "2", "--json", cluster=cluster, code=1)
+    lost = breaks == "poison"
+    told = ray("compress", "-r", "src", "-o", "dst", "-j", "2", "--json", cluster=cluster, code=int(lost))
     # A file that was done, but not told of, when its worker died on the other is found to be there.
-    (done, skipped) = map(int, re.findall(r"^(\d+) done, (\d+) skipped, 1 failed$", told.stderr, re.M)[0])
-    assert done + skipped == 5
-    assert re.search(
-        r"a worker died over once\.wav( and \d+ more)?, which (is|are) tried once more, alone", told.stderr
-    )
+    (done, skipped) = map(int, re.findall(rf"^(\d+) done, (\d+) skipped, {lost:d} failed$", told.stderr, re.M)[0])
+    assert done + skipped == 5 - lost
+    assert f"a worker died over {breaks}.wav, which is tried once more, alone" in told.stderr
     inputs = {json.loads(line)["input"] for line in told.stdout.splitlines()}  # and not what Ray has to say
     assert inputs == {f"src/{name}.wav" for name in names}
-    # It may have been in hand, and not begun, when the first worker died on "once".
-    assert len(list(Path().glob("poison.*"))) in (1, 2)
+    assert len(list(Path().glob(f"{breaks}.*"))) == 2  # it was begun twice
     rows = manifest("dst")
-    assert "two workers died on it" in rows["poison.wav"]["error"]
-    assert sum(row["error"] is None for row in rows.values()) == 5
-    Path("src/poison.wav").unlink()
+    failed = {name: row["error"] for name, row in rows.items() if row["error"]}
+    assert failed == (
+        {"poison.wav": "two workers died on it, the second with nothing else in hand"} if lost else {}
+    )
+    assert len(rows) == 5
+    Path("src/poison.wav").unlink(missing_ok=True)
     nac("compress", "-r", "src", "-o", "plain", "-q")
     assert contents("dst") == contents("plain")
 
@@ -213,10 +216,12 @@ def test_a_killed_node_costs_only_its_work_in_hand(
         clip(f"src/{name}.wav", seed=number)
 
     def strike() -> None:
-        until(lambda: len(list(Path().glob("slow*.*"))) == 3)
-        cluster.remove_node(node, allow_graceful=False)
-        until(lambda: not all(map(alive, Path().glob("slow*.*"))))
-        (folder / "go").touch()
+        try:
+            until(lambda: len(list(Path().glob("slow*.*"))) == 3)
+            cluster.remove_node(node, allow_graceful=False)
+            until(lambda: not all(map(alive, Path().glob("slow*.*"))))
+        finally:
+            (folder / "go").touch()  # else the command would wait for ever
 
     thread = threading.Thread(target=strike)
     thread.start()
@@ -261,8 +266,9 @@ def test_an_object_store_that_turns_requests_away(cluster: Any, folder: Path) ->
         assert "3 done, 0 skipped, 0 failed" in done.stderr
         assert "s3://archive/in/d/0.wav -> s3://archive/out/d/0.nac" in done.stderr
         assert max(throttle.refused.values()) > 3
-        outputs = [put for put in throttle.puts if put.split("?")[0].endswith(".nac")]
-        assert len(outputs) == 3  # a single PUT each: no parts, no renaming
+        # A single PUT each: no parts, no renaming. One that is answered late may come again.
+        outputs = {put for put in throttle.puts if put.split("?")[0].endswith(".nac")}
+        assert outputs == {f"/archive/out/d/{number}.nac?" for number in range(3)}
         for number in range(3):
             with store.open_input_stream(f"archive/out/d/{number}.nac") as file:
                 assert file.read() == Path(f"plain/d/{number}.nac").read_bytes()
@@ -285,20 +291,19 @@ def test_an_interrupted_run_leaves_nothing_half_written(cluster: Any, folder: Pa
     command += ["--address", cluster.address, "--workers", "2"]
     for number, code, count in (signal.SIGINT, 130, 4), (signal.SIGTERM, 143, 16):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        until(lambda least=count: len(contents("dst")) >= least)
+        until(lambda least=count: len(list(Path("dst").glob("*.nac"))) >= least)
         process.send_signal(number)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=240)
         assert process.returncode == code
         last = [line for line in told.splitlines() if line and " -> " not in line]
         assert len(last) == 1
         assert last[0].endswith("0 failed")
-    begun = contents("dst")
-    assert len(begun) < 40
+    assert len(list(Path("dst").glob("*.nac"))) < 40
     known = len(manifest("dst"))
     told = ray("compress", "-r", "src", "-o", "dst", cluster=cluster).stderr
     (done, skipped) = map(int, re.findall(r"^(\d+) done, (\d+) skipped, 0 failed$", told, re.M)[0])
     assert done + skipped == 40
-    assert known <= skipped <= len(begun)  # an output can be there before its row is
+    assert known <= skipped  # an output can be there before its row is
     nac("compress", "-r", "src", "-o", "plain", "-q")
     assert contents("dst") == contents("plain")
 
@@ -425,6 +430,48 @@ def test_a_worker_killed_over_a_shard(cluster: Any, folder: Path, monkeypatch: p
     Path("in/poison.tar").unlink()
     nac("compress", "-r", "in", "-o", "plain", "-q")
     assert contents("dst") == contents("plain")
+
+
+@pytest.mark.parametrize("made", [tar, parquet])
+@pytest.mark.parametrize("name", ["alone", "once"])
+def test_a_shard_in_parts(
+    cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[..., Any], name: str
+) -> None:
+    """Fewer shards than workers: it is done in as many parts, over one of which a worker dies."""
+    monkeypatch.setattr(workers, "ProcessWorker", FragileWorker)
+    path = f"d/{name}.{made.__name__}"
+    (folder / "in").mkdir()
+    made(f"in/{path}", recordings("src", 11))
+    told = ray("compress", "-r", "in", "-o", "dst", "--json", cluster=cluster, code=1)
+    assert {mark.suffixes[0] for mark in Path().glob(f"{name}.*.*")} == {".0", ".1"}
+    assert (f"a worker died over {path}, which is tried once more" in told.stderr) == (name == "once")
+    assert "10 done, 0 skipped, 1 failed" in told.stderr
+    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [row["key"].split("/")[-1] for row in rows] == [f"{number:04}.wav" for number in range(11)]
+    told_plain = nac("compress", "-r", "in", "-o", "plain", "-q", code=1).stderr
+    assert contents("dst") == contents("plain")
+    assert told_plain in told.stderr
+
+    from pyarrow.parquet import read_table
+
+    table = read_table(Path("dst", MANIFEST)).to_pylist()
+    assert [row["key"] for row in table] == [row["key"] for row in rows]
+    assert all(
+        row["fingerprint"] and row["bytes_out"] and row["wall_seconds"] for row in table if not row["error"]
+    )
+    assert [path.suffix for path in Path("dst", MANIFEST).iterdir()] == [".parquet"]  # no part is left
+
+
+def test_parts_of_a_shard_that_is_not_whole(cluster: Any, folder: Path) -> None:
+    Path("in").mkdir()
+    tar("in/a.tar", recordings("src", 11))
+    data = Path("in/a.tar").read_bytes()
+    Path("in/a.tar").write_bytes(data[: len(data) * 4 // 5])
+    told = ray("compress", "-r", "in", "-o", "dst", "--json", cluster=cluster, code=1)
+    (row,) = map(json.loads, told.stdout.splitlines())
+    assert "not a complete tar file" in row["error"]
+    assert contents("dst") == {}
+    assert [path.suffix for path in Path("dst", MANIFEST).iterdir()] == [".parquet"]
 
 
 def test_bundles_grow_and_none_is_lost(cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

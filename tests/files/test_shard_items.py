@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import re
 import signal
 import tarfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ import nac as library
 from nac.errors import NacError
 from nac.files.shards import Outcome, Recoding, is_packed, is_recording, recode
 from nac.storage.output import Result
+from nac.storage.records import WHOLE, Part
 from nac.storage.shards import is_shard, open_shard
 from nac.storage.tar import stem_of
 
@@ -73,6 +77,37 @@ def test_a_tar_file(folder: Path) -> None:
     assert [row["key"] for row in rows if row["error"]] == [f"part one/{BROKEN:04}.wav"]
     assert all(row["bytes_out"] == len(sounds[f"{number:04}.nac"]) for number in GOOD for row in [rows[number]])
     assert f"in/a.tar: part one/{BROKEN:04}.wav: cut off" in told.stderr
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7, 100])
+def test_parts_hold_every_record_once(folder: Path, form: str, parts: int) -> None:
+    sounds = recordings("src", 11)
+    if form == "tar":
+        tar("a.tar", sounds[:10])
+        with tarfile.open("a.tar", "a", format=tarfile.PAX_FORMAT) as file:  # a long name, and nothing beside it
+            file.add("src/0010.wav", "x" * 300 + ".wav")
+    else:
+        parquet("a.parquet", sounds)
+
+    def found(part: Part) -> list[tuple[str, bytes]]:
+        with Path(f"a.{form}").open("rb") as file:
+            records = list(open_shard(file, is_recording).records(part))
+            return [(item.key, bytes(item.data)) for record in records for item in record.items]
+
+    pieces = [found(Part(number, parts)) for number in range(parts)]
+    assert [pair for piece in pieces for pair in piece] == found(WHOLE)
+    assert len(found(WHOLE)) == 11
+    assert max(map(len, pieces)) <= (11 if parts == 1 else 8)
+    how = Recoding(halved, str, is_recording)
+    with Path(f"a.{form}").open("rb") as file:
+        done = [each for number in range(parts) for each in how.part(file, Part(number, parts), no_notes)]
+    recode(f"a.{form}", "whole", how)
+    recode(f"a.{form}", "joined", Recoding(refused, str, is_recording), done=done)
+    assert Path("joined").read_bytes() == Path("whole").read_bytes()
+    for other in done[:-1], [*done, done[0]]:
+        with pytest.raises(NacError, match="has changed in the meantime"):
+            recode(f"a.{form}", "other", how, done=other)
+    assert not Path("other").exists()
 
 
 def test_headers_of_tar_files_stay(folder: Path) -> None:
@@ -262,6 +297,14 @@ def halved(src: Any, out: Any, name: str) -> Result:
     return Result("-", "-", "none", 1.0, 1.0, None, out.tell(), 0.0)
 
 
+def refused(src: Any, out: Any, name: str) -> Result:
+    raise AssertionError(name)
+
+
+def no_notes() -> AbstractContextManager[list[str]]:
+    return nullcontext([])
+
+
 def peak(action: Callable[[], object]) -> int:
     tracemalloc.start()
     try:
@@ -428,3 +471,22 @@ def test_a_dataset_reads_shards_that_were_compressed(folder: Path, form: str) ->
     assert len(from_shards) == len(from_files) == 5
     for number, codes in enumerate(from_shards):
         assert codes.equal(from_files[number])
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_parquet_file_that_is_given_up_is_told_in_one_line(folder: Path) -> None:
+    """By then some of it has been written, which pyarrow would go on with."""
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    parquet("a.parquet", recordings("src", 40))
+    from pyarrow.parquet import ParquetFile
+
+    start = ParquetFile("a.parquet").metadata.row_group(7).column(1).data_page_offset
+    data = bytearray(Path("a.parquet").read_bytes())
+    data[start : start + 20] = b"\xff" * 20  # where the page says what it is
+    Path("a.parquet").write_bytes(data)
+    told = nac("compress", "a.parquet", "-o", "out/a.parquet", code=1).stderr
+    assert re.fullmatch(
+        r"(nac: a\.parquet: \d{4}\.wav: .*\n)*nac: a\.parquet: not a complete Parquet file: .*\n", told
+    )
+    gc.collect()
+    assert list(Path("out").iterdir()) == []

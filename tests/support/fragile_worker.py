@@ -13,7 +13,7 @@ from nac.cluster.worker import ProcessWorker
 
 
 class FragileWorker(ProcessWorker):
-    """Marks are left in the target's parent folder: NAME.PID for a file that is begun.
+    """Marks are left in the target's parent folder: NAME.PID for a file that is begun, NAME.PART.PID for a part.
 
     "poison" in a name kills the worker always, "once" the first time, "slow" takes until a file `go` is there.
     """
@@ -21,7 +21,8 @@ class FragileWorker(ProcessWorker):
     def _one(self, job: Job) -> list[Outcome]:
         folder, name = Path(self._action.target).parent, Path(job.input).stem
         begun = list(folder.glob(f"{name}.*"))
-        (folder / f"{name}.{os.getpid()}").touch()
+        part = "" if job.part is None else f".{job.part.number}"
+        (folder / f"{name}{part}.{os.getpid()}").touch()
         if "poison" in name or ("once" in name and not begun):
             os.kill(os.getpid(), signal.SIGKILL)
         while "slow" in name and not (folder / "go").exists():

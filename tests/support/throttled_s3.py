@@ -40,10 +40,15 @@ class Throttle:
 
 @contextmanager
 def s3_server() -> Iterator[tuple[Throttle, str]]:
-    """The throttle, and the options of a URL for the server."""
+    """The throttle, and the options of a URL for the server, which has no buckets yet."""
+    from moto.backends import get_backend
     from moto.server import create_backend_app
     from werkzeug.serving import make_server
 
+    # moto keeps what it stores for the process: another test's buckets would be listed too.
+    for account in get_backend("s3").values():
+        for backend in account.values():
+            backend.reset()
     throttle = Throttle(create_backend_app("s3"))
     server = make_server("127.0.0.1", 0, throttle, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
