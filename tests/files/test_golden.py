@@ -20,26 +20,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
+from golden_codecs import codec_of  # noqa: E402
 from narrow_codecs import narrow_codecs  # noqa: E402
 
 import nac  # noqa: E402
-from nac.codecs import registry  # noqa: E402
 from nac.codecs.base import Codec  # noqa: E402
-from nac.codecs.family import Packaged  # noqa: E402
 from nac.codecs.registry import MODELS  # noqa: E402
 from nac.container import Chunk, Header, Writer  # noqa: E402
-from nac.weights import models  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "data" / "golden" / "decoded.json"
 LAYOUTS = {"mono": 1, "pair": 2, "three": 3}
 KEPT = 24  # samples of each channel, from one end to the other
-
-
-def codec_of(name: str, narrow: dict[str, Codec]) -> Codec:
-    """The network in the package as it is; others with random weights, narrow where they are slow."""
-    if any(isinstance(source, Packaged) for source in MODELS[name].sources):
-        return models.load(name)
-    return narrow[name] if name in narrow else registry.random(MODELS[name].spec)[0]
 
 
 def file_of(codec: Codec, channels: int) -> io.BytesIO:
