@@ -68,9 +68,9 @@ class WavOutput:
     def close(self) -> None:
         """Fill in the length if it was unknown and the stream can seek."""
         if self._written != self._announced and self._file.seekable():
-            end = self._file.tell()
-            self._file.seek(end - self._written * self._width - len(self._header(None)))
-            self._file.write(self._header(self._written))
+            end, header = self._file.tell(), self._header(self._written)
+            self._file.seek(end - self._written * self._width - len(header))
+            self._file.write(header)
             self._file.seek(end)
 
     def _header(self, samples: int | None) -> bytes:

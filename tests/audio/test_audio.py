@@ -7,6 +7,8 @@ import os
 import re
 import struct
 import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -404,10 +406,37 @@ def write_noise(file: io.BytesIO, output: OutputFormat) -> None:
             sink.write(noise[start : start + 20_000])
 
 
-def test_rates_that_a_format_does_not_have() -> None:
-    opus = OUTPUT_FORMATS["opus"]
-    assert OUTPUT_FORMATS["ogg"].sample_rate(384_000) == 192_000
-    assert [opus.sample_rate(r) for r in (8000, 11025, 44100, 48000, 96000)] == [8000, 12000, 48000, 48000, 48000]
+# Opus: RFC 6716, section 2. MP3: ISO 11172-3 and 13818-3, section 2.4.2.3, and the extension to lower rates. FLAC:
+# what libFLAC takes. Vorbis: libvorbis has modes up to 200 kHz, and the highest common rate below. WAV: as .nac.
+HELD: dict[str, Callable[[int], bool]] = {
+    "opus": lambda rate: rate in {8000, 12000, 16000, 24000, 48000},
+    "mp3": lambda rate: rate in {base // part for base in (32000, 44100, 48000) for part in (1, 2, 4)},
+    "flac": lambda rate: rate <= 655_350,
+    "ogg": lambda rate: rate <= 192_000,
+    "wav": lambda rate: rate <= 1 << 24,
+}
+
+
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
+def test_a_rate_is_kept_or_becomes_the_next_that_the_format_has(form: str) -> None:
+    """Every common rate, and every one that a format has with what is beside it."""
+    common = {6000, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 37800, 44056, 44100, 48000, 50000, 64000}
+    common |= {88200, 96000, 176400, 192_000, 352_800, 384_000, 655_350, 1 << 24}
+    rates = sorted({rate + by for rate in common for by in (-1, 0, 1) if 1000 <= rate + by <= 1 << 24})
+    held = [rate for rate in rates if HELD[form](rate)]
+    for rate in rates:
+        wanted = next((other for other in held if other >= rate), held[-1])
+        assert OUTPUT_FORMATS[form].sample_rate(rate) == wanted, rate
+
+
+@pytest.mark.parametrize("form", ["opus", "mp3", "flac"])
+def test_the_encoder_takes_the_rates_of_its_format_and_no_others(form: str) -> None:
+    block = np.zeros((4000, 1), np.float32)
+    for rate in (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 96000, 655_350, 655_351):
+        with nullcontext() if HELD[form](rate) else pytest.raises(AudioError, match=f"cannot write {form}"):
+            with open_sink(file := io.BytesIO(), OUTPUT_FORMATS[form], rate, 1, len(block)) as sink:
+                sink.write(block)
+            assert soundfile.info(io.BytesIO(file.getvalue())).samplerate == rate
 
 
 def test_a_block_of_any_length_is_written() -> None:

@@ -30,6 +30,7 @@ from toy_codec import ToyCodec
 import nac
 from nac.audio.reading import open_source
 from nac.audio.tags import LONGEST, MOST, read_tags
+from nac.audio.writing import OUTPUT_FORMATS, open_sink
 from nac.codecs import registry
 from nac.codecs.family import Model
 from nac.weights import models
@@ -370,3 +371,18 @@ def test_an_avi_is_not_taken_for_a_wav_with_broken_tags(caplog: pytest.LogCaptur
     with open_source(file) as source:
         assert source.channels == 1
     assert not caplog.messages
+
+
+def test_a_long_wav_stays_as_it_is_without_tags(caplog: pytest.LogCaptureFixture) -> None:
+    """RF64 has its sizes elsewhere than RIFF, which is all that the writer of tags knows."""
+    made = []
+    for tags in (), (("title", "Long"),):
+        file, block = io.BytesIO(), np.full((1000, 1), 0.5, np.float32)
+        with open_sink(file, OUTPUT_FORMATS["wav"], 48000, 1, 1 << 31, tags) as sink:
+            sink.write(block)
+        made.append(file.getvalue())
+        assert file.tell() == len(file.getvalue())
+    assert made[0][:4] == b"RF64"
+    assert made[0] == made[1]
+    assert caplog.messages == ["tags are not written to a WAV of 4 GB or more"]
+    assert len(soundfile.read(io.BytesIO(made[1]))[0]) == 1000

@@ -131,6 +131,40 @@ def test_what_is_announced_and_not_there_is_missing(tmp_path: Path, data: bytes)
             read_source(file)
 
 
+def w64_chunk(name: bytes, body: bytes) -> bytes:
+    return name + W64 + struct.pack("<Q", 24 + len(body)) + body + bytes(-len(body) % 8)
+
+
+def with_note(kind: str, note: bytes, *, first: bool) -> bytes:
+    """A file with two chunks, the first of any size, before its samples or behind them."""
+    if kind == "caf":  # not padded
+        head, rest = caf(len(PCM) + 4)[:52], caf(len(PCM) + 4)[52:]
+        more = [name + struct.pack(">q", len(body)) + body for name, body in ((b"info", note), (b"uuid", b"12"))]
+        return head + b"".join([*more, rest] if first else [rest, *more])
+    make = w64_chunk if kind == "w64" else chunk
+    more, sound = [make(b"LIST", note), make(b"bext", b"12")], make(b"data", PCM)
+    body = [make(b"fmt ", wav_form()[8:]), *([*more, sound] if first else [sound, *more])]
+    if kind == "wav":
+        return riff(*body)
+    whole = b"wave" + W64 + b"".join(body)
+    return bytes.fromhex("726966662e91cf11a5d628db04c10000") + struct.pack("<Q", 24 + len(whole)) + whole
+
+
+@pytest.mark.parametrize("kind", ["wav", "w64", "caf"])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17])
+def test_chunks_of_any_size_are_passed_over_and_hide_no_cut(tmp_path: Path, kind: str, size: int) -> None:
+    """A chunk is followed by what pads it: to two bytes in WAV, to eight in Wave64."""
+    data = with_note(kind, b"x" * size, first=True)
+    for file in every_way(tmp_path / "x", data):
+        assert np.array_equal(read_source(file)[0][:, 0] * 32768, SOUND[:, 0])
+    for missing in (8, 9, 1000):
+        for file in every_way(tmp_path / "x", data[:-missing]):
+            with pytest.raises(AudioError, match=f"cut off: {missing + missing % 2} bytes are missing"):
+                read_source(file)
+    for file in every_way(tmp_path / "x", with_note(kind, b"x" * size, first=False)):
+        assert np.array_equal(read_source(file)[0][:, 0] * 32768, SOUND[:, 0])
+
+
 def test_what_follows_the_samples_is_accounted_for(tmp_path: Path) -> None:
     good = plain_wav(len(PCM))
     tags = chunk(b"LIST", b"INFO" + chunk(b"INAM", b"a title"))

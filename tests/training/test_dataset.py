@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,6 +154,23 @@ def test_delay_by_hand(kind) -> None:
     assert type(delayed) is type(codes)
     with pytest.raises(ValueError, match="too few"):
         nac.undelay(codes[:, :1])
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("frames", [0, 1, 2, 9])
+@pytest.mark.parametrize("delays", [None, [0], [3], [0, 0, 0], [0, 1, 1], [2, 2, 0], [3, 3, 3]])
+def test_delay_and_back_for_any_number_of_frames(kind: Any, frames: int, delays: list[int] | None) -> None:
+    books, last = (3, 2) if delays is None else (len(delays), max(delays))
+    codes = kind(np.arange(books * frames).reshape(books, frames))
+    delayed = nac.delay(codes, -1, delays)
+    assert tuple(delayed.shape) == (books, frames + last)
+    assert (delayed == -1).sum() == books * last
+    back = nac.undelay(delayed, delays)
+    assert tuple(back.shape) == (books, frames)
+    assert back.tolist() == codes.tolist()
+    if last:
+        with pytest.raises(ValueError, match=f"{last - 1} steps are too few for delays of up to {last}"):
+            nac.undelay(delayed[:, : last - 1], delays)
 
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor])

@@ -271,3 +271,33 @@ def test_a_folder_without_weights_is_named(name: str, tmp_path: Path) -> None:
 def test_a_folder_with_the_weights_of_the_model_in_the_package(tmp_path: Path) -> None:
     (tmp_path / "mine.safetensors").write_bytes(models.path("nac_24khz").read_bytes())
     assert models.load("nac_24khz", weights=tmp_path).spec == models.load("nac_24khz").spec
+
+
+def test_auto_goes_by_the_bitrate_of_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many channels at so many times the bitrate are coded by the same model."""
+    from nac.bitrate import default_kbps
+    from nac.codecs.families import BEST_FIRST
+
+    here = ["nac_24khz", "encodec_24khz", "snac_44khz", "dac_44khz", "dac_44khz_16kbps"]
+    monkeypatch.setattr(models, "present", lambda: here)
+    borders = [least for least, _ in BEST_FIRST if least]
+    for kbps in sorted({2.0, 4.0, 8.0, 16.0} | {border + by for border in borders for by in (-0.001, 0, 0.001)}):
+        names = next(names for least, names in BEST_FIRST if kbps >= least)
+        best = next(name for name in names if name in here)
+        for channels in range(1, 9):
+            assert models.choose(channels, kbps=channels * kbps) == best, (channels, kbps)
+    for channels in range(1, 9):
+        assert models.choose(channels) == models.choose(channels, kbps=default_kbps(channels))
+
+
+def test_auto_takes_the_best_model_that_can_go_so_low(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "present", lambda: ["dac_44khz_16kbps", "snac_24khz"])
+    lowest = models.find("dac_44khz_16kbps").spec.kbps(1)
+    assert models.choose(1, kbps=9) == "dac_44khz_16kbps"
+    assert models.choose(8, kbps=8 * 0.99 * lowest) == "snac_24khz"
+    monkeypatch.setattr(models, "present", lambda: ["snac_24khz", "dac_44khz_16kbps"])
+    with pytest.raises(ModelError, match="snac_24khz needs at least"):  # the one preferred
+        models.choose(1, kbps=0.01)
+    monkeypatch.setattr(models, "present", list)
+    with pytest.raises(ModelError, match="no model"):
+        models.choose(1)
