@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,16 @@ from toy_command import ROOT, install_toy, nac, wav
 pytest.importorskip("ray", reason="Ray is absent: pip install 'nac-audio[ray]'")
 pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install 'nac-audio[ray]'")
 
-from fragile_worker import FragileWorker, IdleWorker
+from fragile_worker import FragileWorker, IdleWorker, LonelyWorker
 from pyarrow.fs import FileSystem, FileType
 
 from nac.cluster import workers
-from nac.cluster.worker import scratch
+from nac.cluster.jobs import Action
+from nac.cluster.worker import Worker, scratch
+from nac.files.notes import Notes
 from nac.storage import sorting
 from nac.storage.places import MANIFEST, place
+from nac.version import __version__ as nac_version
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +159,30 @@ def test_again_does_the_rest(cluster: Any, folder: Path) -> None:
     assert contents("dst") == whole
     assert manifest("dst")["2.wav"]["error"] is None
     assert "0 done, 4 skipped, 0 failed" in ray("compress", "-r", "src", "-o", "dst", cluster=cluster).stderr
+
+
+def test_workers_with_other_weights_are_refused(
+    cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        clip(f"src/{number}.wav", seed=number)
+    monkeypatch.setattr(workers, "ProcessWorker", LonelyWorker)
+    for words in (), ("-m", "nac_24khz"):
+        told = ray("compress", "-r", "src", "-o", "dst", *words, cluster=cluster, code=1).stderr
+        assert re.search(r"the machines differ .*weights of \d+; .*weights of \d+", told)
+
+
+def test_a_worker_says_which_weights_it_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = install_toy(monkeypatch)
+
+    def said(model: str | None) -> tuple[str, ...]:
+        return Worker(Action("compress", "src", "dst", str, {}, {}, {}, model), Notes()).ready()
+
+    first = said("toy")
+    assert first == (nac_version, codec.spec.fingerprint)
+    codec.spec = replace(codec.spec, fingerprint="of others")
+    assert said("toy") == (nac_version, "of others")
+    assert said(None) == (nac_version, "toy")
 
 
 @pytest.mark.parametrize("breaks", ["once", "poison"])

@@ -39,3 +39,10 @@ class IdleWorker(ProcessWorker):
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return [Outcome("done", Row(job.input, job.output))]
+
+
+class LonelyWorker(ProcessWorker):
+    """Has weights that nobody else has."""
+
+    def ready(self) -> tuple[str, ...]:
+        return (*super().ready()[:-1], f"weights of {os.getpid()}")

@@ -7,12 +7,14 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -228,22 +230,53 @@ def test_shards_give_what_the_folder_gives(shard_folder: str) -> None:
         assert next(iter(data)).dtype == torch.int64
 
 
-@pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 2), (2, 1), (3, 2), (2, 8)])
-def test_every_item_once_over_workers_and_nodes(shard_folder: str, world: int, workers: int) -> None:
-    """Without processes, which take long: the next test has these."""
-    whole = rows(library.Dataset("src", frames=20))
+def given_out(source: str, world: int, workers: int, **options: Any) -> list[list[tuple[int, ...]]]:
+    """What each worker on each node gives. Without processes, which take long: later tests have these."""
     found, each = [], max(workers, 1)
     for rank in range(world):
-        data = library.Dataset(shard_folder, frames=20, shuffle=10, seed=3, rank=rank, world_size=world)
+        data = library.Dataset(source, rank=rank, world_size=world, **options)
         for worker in range(each):
             info = torch.utils.data._utils.worker.WorkerInfo(id=worker, num_workers=each, seed=0, dataset=data)
             torch.utils.data._utils.worker._worker_info = info
             try:
-                found += rows(data)
+                found.append(rows(data))
             finally:
                 torch.utils.data._utils.worker._worker_info = None
+    return found
+
+
+@pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 2), (2, 1), (3, 2), (2, 8)])
+def test_every_item_once_over_workers_and_nodes(shard_folder: str, world: int, workers: int) -> None:
+    whole = rows(library.Dataset("src", frames=20))
+    found = chain.from_iterable(given_out(shard_folder, world, workers, frames=20, shuffle=10, seed=3))
     assert len(whole) == len(set(whole))
     assert sorted(found) == sorted(whole)
+
+
+@pytest.mark.parametrize("frames", [None, 5, 40])
+@pytest.mark.parametrize(("shuffle", "size"), [(0, "1MB"), (10, "1MB"), (0, "25kB"), (10, "25kB")])
+def test_those_who_share_a_shard_get_as_much_of_it(
+    folder: Path, frames: int | None, shuffle: int, size: str
+) -> None:
+    """Be it of many files with an item each, or of few with many."""
+    nac("pack", "src", "-o", "shards", "--size", size, "-q")
+    of = {}
+    for name in contents("shards"):
+        Path("alone").mkdir()
+        shutil.copy(f"shards/{name}", "alone")
+        of |= dict.fromkeys(rows(library.Dataset("alone", frames=frames)), name)
+        shutil.rmtree("alone")
+    assert len(set(of.values())) == (1 if size == "1MB" else 2)
+    for world, workers in (1, 3), (2, 2), (7, 1), (2, 5):
+        found = given_out("shards", world, workers, frames=frames, shuffle=shuffle)
+        assert sorted(chain.from_iterable(found)) == sorted(of)
+        sharing: dict[str, list[int]] = {name: [] for name in of.values()}
+        for items in found:
+            for name in {of[item] for item in items}:
+                assert all(of[item] == name for item in items), "from several shards, though there are few"
+                sharing[name].append(len(items))
+        for counts in [*sharing.values(), list(map(len, sharing.values()))]:
+            assert max(counts) - min(counts) <= 1, sharing
 
 
 def test_the_same_seed_the_same_order(folder: Path) -> None:
