@@ -77,10 +77,11 @@ class CodecCache:
         return future.result()
 
 
-def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+def _stamp(path: Path) -> tuple[tuple[str, int, int, int], ...]:
     """Return names, sizes and times of a file or of the files in a folder, which change when the weights do."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return tuple((file.name, found.st_size, found.st_mtime_ns) for file in files if (found := file.stat()))
+    found = [(file.name, file.stat()) for file in files]
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in found)
 
 
 _CACHE = CodecCache(CAPACITY)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from hub_server import HubServer
 from toy_models import File, Web, command, data, environment, files, finish, kill, start, toy
+from watched_disk import watched
 
 from nac.cli.hints import told
 from nac.codecs.registry import MODELS
@@ -102,6 +104,26 @@ def test_a_changed_file_is_sent_whole_in_one_answer(server: HubServer, home: Pat
     server.plain["toy/w.bin"] = OTHER
     assert models.download("toy").read_bytes() == OTHER
     assert server.gets() == ["bytes=100000-"]  # with If-Range
+
+
+def test_a_weak_tag_does_not_prove_that_the_rest_belongs_to_what_is_there(server: HubServer, home: Path) -> None:
+    """It is the same for versions that mean the same, whatever their bytes (RFC 9110, section 8.8.1)."""
+    server.faults.weak = True
+    cut_off(server)
+    server.plain["toy/w.bin"] = OTHER
+    assert models.download("toy").read_bytes() == OTHER
+    assert server.gets() == [""]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_download_is_on_the_disk_before_it_takes_its_name(
+    server: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    if resumed:
+        cut_off(server)
+    disk = watched(monkeypatch)
+    models.download("toy")
+    assert "w.bin" in disk.named()
 
 
 def test_a_server_that_sends_nothing_is_given_up(server: HubServer, home: Path) -> None:
@@ -227,6 +249,17 @@ def test_a_hash_is_remembered_until_the_file_changes(home: Path, monkeypatch: py
     assert cache.sha256(path) == hashlib.sha256(OTHER).hexdigest()
 
 
+def test_a_file_that_was_changed_and_dated_back_is_hashed_anew(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_RECENT_NS", -1)
+    path = home / "file"
+    for content in GOOD, OTHER:
+        path.write_bytes(content)
+        os.utime(path, ns=(10**18, 10**18))
+        assert cache.sha256(path) == hashlib.sha256(content).hexdigest()
+
+
 def test_a_damaged_record_is_an_error_and_keeps_the_weights(server: HubServer, home: Path) -> None:
     path = models.download("toy")
     (home / "first-use.json").write_text("{")
@@ -247,6 +280,18 @@ def test_remove_deletes_files_and_beginnings(server: HubServer, home: Path) -> N
 
 
 ADD = "add('toy', Web('{}/toy', (File('w.bin'),)))\n"
+
+
+def test_remove_waits_for_those_who_download(server: HubServer, home: Path) -> None:
+    path = models.download("toy")
+    remover = threading.Thread(target=models.remove, args=("toy",))
+    with cache.lock("toy"):
+        remover.start()
+        remover.join(0.5)
+        assert remover.is_alive()
+        assert path.read_bytes() == GOOD
+    remover.join(60)
+    assert files(home) == []
 
 
 def test_two_processes_download_once(server: HubServer, tmp_path: Path) -> None:
