@@ -8,8 +8,10 @@ within one recording.
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -18,7 +20,7 @@ from math import floor
 from typing import BinaryIO
 
 from nac.container import Chunk, Header, Reader, SampleFormat, Writer
-from nac.errors import NacError, Remedy
+from nac.errors import NacError, Remedy, file_error
 from nac.files.cutting import layout_of
 from nac.files.opening import opened
 from nac.files.results import Stopwatch
@@ -75,8 +77,8 @@ def cat(srcs: Sequence[PathOrFile], dst: PathOrFile, *, force: bool = False) -> 
     with created(None, dst, force=force) as out:
         joiner = Joiner(out, _common(headers))
         for src, reader in zip(srcs, readers, strict=True):
-            with _named(src), _reading(reader) as open_reader:
-                joiner.add(open_reader)
+            with _named(src), _reading(reader) as open_reader, _of_known_length(open_reader) as whole:
+                joiner.add(whole)
         samples, size = joiner.finish()
     sizes = [size for size in map(size_of, srcs) if size is not None]
     return watch.result(
@@ -141,10 +143,8 @@ class Joiner:
         self._end: int | None = None  # of the last recording, on the timeline of its file
 
     def add(self, reader: Reader) -> None:
-        """Append a recording."""
-        chunks: Iterable[Chunk] = reader.chunks()
-        if reader.samples is None:  # a pipe whose length comes at the end
-            chunks = list(chunks)
+        """Append a recording whose length is known."""
+        chunks = reader.chunks()
         assert reader.samples is not None
         if not reader.samples and self._end is not None:
             return
@@ -234,6 +234,34 @@ def _reading(src: str | os.PathLike[str] | Reader) -> Iterator[Reader]:
     else:
         with opened(src) as reader:
             yield reader
+
+
+@contextmanager
+def _of_known_length(reader: Reader) -> Iterator[Reader]:
+    """The same recording; from a temporary file if it is a pipe whose length comes at the end."""
+    if reader.samples is not None:
+        yield reader
+        return
+    # Without a buffer: what it holds could not be written when the file is closed, and that be told instead.
+    with tempfile.TemporaryFile(prefix="nac-", buffering=0) as spool:
+        with _spooling():
+            writer = Writer(spool, reader.header)
+        for chunk in reader.chunks():
+            with _spooling():
+                writer.write(chunk)
+        assert reader.samples is not None
+        with _spooling():
+            writer.finish(reader.samples)
+            spool.seek(0)
+        yield Reader(io.BufferedReader(spool))
+
+
+@contextmanager
+def _spooling() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise file_error(error, f"no room for it in {tempfile.gettempdir()}") from None
 
 
 @contextmanager

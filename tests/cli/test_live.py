@@ -95,7 +95,7 @@ def content(data: bytes) -> object:
 
 
 def test_cat_of_a_pipe_that_is_open_and_says_how_long_it_is(streamed: bytes) -> None:
-    """Of unknown length, a recording is held until its end is known: what follows depends on it."""
+    """Of unknown length, a recording lies on the disk until its end is known: what follows depends on it."""
     nac("compress", "song.wav", "-o", "known.nac", "--coding", "packed", "-q")
     known = Path("known.nac").read_bytes()
     with live("cat", "-", "song.nac", "-o", "-") as process:

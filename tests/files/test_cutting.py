@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 from click.testing import CliRunner, Result
 from container_files import SPEECH, written
 from narrow_codecs import narrow_codecs
+from sound_files import Stream
 from torch import Tensor
 from toy_codec import ToyCodec
 
@@ -219,6 +222,34 @@ def test_empty_recordings_join(codec: FarSighted) -> None:
     for parts in ([none, some], [some, none], [none, some, none]):
         assert np.array_equal(decoded(cat(*parts), codec), decoded(some, codec))
     assert len(decoded(cat(none, none), codec)) == 0
+
+
+def test_a_pipe_of_unknown_length_takes_no_memory(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    header = replace(SPEECH, samples=None)
+    codes = [random.integers(0, 16, (header.stream_codebooks[0], 5000)) for _ in range(8)]
+    chunks = [Chunk.pack(header, 5000 * n, 5000, [codes[n % 8]]) for n in range(1000)]
+    data = written(header, chunks, 1000 * 4_800_000).getvalue()
+    (tmp_path / "first.nac").write_bytes(written(header, chunks[:1], 4_800_000).getvalue())
+    source = Stream(data)
+    del chunks
+    tracemalloc.start()
+    nac.cat([tmp_path / "first.nac", source], tmp_path / "out.nac")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(data) / 4
+    assert nac.info(tmp_path / "out.nac").samples == 1001 * 4_800_000
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_disk_that_is_too_small_for_a_pipe_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = written(replace(SPEECH, samples=None), [], 0).getvalue()
+    monkeypatch.setattr(
+        "tempfile.TemporaryFile", lambda **_: os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", 0)
+    )
+    with pytest.raises(NacError, match=r"no room for it in .*: No space left on device"):
+        nac.cat([Stream(data)], tmp_path / "out.nac")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_does_not_fit_is_refused(codec: FarSighted, tmp_path: Path) -> None:
