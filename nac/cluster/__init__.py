@@ -1,7 +1,7 @@
-"""One job over a folder here or at a URL: what to do (jobs), what does it (worker), what was done (manifest).
+"""Process the files of a local folder or a URL: a list of files (jobs), a worker, and a manifest of the outcomes.
 
-On this machine (local), or on many (`--engine ray`: workers). Every machine has to reach the source and the
-target, and have the same nac and weights.
+Work runs on this machine (local), or on many (`--engine ray`: workers). Every machine needs access to source and
+target, and the same version of nac and of the weights.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ from nac.storage.places import place
 
 __all__ = ["Action", "WorkerOptions", "run_here", "run_on_ray"]
 Done = Callable[[Iterable[Job]], Iterator[list[Outcome]]]
-"""Does jobs, and gives what became of each."""
+"""Does jobs and yields their outcomes."""
 
 
 def run_on_ray(
     action: Action,
     options: WorkerOptions,
-    tell: Callable[[Outcome], None],
+    report: Callable[[Outcome], None],
     *,
     address: str | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Do to every file of the source what is not done yet, and ``tell`` of each.
+    """Process every file of the source that is not done yet, and ``report`` the outcome of each.
 
-    ``address``: of the Ray cluster; by default what RAY_ADDRESS says, else this machine alone. ``note`` is given
-    what else people should know. Raises NacError or OSError where the job as a whole cannot go on; what is done by
-    then stays, and the next run does the rest.
+    ``address``: of the Ray cluster; by default that in RAY_ADDRESS, else this machine alone. ``note`` is called
+    with other messages for the user. Raises NacError or OSError if the run cannot continue; finished files are
+    kept, and the next run does the rest.
     """
     missing = [name for name in ("ray", "pyarrow") if find_spec(name) is None]
     if missing:
         raise NacError(f"a cluster needs {' and '.join(missing)}: pip install 'nac-audio[ray]'")
 
     @contextmanager
-    def within() -> Iterator[None]:
+    def context() -> Iterator[None]:
         with cluster(address, options), parts.kept(place(action.target)):
             yield
 
-    _run(action, Workers(action, options, note).run, tell, within)
+    _run(action, Workers(action, options, note).run, report, context)
 
 
-def run_here(action: Action, files: int, notes: Notes, tell: Callable[[Outcome], None]) -> None:
-    """The same in this process, ``files`` at a time. ``notes``: where to gather what is logged."""
+def run_here(action: Action, files: int, notes: Notes, report: Callable[[Outcome], None]) -> None:
+    """Do the same in this process, ``files`` in parallel. ``notes`` collects log messages."""
     if find_spec("pyarrow") is None:
         raise NacError("URLs need pyarrow: pip install 'nac-audio[ray]'")
-    _run(action, lambda work: local.run(action, files, notes, work), tell, local.scratch)
+    _run(action, lambda work: local.run(action, files, notes, work), report, local.scratch)
 
 
 def _run(
     action: Action,
     do: Done,
-    tell: Callable[[Outcome], None],
-    within: Callable[[], AbstractContextManager[None]],
+    report: Callable[[Outcome], None],
+    context: Callable[[], AbstractContextManager[None]],
 ) -> None:
     with Manifest(place(action.target)) as manifest:
         done = manifest.done()
@@ -72,7 +72,7 @@ def _run(
                 if outcome.status in ("done", "failed") or outcome.row.model is not None
             )
             for outcome in outcomes:
-                tell(outcome)
+                report(outcome)
 
         def work() -> Iterator[Job]:
             for item in jobs(action, done):
@@ -81,6 +81,6 @@ def _run(
                 else:
                     add([item])
 
-        with within():
+        with context():
             for outcomes in do(work()):
                 add(outcomes)

@@ -1,6 +1,6 @@
-"""What there is to do: the files below a folder or URL, listed a folder at a time, whatever their number.
+"""List the files to process in a folder or URL, one folder at a time.
 
-Names are sorted on the disk, so that those of millions of files take no more memory than those of some thousands.
+Names are sorted on disk, so memory does not grow with the number of files.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from nac.storage.shards import ENDINGS, kind_of
 from nac.storage.sorting import Sorter
 
 Status = Literal["done", "skipped", "failed", "other"]
-"""What became of a file; "other": it is none that the action is for."""
+"""The outcome for a file; "other": the action does not apply to it."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """What to do with every file: ``options`` are keyword arguments of that function of nac.files.conversion.
+    """What to do with every file: ``name`` is a function of nac.files.conversion, ``options`` its arguments.
 
-    ``load``: keyword arguments of :func:`nac.weights.models.load`, without the model's name; ``model``: the one
-    that all files need, if that is known. ``source`` and ``target`` are folders or URLs; ``names``: of the files
-    to take there, by default all below it. ``shards``: keyword arguments of :class:`nac.files.shards.Recoding`.
+    ``source`` and ``target`` are folders or URLs; ``names``: the files in the source to process, by default all,
+    also in its subfolders. ``load``: keyword arguments of :func:`nac.weights.models.load`, without the model's
+    name; ``model``: the model that all files need, if known. ``shards``: keyword arguments of
+    :class:`nac.files.shards.Recoding`.
     """
 
     name: Literal["compress", "decompress"]
@@ -45,16 +46,16 @@ class Action:
     names: tuple[str, ...] = ()
 
     def wants(self, head: bytes) -> bool:
-        """Whether it is for a file that begins so, and is no shard."""
+        """Return whether the action applies to a file, not a shard, with these first bytes."""
         return may_be_audio(head) if self.name == "compress" else head.startswith(SIGNATURE)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A file to be done, input and output as paths from the source and the target.
+    """A file to process. ``input`` and ``output``: paths relative to source and target.
 
-    ``shard``: by its name it holds many recordings; ``suspect``: a worker died that had it in hand. ``part``: only
-    this part of the shard is to be done, and put aside; ``parts``: so many of them are there to be joined.
+    ``shard``: its name is that of a shard; ``suspect``: a worker died while it was processing this file. ``part``:
+    process only this part of the shard, to a temporary file; ``parts``: join this many parts that are done.
     """
 
     input: str
@@ -67,7 +68,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """``notes``: what there is to say besides, as of tags that are left out; ``remedy``: of an error."""
+    """The outcome of a job. ``notes``: warnings, for example about tags left out; ``remedy``: for the error."""
 
     status: Status
     row: Row
@@ -76,29 +77,30 @@ class Outcome:
 
 
 def jobs(action: Action, done: Done) -> Iterator[Job | Outcome]:
-    """What there is to do, folder by folder, and what needs no doing."""
+    """Yield the files to process, folder by folder, and the outcomes of those that need no processing."""
     source, target = place(action.source), place(action.target)
-    left = [""]
+    remaining = [""]
     skip = {source.below(target), MANIFEST}
-    while left:
-        folder = left.pop()
+    while remaining:
+        folder = remaining.pop()
         files = Sorter()
         try:
             folders = _listed(action, source, folder, files)
-            there = _there(target, folder)
+            existing = _existing(target, folder)
         except OSError as error:
             yield Outcome("failed", Row(folder, folder, error=f"cannot be listed: {reason(error)}"))
             continue
-        left += reversed([path for path in sorted(below(folder, name) for name in folders) if path not in skip])
+        paths = sorted(below(folder, name) for name in folders)
+        remaining += reversed([path for path in paths if path not in skip])
         for job in _in_folder(action, source, folder, iter(files)):
-            if isinstance(job, Job) and not action.force and there.has(PurePosixPath(job.output).name):
+            if isinstance(job, Job) and not action.force and existing.has(PurePosixPath(job.output).name):
                 yield Outcome("skipped", Row(job.input, job.output)) if job.input in done else job
             else:
                 yield job
 
 
 def _listed(action: Action, source: Place, folder: str, files: Sorter) -> list[str]:
-    """Gather the files of a folder, each after its output, and give the names of the folders in it."""
+    """Add the files of a folder, as (output, input), to ``files``. Returns the names of its subfolders."""
     if action.names:
         for name in action.names:
             files.add(_output(action, name), name)
@@ -113,12 +115,12 @@ def _listed(action: Action, source: Place, folder: str, files: Sorter) -> list[s
 
 
 def _output(action: Action, name: str) -> str:
-    """What an output is called. What is no shard for all its name, the worker gives another."""
+    """Return the name of the output. The worker changes it if the input has a shard's name but is none."""
     return name if name.endswith(ENDINGS) else action.rename(name)
 
 
-class _There:
-    """Names that are in a folder, to be asked for in order."""
+class _Existing:
+    """The sorted names of files in a folder; queries must be in the same order."""
 
     def __init__(self, names: Iterator[tuple[str, ...]]) -> None:
         self._names = names
@@ -130,18 +132,18 @@ class _There:
         return self._name == name
 
 
-def _there(target: Place, folder: str) -> _There:
+def _existing(target: Place, folder: str) -> _Existing:
     names = Sorter()
     for name, is_folder in target.entries(folder):
         if not is_folder:
             names.add(name)
-    return _There(iter(names))
+    return _Existing(iter(names))
 
 
 def _in_folder(
     action: Action, source: Place, folder: str, files: Iterator[tuple[str, ...]]
 ) -> Iterator[Job | Outcome]:
-    """The files of one folder. Of those that would write one output none is done."""
+    """Yield the files of a folder. Files with the same output fail."""
     for name, pairs in groupby(files, key=lambda pair: pair[0]):
         output, names = below(folder, name), [pair[1] for pair in pairs]
         rivals = names
@@ -152,17 +154,17 @@ def _in_folder(
             if name not in rivals:
                 yield Outcome("other", Row(path, output))
             elif len(rivals) > 1:
-                error = f"{' and '.join(rivals)} would both write {output}"
+                error = f"{' and '.join(rivals)} have the same output {output}"
                 yield Outcome("failed", Row(path, output, error=error), remedy="keep_ending")
             else:
                 yield Job(path, output, shard=name.endswith(ENDINGS))
 
 
 def wanted(action: Action, source: Place, path: str) -> bool:
-    """Whether a file is one that the action is for."""
+    """Return whether the action applies to a file."""
     try:
         with source.open(path) as file:
             head = file.read(HEAD)
             return kind_of(head) is not None or action.wants(head)
     except OSError:
-        return True  # to be tried, and reported
+        return True  # processing it will report the error

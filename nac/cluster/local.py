@@ -1,4 +1,4 @@
-"""The same job without a cluster: threads of this process are the workers."""
+"""Process the files without a cluster, in threads of this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nac.files.notes import Notes
 
 
 def run(action: Action, files: int, notes: Notes, work: Iterable[Job]) -> Iterator[list[Outcome]]:
-    """Do jobs, so many at a time, and give what became of each, in order. Raises NacError."""
+    """Do jobs, ``files`` in parallel, and yield their outcomes in order. Raises NacError."""
     here = Worker(action, notes)
     here.ready()
     yield from ahead(lambda job: here.do([job]), work, files)
@@ -23,12 +23,12 @@ def run(action: Action, files: int, notes: Notes, work: Iterable[Job]) -> Iterat
 
 @contextmanager
 def scratch() -> Iterator[None]:
-    """Temporary files go to a folder of their own within; that of an earlier run that was killed is deleted."""
+    """Use a new folder for temporary files. Folders of earlier runs that were killed are deleted."""
     before = tempfile.tempdir
-    folder, held = worker.scratch()
+    folder, locked = worker.scratch()
     tempfile.tempdir = folder
     try:
-        with held:
+        with locked:
             yield
     finally:
         tempfile.tempdir = before

@@ -1,7 +1,7 @@
-"""What became of every file of a large job, and of every recording in shards: Parquet files beside the outputs.
+"""The manifest: the outcomes for files, and for recordings in shards, in Parquet files beside the outputs.
 
-They say what is done already. A run adds files of its own, so that one that is killed loses no earlier rows. What
-has several rows is what the last one says.
+It records which inputs are done. Each run adds new Parquet files, so a killed run loses no earlier rows. If an
+input has several rows, the last one counts.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS, SECONDS = 10_000, 60.0
-"""A file is written after so many rows, or so long."""
+"""A Parquet file is written after this many rows or seconds."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one file; what is not known is None.
+    """The outcome for one file; unknown values are None.
 
-    ``input`` and ``output``: paths from the source and from the target; ``fingerprint``: of the weights;
-    ``kbps``: bitrate of the codes (kbit/s); ``seconds``: of audio; ``wall_seconds``: of work; ``key``: what a
-    recording is called in the shard that ``input`` is; sizes are its own then.
+    ``input`` and ``output``: paths relative to source and target; ``fingerprint``: that of the weights; ``kbps``:
+    bitrate of the codes in kbit/s; ``seconds``: duration of the audio; ``wall_seconds``: processing time. ``key``:
+    name of the recording, if ``input`` is a shard; then the sizes are those of the recording.
     """
 
     input: str
@@ -55,19 +55,19 @@ _VALUES = attrgetter(*(field.name for field in fields(Row)))
 
 
 class Done:
-    """The inputs that a manifest says are done, eight bytes for each."""
+    """The set of inputs that are done according to the manifest, stored as hashes of eight bytes."""
 
     def __init__(self, names: Iterator[str]) -> None:
         self._hashes = np.unique(np.fromiter(map(_hash, names), np.uint64))
 
     def __contains__(self, name: str) -> bool:
         value = np.uint64(_hash(as_text(name)))
-        place = np.searchsorted(self._hashes, value)
-        return bool(place < len(self._hashes) and self._hashes[place] == value)
+        index = np.searchsorted(self._hashes, value)
+        return bool(index < len(self._hashes) and self._hashes[index] == value)
 
 
 class Manifest:
-    """The manifest in a folder, open to add rows."""
+    """The manifest of a folder. A context manager: on exit, the last rows are written."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -85,7 +85,7 @@ class Manifest:
         self._write()
 
     def done(self) -> Done:
-        """What earlier runs have done. Raises OSError."""
+        """Return the inputs that earlier runs have done. Raises OSError."""
         return Done(self._done())
 
     def _done(self) -> Iterator[str]:
@@ -98,9 +98,9 @@ class Manifest:
                     yield from (name for name, error in zip(inputs, errors, strict=True) if error is None)
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Add rows; those of a shard come together, so that none of them tells of it alone.
+        """Add rows. All rows of a shard must be added together, so that they are written to one file.
 
-        Raises OSError or NacError where a file is due and cannot be written.
+        Raises OSError or NacError if a Parquet file cannot be written.
         """
         now = datetime.now(timezone.utc)
         for row in rows:
@@ -128,7 +128,7 @@ class Manifest:
 
 @cache
 def _schema() -> pa.Schema:
-    """Row's fields, and when the row was written."""
+    """Return the schema: the fields of Row, and the time of writing."""
     import pyarrow as pa
 
     kinds = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}

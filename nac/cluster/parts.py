@@ -1,6 +1,6 @@
-"""Parts of shards that several workers do: kept beside the manifest until all of a shard are there to be joined.
+"""Parts of shards, processed by several workers and stored beside the manifest until they are joined.
 
-A part is a file with a line of JSON for each record, then the bytes of its new items.
+A part is a file with a line of JSON for each record, followed by the bytes of its new items.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from nac.storage.places import AHEAD, MANIFEST, Place
 from nac.storage.records import Item
 from nac.streams import read_exactly, write_all
 
-FOLDER = f"{MANIFEST}/_parts"  # programs that read a folder of Parquet files leave out names that begin so
+FOLDER = f"{MANIFEST}/_parts"  # readers of a folder of Parquet files ignore names with this prefix
 
 
 def name(output: str, number: int) -> str:
-    """The part with a number, of the shard that becomes ``output``."""
+    """Return the path of a part of the shard whose output is ``output``."""
     return f"{FOLDER}/{output}/{number}"
 
 
 @contextmanager
 def kept(target: Place) -> Iterator[None]:
-    """Delete the parts at the end, and before that those of a run that was killed."""
+    """Delete all parts at the end, and at the start those of a run that was killed."""
     target.remove_folder(FOLDER)
     try:
         yield
@@ -36,16 +36,17 @@ def kept(target: Place) -> Iterator[None]:
 
 
 def write(file: BinaryIO, records: Iterable[Done]) -> None:
+    """Write a part."""
     for done in records:
         items = [(number, item.key, len(item.data)) for number, item in done.items.items()]
-        told = {"outcomes": [asdict(outcome) for outcome in done.outcomes], "items": items}
-        write_all(file, json.dumps(told).encode() + b"\n")
+        metadata = {"outcomes": [asdict(outcome) for outcome in done.outcomes], "items": items}
+        write_all(file, json.dumps(metadata).encode() + b"\n")
         for item in done.items.values():
             write_all(file, item.data)
 
 
 def joined(target: Place, output: str, count: int) -> Iterator[Done] | None:
-    """What became of the records of a shard, from so many parts; None unless all are there."""
+    """Read the records of a shard from its ``count`` parts. Returns None unless all parts exist."""
     names = [name(output, number) for number in range(count)]
     if not count or any(target.size(name) is None for name in names):
         return None
@@ -55,11 +56,11 @@ def joined(target: Place, output: str, count: int) -> Iterator[Done] | None:
 def _read(target: Place, name: str) -> Iterator[Done]:
     with target.open(name, AHEAD) as file:
         while line := file.readline():
-            told = json.loads(line)
-            items = {number: Item(key, read_exactly(file, size)) for number, key, size in told["items"]}
-            yield Done(items, tuple(map(_outcome, told["outcomes"])))
+            metadata = json.loads(line)
+            items = {number: Item(key, read_exactly(file, size)) for number, key, size in metadata["items"]}
+            yield Done(items, tuple(map(_outcome, metadata["outcomes"])))
 
 
-def _outcome(told: dict[str, Any]) -> Outcome:
-    result = told["result"] and Result(**told["result"])
-    return Outcome(**{**told, "result": result, "notes": tuple(told["notes"])})
+def _outcome(metadata: dict[str, Any]) -> Outcome:
+    result = metadata["result"] and Result(**metadata["result"])
+    return Outcome(**{**metadata, "result": result, "notes": tuple(metadata["notes"])})

@@ -1,4 +1,4 @@
-"""What a process that works for a cluster does with one file or shard after the other."""
+"""The worker: processes files and shards one after the other."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ SCRATCH = "nac-worker-"
 
 
 def scratch() -> tuple[str, BinaryIO]:
-    """A folder for temporary files, and a file in it that is locked as long as this process lives.
+    """Make a folder for temporary files, with a file that stays locked while this process lives.
 
-    Those of workers that were killed, by whom and whenever that was, are deleted.
+    Unlocked folders, which are those of killed workers, are deleted.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*/held"):
-        with suppress(OSError), left.open("r+b") as file:
+    for old in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*/lock"):
+        with suppress(OSError), old.open("r+b") as file:
             lock(file, wait=False)
-            shutil.rmtree(left.parent)
+            shutil.rmtree(old.parent)
     folder = tempfile.mkdtemp(prefix=SCRATCH)
-    held = Path(folder, "taken").open("xb")  # noqa: SIM115 (to stay open)
-    with suppress(OSError):  # a file system without locks: nothing is deleted there either
-        lock(held)
-        Path(held.name).rename(Path(folder, "held"))  # so that nobody finds it before it is locked
-    return folder, held
+    locked = Path(folder, "new").open("xb")  # noqa: SIM115 (to stay open)
+    with suppress(OSError):  # on a file system without locks, nothing is deleted either
+        lock(locked)
+        Path(locked.name).rename(Path(folder, "lock"))  # only now, so that it is never found unlocked
+    return folder, locked
 
 
 class Worker:
-    """Does jobs, and loads each model once. ``notes``: where to gather what is logged."""
+    """Does jobs, and loads each model once. ``notes`` collects log messages."""
 
     def __init__(self, action: Action, notes: Notes) -> None:
         self._action, self._notes = action, notes
@@ -61,12 +61,12 @@ class Worker:
         self._recoding = shards.recoding(action.name, action.options, self._load, action.rename, **action.shards)
 
     def ready(self) -> tuple[str, ...]:
-        """What has to be the same for all workers: nac's version, and the weights. Raises NacError."""
+        """Return what must be equal for all workers: nac's version, and the weights. Raises NacError."""
         model = self._action.model
         return (__version__, *([self._load(model).spec.fingerprint] if model else sorted(models.present())))
 
     def do(self, jobs: Iterable[Job]) -> list[Outcome]:
-        """Do files and shards; what is wrong with one is in its row."""
+        """Process files and shards. Errors are in their outcomes."""
         return [outcome for job in jobs for outcome in self._one(job)]
 
     def _one(self, job: Job) -> list[Outcome]:
@@ -76,26 +76,26 @@ class Worker:
             if shard is None:
                 return [Outcome("other", row)]
             row = replace(row, output=self._output(job, shard))
-            there = not self._action.force and self._target.size(row.output) is not None
+            exists = not self._action.force and self._target.size(row.output) is not None
             if job.suspect:
-                sweep.cache_clear()  # so that what the last worker left is swept up
+                sweep.cache_clear()  # so that temporary files of the last worker are deleted
             if job.part:
-                if shard and not there:
-                    self._put_aside(row, job.part)
+                if shard and not exists:
+                    self._write_part(row, job.part)
                 return []
-            if there:
-                return list(self._found_items(row)) if shard else [Outcome("skipped", self._found(row))]
+            if exists:
+                return list(self._existing_items(row)) if shard else [Outcome("skipped", self._existing(row))]
             if shard:
                 return self._recoded(row, job.parts)
             with self._notes.gathered() as notes:
                 done = self._done(row)
-            return [Outcome("done", done, tuple(dict.fromkeys(notes)))]  # each once
-        except Exception as error:  # whatever is the matter with a file, the others go on
+            return [Outcome("done", done, tuple(dict.fromkeys(notes)))]  # without duplicates
+        except Exception as error:  # one bad file must not stop the others
             remedy = error.remedy if isinstance(error, NacError) else ""
             return [Outcome("failed", replace(row, error=reason(error)), remedy=remedy)]
 
     def _is_shard(self, name: str) -> bool | None:
-        """Whether a file is a shard, by what it begins with; None for one that the action is not for."""
+        """Return whether a file is a shard, by its first bytes; None if the action does not apply to it."""
         try:
             with self._source.open(name) as file:
                 head = file.read(HEAD)
@@ -103,10 +103,10 @@ class Worker:
                     return False if self._action.wants(head) else None
                 return holds_items(file, self._recoding.wanted, self._recoding.column) or None
         except OSError:
-            return False  # to be tried, and reported
+            return False  # processing it will report the error
 
     def _output(self, job: Job, shard: bool) -> str:
-        """The output's name, which is the shard's, whatever the file's name made one think."""
+        """Return the output's path, which for a shard is that of the input, whatever the input's name suggests."""
         if shard == job.shard:
             return job.output
         folder, slash, name = job.input.rpartition("/")
@@ -135,15 +135,15 @@ class Worker:
         )
 
     def _recoded(self, row: Row, count: int) -> list[Outcome]:
-        """Do a shard, or join so many parts of it; an outcome for each of its items."""
+        """Process a shard, or join ``count`` parts of it. Returns an outcome for each of its items."""
         force, gathered = self._action.force, self._notes.gathered
         done = parts.joined(self._target, row.output, count)
         with self._target.written(row.output) as out, self._converting, self._source.streamed(row.input) as src:
             recoded = shards.recode(src, out, self._recoding, force=force, gathered=gathered, done=done)
         return [self._outcome(row, outcome) for outcome in recoded.outcomes]
 
-    def _put_aside(self, row: Row, part: Part) -> None:
-        """Do a part of a shard."""
+    def _write_part(self, row: Row, part: Part) -> None:
+        """Process a part of a shard, and write it to a temporary file."""
         name, gathered = parts.name(row.output, part.number), self._notes.gathered
         with (
             self._target.written(name) as path,
@@ -158,20 +158,20 @@ class Worker:
             return Outcome("failed", replace(row, key=item.key, error=item.error), item.notes, item.remedy)
         return Outcome("done", self._row(row, item.result, item.key), item.notes)
 
-    def _found(self, row: Row) -> Row:
-        """The row of an output that is there already, as after a run that was killed before it told of it."""
+    def _existing(self, row: Row) -> Row:
+        """Return the row of an existing output, for example if a run was killed before it wrote the row."""
         compressed = self._action.name == "compress"
         try:
             with self._target.open(row.output) if compressed else self._source.open(row.input) as file:
                 header = info(file)
         except NacError as error:
-            whose = f"{row.output} is there already, and is not whole: " if compressed else ""
-            raise NacError(f"{whose}{error}") from None
+            about = f"{row.output} exists but is not complete: " if compressed else ""
+            raise NacError(f"{about}{error}") from None
         sizes = self._source.size(row.input), self._target.size(row.output)
         return _described(row, header, *sizes)
 
-    def _found_items(self, row: Row) -> Iterator[Outcome]:
-        """The same for each item of a shard that is there already; those that are not are told of together."""
+    def _existing_items(self, row: Row) -> Iterator[Outcome]:
+        """Yield an outcome for each item of an existing shard, and one error if items are missing."""
         column = self._recoding.column
         with ExitStack() as stack:
             source, target = (
@@ -186,7 +186,7 @@ class Worker:
                 yield Outcome("skipped", _described(replace(row, key=item.key), found, None, None))
             missing = sum(1 for _ in shards.items(other, shards.is_recording, column)) - count
         if missing:
-            error = f"{row.output} is there already, and {abs(missing)} of the recordings are not in both"
+            error = f"{row.output} exists, but {abs(missing)} of the recordings are only in one of the shards"
             yield Outcome("failed", replace(row, error=error), remedy="force")
 
     def _load(self, name: str) -> Codec[Any]:
@@ -209,15 +209,15 @@ def _described(row: Row, found: Info, bytes_in: int | None, bytes_out: int | Non
 
 
 class ProcessWorker(Worker):
-    """A worker that has a process of its own, as an actor of Ray has."""
+    """A worker in a process of its own: a Ray actor."""
 
     def __init__(self, action: Action) -> None:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, before PyTorch is loaded
-        tempfile.tempdir, self._held = scratch()
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in nac.__main__, before PyTorch is loaded
+        tempfile.tempdir, self._locked = scratch()
         notes = Notes()
         logging.getLogger("nac").addHandler(notes)
         super().__init__(action, notes)
 
     def leave(self) -> None:
-        """Clean up."""
+        """Delete the temporary files."""
         shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)

@@ -1,15 +1,14 @@
-"""Ray's part (https://docs.ray.io): workers where there is room, what they are given, what is done if one dies.
+"""Process the files with Ray (https://docs.ray.io): start workers, assign files to them, replace those that die.
 
-No audio goes through Ray, only names of files and what became of them. Names are given out in bundles, which grow
-as long as they come back fast; a shard is given out by itself, or in parts where some workers would else have
-nothing to do. What a worker has in hand when it dies, by a crash or with its machine, is tried once more, each
-file alone in a worker; what a worker dies on then is recorded and left.
+Ray transfers no audio, only names of files and outcomes. Files are assigned in bundles, whose size grows while
+they are processed fast; a shard is assigned alone, or in parts if some workers would otherwise be idle. If a
+worker dies, by a crash or with its machine, each of its files is tried once more, alone in a worker; if that one
+dies too, the file has failed.
 
-Ray's actors are used for this and not Ray Data. That tries a block whose worker dies again for ever, so that one
-bad file would hold up all others. And its readers and writers of WebDataset and Parquet turn what is in a shard
-into tables and write it anew, in shards cut and named otherwise, some of which stay where a job ends early: no
-file beside a recording would be byte for byte as it was, no shard whole or absent, and no run could tell what is
-left.
+This uses Ray's actors, not Ray Data. Ray Data retries a block forever if its worker dies, so one bad file would
+block all others. Its readers and writers of WebDataset and Parquet convert shards to tables and write new shards
+with other names and sizes, some of which remain after a failed run. So other files in a shard would not stay byte
+for byte the same, incomplete output would be possible, and a run could not find out what is left to do.
 """
 
 from __future__ import annotations
@@ -35,20 +34,23 @@ from nac.errors import NacError, reason
 from nac.storage.records import Part
 
 OBJECT_STORE = 80 << 20
-"""Bytes of shared memory for a Ray of one's own: little goes through it, and Ray allows no less."""
+"""Bytes of shared memory for a local Ray: the minimum that Ray allows, since little data goes through it."""
 FAILED_STARTS = 3
-"""So many workers in a row that die before they have begun end the job."""
-PATIENCE = 60.0
-"""Seconds without a worker after which it is reported that the cluster has no room."""
+"""The run ends if this many workers in a row die while starting."""
+START_TIMEOUT = 60.0
+"""Seconds without a worker until it is reported that the cluster has no free resources."""
 FAST, SLOW = 0.5, 2.0
-"""Seconds: a bundle that is back sooner is followed by one twice as large, one that takes longer by half of it."""
-LARGEST = 1024
-"""Names in a bundle."""
+"""Seconds: after a faster bundle the next one is twice as large, after a slower one half as large."""
+MAX_BUNDLE = 1024
+"""The most files in a bundle."""
 
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """``workers`` at a time, each with so many ``cpus`` and (parts of) ``gpus``, and ``files`` in hand at once."""
+    """The number of ``workers`` (None: as many as the cluster has CPUs for), and the resources of each.
+
+    ``cpus`` and ``gpus`` may be fractions; ``files``: the number of files that a worker processes in parallel.
+    """
 
     workers: int | None = None
     cpus: float = 1.0
@@ -58,9 +60,10 @@ class WorkerOptions:
 
 @dataclass
 class Started:
-    """A worker that was started. ``files``: in hand, where a shard counts for as many as it may have.
+    """A worker that was started.
 
-    ``bundle``: names to give it at once; ``alone``: it has a suspect in hand.
+    ``files``: the number of files in progress; a shard counts as the maximum. ``bundle``: the size of the next
+    bundle; ``alone``: it processes a suspect.
     """
 
     actor: Any
@@ -72,7 +75,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Call:
-    """What a worker was asked to do: no jobs are the question whether it is ready."""
+    """A call to a worker. Without jobs, it asks whether the worker is ready."""
 
     worker: Started
     jobs: tuple[Job, ...] = ()
@@ -81,7 +84,7 @@ class Call:
 
 @contextmanager
 def cluster(address: str | None, options: WorkerOptions) -> Iterator[None]:
-    """Ray's cluster at an address, or where there is none (nor RAY_ADDRESS) one on this machine for the while."""
+    """Connect to the Ray cluster at an address, by default RAY_ADDRESS, else start one on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
@@ -91,14 +94,14 @@ def cluster(address: str | None, options: WorkerOptions) -> Iterator[None]:
         cpus = max(os.cpu_count() or 1, int(-(-(options.workers or 1) * options.cpus // 1)))
         settings = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
     elif found := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):
-        # Ray itself would wait for minutes.
+        # Without this check, Ray would wait for minutes.
         with _reported(address), socket.create_connection((found[1], int(found[2])), timeout=10):
             pass
     with redirect_stdout(_OnlyBytes(sys.stdout)):
         terminated = signal.getsignal(signal.SIGTERM)
         with _reported(address):
             ray.init(address=address, logging_level="ERROR", log_to_driver=False, **settings)
-        signal.signal(signal.SIGTERM, terminated)  # Ray's own prints a stack
+        signal.signal(signal.SIGTERM, terminated)  # Ray's handler prints a traceback
         try:
             yield
         finally:
@@ -106,10 +109,10 @@ def cluster(address: str | None, options: WorkerOptions) -> Iterator[None]:
 
 
 class _OnlyBytes(io.TextIOBase):
-    """Standard output as nac writes to it. Ray prints text there, whatever it is told, when a worker dies."""
+    """Standard output for bytes only. Ray prints text to it when a worker dies, and has no option against that."""
 
     def __init__(self, output: TextIO | None) -> None:
-        self.buffer = getattr(output, "buffer", None)  # standard output may be closed
+        self.buffer = getattr(output, "buffer", None)  # None if standard output is closed
 
     def write(self, text: str) -> int:
         return len(text)
@@ -117,24 +120,24 @@ class _OnlyBytes(io.TextIOBase):
 
 @contextmanager
 def _reported(address: str) -> Iterator[None]:
-    """Ray's errors as NacError."""
+    """Convert Ray's errors to NacError."""
     try:
         yield
-    except Exception as error:  # of any kind: that its own processes took too long to start has none
-        raise NacError(f"no Ray at {address}: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # a timeout at its start has no class of its own
+        raise NacError(f"cannot connect to Ray at {address}: {str(error).splitlines()[0]}") from None
 
 
 class Queue:
-    """Jobs to come, taken as they are wanted: of those that ``work`` gives one for each worker is held.
+    """The jobs that are not yet assigned. It reads one job per worker of ``work`` ahead.
 
-    Where fewer are left than there are workers, shards are cut into parts, and joined when these are done.
+    If fewer jobs than workers remain, shards are split into parts, which are joined once all are done.
     """
 
     def __init__(self, work: Iterable[Job], workers: int) -> None:
         self._work, self._workers = iter(work), workers
         self._next = deque(islice(self._work, workers))
-        self._parts = deque[Job]()  # and shards whose parts are to be joined
-        self._left = dict[str, int]()  # parts that are not done, of the shards that were cut
+        self._parts = deque[Job]()  # also jobs that join the parts of a shard
+        self._left = dict[str, int]()  # the number of unfinished parts of each split shard
         self.suspects: deque[Job] = deque()
 
     @property
@@ -142,7 +145,7 @@ class Queue:
         return not (self._next or self._parts or self.suspects)
 
     def take(self, most: int) -> tuple[Job, ...]:
-        """At most so many jobs, but a shard or a part of one by itself."""
+        """Take up to ``most`` jobs; a shard or a part of one is taken alone."""
         if self._parts:
             return (self._parts.popleft(),)
         taken = list[Job]()
@@ -154,7 +157,7 @@ class Queue:
         return tuple(taken)
 
     def _shard(self) -> tuple[Job]:
-        """The next job, or its first part: the others come next."""
+        """Return the next job, or its first part; the other parts follow."""
         parts = -(-self._workers // len(self._next))
         job = self._next.popleft()
         self._next.extend(islice(self._work, 1))
@@ -165,8 +168,8 @@ class Queue:
         self._parts.extend(others)
         return (first,)
 
-    def back(self, job: Job, outcomes: list[Outcome]) -> list[Outcome]:
-        """What to tell of a job that is done: of a part nothing, unless it is the first that fails."""
+    def finish(self, job: Job, outcomes: list[Outcome]) -> list[Outcome]:
+        """Return the outcomes to report for a finished job: none for a part, unless it is the first that fails."""
         if job.part is None:
             return outcomes
         if job.input not in self._left:  # another part has failed
@@ -185,7 +188,7 @@ class Queue:
 
 @dataclass
 class Workers:
-    """Workers of one action in the cluster that is connected. ``note`` is given what people should know."""
+    """The workers of one action in the connected cluster. ``note`` is called with messages for the user."""
 
     action: Action
     options: WorkerOptions
@@ -196,7 +199,7 @@ class Workers:
     _failed_starts: int = 0
 
     def run(self, work: Iterable[Job]) -> Iterator[list[Outcome]]:
-        """Have all jobs done, in any order. They are taken as workers are free for them. Raises NacError."""
+        """Do all jobs and yield their outcomes, in any order. Jobs are read on demand. Raises NacError."""
         count = self._count()
         queue = Queue(work, count)
         if queue.empty:
@@ -205,15 +208,15 @@ class Workers:
             for _ in range(count):
                 self._start()
             while not queue.empty or any(call.jobs for call in self._calls.values()):
-                self._hand_out(queue)
+                self._assign(queue)
                 for call, result in self._returned():
                     if isinstance(result, Exception):
                         yield from self._lost(call, queue)
                     elif not call.jobs:
-                        self._is_ready(call.worker, result)
+                        self._mark_ready(call.worker, result)
                     else:
-                        self._is_back(call)
-                        yield queue.back(call.jobs[0], result)
+                        self._mark_done(call)
+                        yield queue.finish(call.jobs[0], result)
         finally:
             self._stop()
 
@@ -233,82 +236,82 @@ class Workers:
         self._calls[worker.actor.ready.remote()] = Call(worker)
 
     def _returned(self) -> Iterator[tuple[Call, Any]]:
-        """Calls that are back, and their results: an exception where the worker has died."""
+        """Yield calls that have returned, and their results: an exception if the worker died."""
         import ray
 
-        refs = ray.wait(list(self._calls), num_returns=1, timeout=PATIENCE)[0]
+        refs = ray.wait(list(self._calls), num_returns=1, timeout=START_TIMEOUT)[0]
         if not refs and not any(worker.ready for worker in self._workers):
             options = self.options
-            self.note(f"the cluster has no room for a worker yet ({options.cpus:g} CPU, {options.gpus:g} GPU)")
+            needed = f"{options.cpus:g} CPU, {options.gpus:g} GPU"
+            self.note(f"waiting for the cluster, which has no free resources for a worker ({needed})")
         for ref in refs:
             call = self._calls.pop(ref)
             try:
                 yield call, ray.get(ref)
             except ray.exceptions.RayTaskError as error:  # only `ready` raises
-                raise NacError(f"a worker cannot begin: {reason(error.cause)}") from None
+                raise NacError(f"a worker cannot start: {reason(error.cause)}") from None
             except ray.exceptions.RayError as error:
                 yield call, error
 
-    def _is_ready(self, worker: Started, version: tuple[str, ...]) -> None:
-        """A worker has begun; what it works with has to be what the others have."""
+    def _mark_ready(self, worker: Started, version: tuple[str, ...]) -> None:
+        """Mark a worker as ready. Raises NacError if its version or weights differ from those of the others."""
         self._version = self._version or version
         if version != self._version:
             raise NacError(
-                "the machines differ in nac's version or in their models, and would make different files: "
+                "the machines have different versions of nac or different models: "
                 f"{', '.join(version)}; {', '.join(self._version)}",
                 remedy="model",
             )
         worker.ready, self._failed_starts = True, 0
 
-    def _is_back(self, call: Call) -> None:
-        """A worker is done with a bundle."""
+    def _mark_done(self, call: Call) -> None:
+        """Mark a bundle as done, and adapt the size of the worker's next one."""
         worker, took = call.worker, time.monotonic() - call.began
         worker.files -= self._weight(call.jobs)
         worker.alone = False
         if took < FAST and len(call.jobs) == worker.bundle:
-            worker.bundle = min(LARGEST, 2 * worker.bundle)
+            worker.bundle = min(MAX_BUNDLE, 2 * worker.bundle)
         elif took > SLOW:
             worker.bundle = max(1, worker.bundle // 2)
 
-    def _hand_out(self, queue: Queue) -> None:
-        """Give every worker as much as it takes."""
+    def _assign(self, queue: Queue) -> None:
+        """Assign jobs to all workers that can take more."""
         for worker in self._workers:
             while worker.ready and not worker.alone and worker.files < self.options.files and not queue.empty:
                 worker.alone = bool(queue.suspects) and not worker.files
                 jobs = (queue.suspects.popleft(),) if worker.alone else queue.take(worker.bundle)
-                if not jobs:  # only suspects, which wait until it has nothing else
+                if not jobs:  # only suspects are left, which wait until the worker is idle
                     break
                 worker.files += self._weight(jobs)
                 self._calls[worker.actor.do.remote(jobs)] = Call(worker, jobs)
 
     def _weight(self, jobs: tuple[Job, ...]) -> int:
-        """Of a call: a shard is worked on by all threads that a worker has."""
+        """Return how many of a worker's files a call counts as: a shard uses all threads of a worker."""
         return self.options.files if jobs[0].shard else 1
 
     def _lost(self, call: Call, queue: Queue) -> Iterator[list[Outcome]]:
-        """A worker has died, with this in hand."""
+        """Replace a worker that died during a call. Yields the outcomes of jobs that were suspects already."""
         import ray
 
         worker = call.worker
-        if worker in self._workers:  # else it was seen already, by another call
+        if worker in self._workers:  # otherwise another call of the worker has returned before
             ray.kill(worker.actor)
             self._workers.remove(worker)
             self._failed_starts += not worker.ready
             if self._failed_starts >= FAILED_STARTS:
-                in_a_row = f"workers die before they have begun, {FAILED_STARTS} in a row"
-                raise NacError(f"{in_a_row}: Ray's logs may say why")
+                raise NacError(f"{FAILED_STARTS} workers in a row died while starting: see Ray's logs")
             self._start()
         suspects = [job for job in call.jobs if not job.suspect]
         queue.suspects += (replace(job, suspect=True) for job in suspects)
         if len(suspects) == 1:
-            self.note(f"a worker died over {suspects[0].input}, which is tried once more, alone")
+            self.note(f"a worker died while processing {suspects[0].input}; trying it once more, alone")
         elif suspects:
-            more = f"{suspects[0].input} and {len(suspects) - 1} more"
-            self.note(f"a worker died over {more}, which are tried once more, each alone")
-        error = "two workers died on it, the second with nothing else in hand"
+            files = f"{suspects[0].input} and {len(suspects) - 1} more"
+            self.note(f"a worker died while processing {files}; trying each once more, alone")
+        error = "two workers died while processing it, the second one alone with it"
         for job in call.jobs:
             if job.suspect:
-                yield queue.back(job, [Outcome("failed", Row(job.input, job.output, error=error))])
+                yield queue.finish(job, [Outcome("failed", Row(job.input, job.output, error=error))])
 
     def _stop(self) -> None:
         import ray

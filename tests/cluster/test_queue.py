@@ -1,4 +1,4 @@
-"""What Ray's workers are given, and in which order: shards in parts where some would have nothing to do."""
+"""The order in which jobs are assigned to Ray's workers: shards in parts if some workers would otherwise be idle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def shards(*names: str) -> list[Job]:
 
 
 def taken(queue: Queue) -> list[tuple[str, int, int]]:
-    """All there is to take: input, number of the part, and how many there are; 0 for what is whole."""
+    """Take all jobs: input, number of the part, and count of parts; 0 for a whole file."""
     found = []
     while jobs := queue.take(8):
         found += [(job.input, job.part.number, job.part.parts) if job.part else (job.input, 0, 0) for job in jobs]
@@ -41,22 +41,22 @@ def test_a_shard_is_joined_when_all_its_parts_are_done() -> None:
     assert queue.empty
     random.Random(0).shuffle(jobs)
     for number, job in enumerate(jobs):
-        assert queue.back(job, []) == []
+        assert queue.finish(job, []) == []
         joins = [] if queue.empty else list(queue.take(8))
         done = [other.input for other in jobs[: number + 1]].count(job.input)
         assert joins == ([Job(job.input, job.input, shard=True, parts=done)] if done == parts[job.input] else [])
         for join in joins:
-            assert queue.back(join, [FAILED]) == [FAILED]
+            assert queue.finish(join, [FAILED]) == [FAILED]
 
 
 @pytest.mark.parametrize("retried", [False, True])
-def test_one_part_that_fails_is_told_for_the_whole_shard(retried: bool) -> None:
+def test_one_part_that_fails_is_reported_for_the_whole_shard(retried: bool) -> None:
     queue = Queue(shards("a", "b"), 6)
     first, second = (job for _ in range(2) for job in queue.take(1))
     if retried:
         queue.suspects.append(second)
-    assert queue.back(first, [FAILED]) == [FAILED]
+    assert queue.finish(first, [FAILED]) == [FAILED]
     assert not queue.suspects
-    assert queue.back(second, [FAILED]) == []
-    assert queue.back(second, []) == []
+    assert queue.finish(second, [FAILED]) == []
+    assert queue.finish(second, []) == []
     assert {name for name, *_ in taken(queue)} == {"b.tar"}

@@ -117,8 +117,8 @@ def test_the_same_files_as_on_one_machine(cluster: Any, folder: Path) -> None:
     lines = ray("compress", "-r", "src", "-o", "dst", "--json", cluster=cluster, code=1)
     rows = {row["input"]: row for row in map(json.loads, lines.stdout.splitlines())}
     assert len(rows) == 7
-    assert "would both write" in rows["src/b/same.wav"]["error"]
-    assert "would both write" in rows["src/b/same.flac"]["error"]
+    assert "have the same output" in rows["src/b/same.wav"]["error"]
+    assert "have the same output" in rows["src/b/same.flac"]["error"]
     assert rows["src/broken.wav"]["error"]
     assert "4 done, 0 skipped, 3 failed" in lines.stderr
     assert "ignored 1 other file" in lines.stderr
@@ -152,7 +152,7 @@ def test_again_does_the_rest(cluster: Any, folder: Path) -> None:
     again = ray("compress", "-r", "src", "-o", "dst", cluster=cluster, code=1)
     assert "1 done, 2 skipped, 1 failed" in again.stderr
     rows = manifest("dst")
-    assert "2.nac is there already, and is not whole" in rows["2.wav"]["error"]
+    assert "2.nac exists but is not complete" in rows["2.wav"]["error"]
     assert (rows["0.wav"]["model"], rows["0.wav"]["wall_seconds"]) == ("nac_24khz", None)
     assert rows["0.wav"]["bytes_out"] == len(whole["0.nac"])
     assert "4 done, 0 skipped" in ray("compress", "-r", "src", "-o", "dst", "-f", cluster=cluster).stderr
@@ -190,23 +190,25 @@ def test_a_file_that_breaks_workers_is_tried_alone_and_left(
     cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, breaks: str
 ) -> None:
     monkeypatch.setattr(workers, "ProcessWorker", FragileWorker)
-    monkeypatch.setattr(workers, "LARGEST", 1)  # else what a message names depends on the machine's speed
+    monkeypatch.setattr(workers, "MAX_BUNDLE", 1)  # otherwise the message depends on the machine's speed
     names = ("0", "1", breaks, "4", "5")
     for number, name in enumerate(names):
         clip(f"src/{name}.wav", seed=number)
     lost = breaks == "poison"
-    told = ray("compress", "-r", "src", "-o", "dst", "-j", "2", "--json", cluster=cluster, code=int(lost))
-    # A file that was done, but not told of, when its worker died on the other is found to be there.
-    (done, skipped) = map(int, re.findall(rf"^(\d+) done, (\d+) skipped, {lost:d} failed$", told.stderr, re.M)[0])
+    result = ray("compress", "-r", "src", "-o", "dst", "-j", "2", "--json", cluster=cluster, code=int(lost))
+    # The output of a file that was done, but not reported when its worker died on the other one, exists.
+    (done, skipped) = map(
+        int, re.findall(rf"^(\d+) done, (\d+) skipped, {lost:d} failed$", result.stderr, re.M)[0]
+    )
     assert done + skipped == 5 - lost
-    assert f"a worker died over {breaks}.wav, which is tried once more, alone" in told.stderr
-    inputs = {json.loads(line)["input"] for line in told.stdout.splitlines()}  # and not what Ray has to say
+    assert f"a worker died while processing {breaks}.wav; trying it once more, alone" in result.stderr
+    inputs = {json.loads(line)["input"] for line in result.stdout.splitlines()}  # and not what Ray has to say
     assert inputs == {f"src/{name}.wav" for name in names}
     assert len(list(Path().glob(f"{breaks}.*"))) == 2  # it was begun twice
     rows = manifest("dst")
     failed = {name: row["error"] for name, row in rows.items() if row["error"]}
     assert failed == (
-        {"poison.wav": "two workers died on it, the second with nothing else in hand"} if lost else {}
+        {"poison.wav": "two workers died while processing it, the second one alone with it"} if lost else {}
     )
     assert len(rows) == 5
     Path("src/poison.wav").unlink(missing_ok=True)
@@ -238,7 +240,7 @@ def test_a_killed_node_costs_only_its_work_in_hand(
     cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "ProcessWorker", FragileWorker)
-    monkeypatch.setattr(workers, "LARGEST", 1)
+    monkeypatch.setattr(workers, "MAX_BUNDLE", 1)
     node = cluster.add_node(num_cpus=1, resources={"doomed": 1}, object_store_memory=80 << 20)
     for number, name in enumerate(("0", "1", "2", "slow", "slow2", "slow3")):
         clip(f"src/{name}.wav", seed=number)
@@ -321,15 +323,15 @@ def test_an_interrupted_run_leaves_nothing_half_written(cluster: Any, folder: Pa
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         until(lambda least=count: len(list(Path("dst").glob("*.nac"))) >= least)
         process.send_signal(number)
-        _, told = process.communicate(timeout=240)
+        _, result = process.communicate(timeout=240)
         assert process.returncode == code
-        last = [line for line in told.splitlines() if line and " -> " not in line]
+        last = [line for line in result.splitlines() if line and " -> " not in line]
         assert len(last) == 1
         assert last[0].endswith("0 failed")
     assert len(list(Path("dst").glob("*.nac"))) < 40
     known = len(manifest("dst"))
-    told = ray("compress", "-r", "src", "-o", "dst", cluster=cluster).stderr
-    (done, skipped) = map(int, re.findall(r"^(\d+) done, (\d+) skipped, 0 failed$", told, re.M)[0])
+    result = ray("compress", "-r", "src", "-o", "dst", cluster=cluster).stderr
+    (done, skipped) = map(int, re.findall(r"^(\d+) done, (\d+) skipped, 0 failed$", result, re.M)[0])
     assert done + skipped == 40
     assert known <= skipped  # an output can be there before its row is
     nac("compress", "-r", "src", "-o", "plain", "-q")
@@ -357,8 +359,8 @@ def test_urls(folder: Path) -> None:
     clip("src/a.wav")
     for words in ("foo://x", "-o", "dst"), ("src", "-o", "foo://x"):
         for engine in "local", "ray":
-            told = nac("compress", "-r", *words, "--engine", engine, code=1).stderr
-            assert re.fullmatch(r"nac: foo://x?: Protocol not known: foo\n", told)
+            result = nac("compress", "-r", *words, "--engine", engine, code=1).stderr
+            assert re.fullmatch(r"nac: foo://x?: Protocol not known: foo\n", result)
     assert [path.name for path in folder.iterdir()] == ["src"]
 
 
@@ -375,8 +377,8 @@ def test_buckets_that_are_not_there(folder: Path, monkeypatch: pytest.MonkeyPatc
         there, other = f"s3://archive/a{options}", f"s3://other/a{options}"
         for source, target in (there, "dst"), (other, "dst"), ("src", other):
             url = (target if source == "src" else source).split("?")[0]
-            told = nac("compress", "-r", source, "-o", target, "--engine", "ray", code=2).stderr
-            assert f"{url} is not a folder" in told
+            result = nac("compress", "-r", source, "-o", target, "--engine", "ray", code=2).stderr
+            assert f"{url} is not a folder" in result
             assert f"{url} is not a folder" in nac("pack", source, "-o", target, code=2).stderr
         # One that has gone meanwhile is not asked for again and again.
         with pytest.raises(OSError, match="NO_SUCH_BUCKET"), place(other).written("a.nac") as path:
@@ -392,14 +394,16 @@ def test_what_else_there_is_to_say_is_told(cluster: Any, folder: Path) -> None:
     tagged["comment"] = "x" * 70_000
     tagged.save()
     for quiet, count in ((), 1), (("-q",), 0):
-        told = ray("compress", "-r", "src", "-o", "dst", "-f", *quiet, cluster=cluster).stderr
-        assert told.count("nac: src/a.flac: the tag comment is left out") == count
+        result = ray("compress", "-r", "src", "-o", "dst", "-f", *quiet, cluster=cluster).stderr
+        assert result.count("nac: src/a.flac: the tag comment is left out") == count
 
 
 def test_no_cluster_is_told_in_one_line(folder: Path) -> None:
     clip("src/a.wav")
-    told = nac("compress", "-r", "src", "-o", "dst", "--engine", "ray", "--address", "127.0.0.1:1", code=1).stderr
-    assert "no Ray at 127.0.0.1:1" in told
+    result = nac(
+        "compress", "-r", "src", "-o", "dst", "--engine", "ray", "--address", "127.0.0.1:1", code=1
+    ).stderr
+    assert "cannot connect to Ray at 127.0.0.1:1" in result
 
 
 def shards_of(folder: str, count: int = 4) -> None:
@@ -415,11 +419,11 @@ def test_shards_are_the_same_as_on_one_machine(cluster: Any, folder: Path) -> No
     clip("in/d/alone.wav")
     with tarfile.open("in/texts.tar", "w") as file:
         file.add("src/0000.wav", "0000.txt")
-    told = ray("compress", "-r", "in", "-o", "dst", "-j", "2", "--json", cluster=cluster, code=1)
-    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    result = ray("compress", "-r", "in", "-o", "dst", "-j", "2", "--json", cluster=cluster, code=1)
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(rows) == 4 * 6 + 1
-    assert "21 done, 0 skipped, 4 failed" in told.stderr
-    assert "ignored 1 other file" in told.stderr
+    assert "21 done, 0 skipped, 4 failed" in result.stderr
+    assert "ignored 1 other file" in result.stderr
     failed = {(row["input"], row["key"]) for row in rows if row["error"]}
     assert failed == {(f"in/{n}.parquet", "0003.wav") for n in (0, 2)} | {
         (f"in/{n}.tar", "part one/0003.wav") for n in (1, 3)
@@ -437,9 +441,9 @@ def test_shards_are_the_same_as_on_one_machine(cluster: Any, folder: Path) -> No
     assert "0 done, 5 skipped, 0 failed" in ray("compress", "-r", "in", "-o", "dst", cluster=cluster).stderr
     # Without the manifest, as if the command had been killed before it wrote it.
     shutil.rmtree(f"dst/{MANIFEST}")
-    told = ray("compress", "-r", "in", "-o", "dst", cluster=cluster, code=1).stderr
-    assert "0 done, 21 skipped, 4 failed" in told
-    assert told.count("is there already, and 1 of the recordings are not in both (-f replaces it)") == 4
+    result = ray("compress", "-r", "in", "-o", "dst", cluster=cluster, code=1).stderr
+    assert "0 done, 21 skipped, 4 failed" in result
+    assert result.count("exists, but 1 of the recordings are only in one of the shards (-f replaces it)") == 4
 
     names = [f"dst/{name}" for name in ("0.parquet", "1.tar")]
     ray("decompress", *names, "-o", "back", "--format", "flac", cluster=cluster)
@@ -452,9 +456,9 @@ def test_a_worker_killed_over_a_shard(cluster: Any, folder: Path, monkeypatch: p
     sounds = recordings("src", 2)
     for name in ("0", "1", "once", "poison", "4"):
         tar(f"in/{name}.tar", sounds)
-    told = ray("compress", "-r", "in", "-o", "dst", cluster=cluster, code=1).stderr
-    assert "a worker died over once.tar, which is tried once more, alone" in told
-    assert "poison.tar: two workers died on it" in told
+    result = ray("compress", "-r", "in", "-o", "dst", cluster=cluster, code=1).stderr
+    assert "a worker died while processing once.tar; trying it once more, alone" in result
+    assert "poison.tar: two workers died while processing it" in result
     Path("in/poison.tar").unlink()
     nac("compress", "-r", "in", "-o", "plain", "-q")
     assert contents("dst") == contents("plain")
@@ -470,15 +474,15 @@ def test_a_shard_in_parts(
     path = f"d/{name}.{made.__name__}"
     (folder / "in").mkdir()
     made(f"in/{path}", recordings("src", 11))
-    told = ray("compress", "-r", "in", "-o", "dst", "--json", cluster=cluster, code=1)
+    result = ray("compress", "-r", "in", "-o", "dst", "--json", cluster=cluster, code=1)
     assert {mark.suffixes[0] for mark in Path().glob(f"{name}.*.*")} == {".0", ".1"}
-    assert (f"a worker died over {path}, which is tried once more" in told.stderr) == (name == "once")
-    assert "10 done, 0 skipped, 1 failed" in told.stderr
-    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    assert (f"a worker died while processing {path}; trying it once more" in result.stderr) == (name == "once")
+    assert "10 done, 0 skipped, 1 failed" in result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["key"].split("/")[-1] for row in rows] == [f"{number:04}.wav" for number in range(11)]
     told_plain = nac("compress", "-r", "in", "-o", "plain", "-q", code=1).stderr
     assert contents("dst") == contents("plain")
-    assert told_plain in told.stderr
+    assert told_plain in result.stderr
 
     from pyarrow.parquet import read_table
 
@@ -495,8 +499,8 @@ def test_parts_of_a_shard_that_is_not_whole(cluster: Any, folder: Path) -> None:
     tar("in/a.tar", recordings("src", 11))
     data = Path("in/a.tar").read_bytes()
     Path("in/a.tar").write_bytes(data[: len(data) * 4 // 5])
-    told = ray("compress", "-r", "in", "-o", "dst", "--json", cluster=cluster, code=1)
-    (row,) = map(json.loads, told.stdout.splitlines())
+    result = ray("compress", "-r", "in", "-o", "dst", "--json", cluster=cluster, code=1)
+    (row,) = map(json.loads, result.stdout.splitlines())
     assert "not a complete tar file" in row["error"]
     assert contents("dst") == {}
     assert [path.suffix for path in Path("dst", MANIFEST).iterdir()] == [".parquet"]
@@ -509,10 +513,12 @@ def test_bundles_grow_and_none_is_lost(cluster: Any, folder: Path, monkeypatch: 
         Path(f"src/{number % 3}").mkdir(parents=True, exist_ok=True)
         Path(f"src/{number % 3}/{number}.wav").touch()
     Path("src/1/1500 once.wav").touch()
-    told = ray("compress", "-r", "src", "-o", "dst", "--json", cluster=cluster)
-    assert "3001 done, 0 skipped, 0 failed" in told.stderr
-    assert re.search(r"a worker died over .* and \d\d+ more, which are tried once more, each alone", told.stderr)
-    inputs = [json.loads(line)["input"] for line in told.stdout.splitlines()]
+    result = ray("compress", "-r", "src", "-o", "dst", "--json", cluster=cluster)
+    assert "3001 done, 0 skipped, 0 failed" in result.stderr
+    assert re.search(
+        r"a worker died while processing .* and \d\d+ more; trying each once more, alone", result.stderr
+    )
+    inputs = [json.loads(line)["input"] for line in result.stdout.splitlines()]
     assert len(inputs) == len(set(inputs)) == 3001
     assert len(manifest("dst")) == 3001
 
@@ -535,19 +541,19 @@ def test_urls_without_a_cluster(folder: Path, monkeypatch: pytest.MonkeyPatch) -
                 out.write(path.read_bytes())
         throttle.times = 2
         names = [f"s3://archive/in/{name}{options}" for name in ("0.parquet", "1.tar", "alone.wav")]
-        told = nac("compress", *names[:2], "-o", f"s3://archive/out{options}", "--json", code=1)
-        assert len(told.stdout.splitlines()) == 12
-        assert "s3://archive/in/1.tar: part one/0003.wav: cut off" in told.stderr
-        told = nac("compress", "-r", f"s3://archive/in{options}", "-o", f"s3://archive/out{options}").stderr
-        assert "1 done, 2 skipped, 0 failed" in told
+        result = nac("compress", *names[:2], "-o", f"s3://archive/out{options}", "--json", code=1)
+        assert len(result.stdout.splitlines()) == 12
+        assert "s3://archive/in/1.tar: part one/0003.wav: cut off" in result.stderr
+        result = nac("compress", "-r", f"s3://archive/in{options}", "-o", f"s3://archive/out{options}").stderr
+        assert "1 done, 2 skipped, 0 failed" in result
         for name in ("0.parquet", "1.tar", "alone.nac"):
             with store.open_input_stream(f"archive/out/{name}") as file:
                 assert file.read() == Path(f"plain/{name}").read_bytes()
         nac("decompress", "-r", f"s3://archive/out{options}", "-o", "back")
         nac("compress", "-r", "in", "-o", f"s3://archive/up{options}", code=1)
         assert store.get_file_info("archive/up/1.tar").size == Path("plain/1.tar").stat().st_size
-        told = nac("compress", f"s3://archive/none.tar{options}", "-o", "x", code=2).stderr
-        assert "a URL takes -r, one folder or URL" in told
+        result = nac("compress", f"s3://archive/none.tar{options}", "-o", "x", code=2).stderr
+        assert "a URL takes -r, one folder or URL" in result
     nac("decompress", "-r", "plain", "-o", "plainback", "-q")
     assert contents("back") == contents("plainback")
 
