@@ -24,7 +24,7 @@ from nac.errors import NacError
 if TYPE_CHECKING:
     from nac.evaluate.comparison import Compared, Score
     from nac.evaluate.metrics import Metric
-    from nac.evaluate.page import Exhibit
+    from nac.evaluate.page import RecordingView
 
 PAGE = Path("compare.html")
 
@@ -186,27 +186,25 @@ class Gathered:
     def __init__(self, models: tuple[str, ...], metrics: Sequence[Metric], players: int) -> None:
         self.models, self.metrics, self._players = models, metrics, players
         self.scores: list[Score] = []
-        self._exhibits: list[tuple[float, Exhibit]] = []
+        self._views: list[tuple[float, RecordingView]] = []
 
     def add(self, compared: Compared) -> None:
         from nac.evaluate.comparison import badness
-        from nac.evaluate.page import exhibit, without_player
+        from nac.evaluate.page import recording_view, without_player
 
         self.scores += compared.scores
         if not self._players:
             return
         bad = badness(compared.scores, self.models, self.metrics[0])
-        self._exhibits.append((bad, exhibit(compared)))
-        self._exhibits.sort(key=lambda pair: -pair[0])
+        self._views.append((bad, recording_view(compared)))
+        self._views.sort(key=lambda pair: -pair[0])
         # Audio of a recording that is no longer among the worst is dropped at once to bound memory.
-        self._exhibits[self._players :] = [
-            (bad, without_player(one)) for bad, one in self._exhibits[self._players :]
-        ]
+        self._views[self._players :] = [(bad, without_player(one)) for bad, one in self._views[self._players :]]
 
     @property
-    def exhibits(self) -> list[Exhibit]:
+    def views(self) -> list[RecordingView]:
         """The recordings, worst first."""
-        return [one for _, one in self._exhibits]
+        return [one for _, one in self._views]
 
 
 def _run(
@@ -241,7 +239,7 @@ def _run(
                 done = partial(_advance, bar, number)
                 compared = compare_one(excerpt, coders, kbps, gathered.metrics, done)
                 gathered.add(compared)
-                for line in _left_out(compared.lacking, excerpt.channels, kbps):
+                for line in _left_out(compared.unsupported, excerpt.channels, kbps):
                     if line not in said:
                         said.add(line)
                         say("", line)
@@ -298,7 +296,7 @@ def _write(out: Path, gathered: Gathered, duration: float, printed: Printed) -> 
     try:
         with whole_file(out, force=printed.force) as file:
             known = [find(name) for name in gathered.models]
-            write_page(file, gathered.exhibits, averages(gathered.scores), gathered.metrics, known, duration)
+            write_page(file, gathered.views, averages(gathered.scores), gathered.metrics, known, duration)
     except NacError as error:
         raise Stop.of(error) from None
     if not printed.quiet:

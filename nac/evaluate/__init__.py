@@ -1,1 +1,1 @@
-"""How good and how fast a codec is."""
+"""Measure the quality and the speed of codecs."""

@@ -1,4 +1,4 @@
-"""Means over recordings, and how far they can be trusted."""
+"""Means over recordings, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _Z95 = 1.959964
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean of ``count`` values; with 95 % confidence the true one is within ``margin`` of it.
+    """A mean of ``count`` values, with a 95 % confidence interval of plus or minus ``margin``.
 
-    The interval is Student's, which takes the recordings for a random sample of those that are meant. Of fewer
-    than three it would say nothing, and is None.
+    The interval uses Student's t-distribution, which assumes that the recordings are a random sample. It is None
+    for fewer than three values, for which it would be too wide to be useful.
     """
 
     mean: float
@@ -25,7 +25,7 @@ class Mean:
 
 
 def mean(values: Iterable[float]) -> Mean | None:
-    """The mean of those values that are numbers; None where there are none."""
+    """Return the mean of the finite values, or None if there are none."""
     known = [value for value in values if math.isfinite(value)]
     if not known:
         return None

@@ -1,4 +1,4 @@
-"""How fast the networks are on this machine, how much memory they take, and how near they come to its limits."""
+"""Measure the networks' speed and memory on this machine, and what share of its peak performance they reach."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Clips(NamedTuple):
-    """Sounds of so many ``seconds``, a ``batch`` of them at once."""
+    """Test signals of a number of ``seconds``, and the number of them that are processed as one ``batch``."""
 
     seconds: float
     batch: int = 1
@@ -41,17 +41,20 @@ class Clips(NamedTuple):
 
 CLIPS = (Clips(1), Clips(3), Clips(10), Clips(30), Clips(3, 8))
 SHAPES = ((3072, 3072, 3072), (4096, 768, 768), (8192, 384, 384))
-"""Rows, inner and outer size of matrices that are multiplied to know what the machine can do."""
+"""Rows, inner and outer size of the matrices that are multiplied to measure the machine's peak performance."""
 ROUNDS = 3
-"""Every time is the best of so many; with a reference, rounds alternate."""
+"""Every measured time is the minimum of this many rounds; with a reference, rounds alternate."""
 
-# PyTorch is imported where it is needed, so that the memory of a network that does without it is its own.
+# PyTorch is imported only where needed, so that the memory of networks in numpy is measured without it.
 
 
 @dataclass(frozen=True)
 class Speed:
-    """One direction of a network. ``speed``: seconds of audio a second. ``share``: of the most that the machine
-    does in float32 (see :func:`peak`), what the network's own products make of it. ``ratio``: to the reference."""
+    """Figures for encoding or decoding.
+
+    ``speed``: seconds of audio per second. ``share``: operations per second in the network's matrix products and
+    convolutions, relative to :func:`peak`. ``ratio``: speed relative to the reference.
+    """
 
     speed: float
     share: float
@@ -62,10 +65,10 @@ class Speed:
 class Measured:
     """A model's figures.
 
-    ``weights``: their fingerprint, or "random". ``seconds``: of each sound it was measured with, of which a
-    ``batch`` was given at once. ``memory``: peak of a process that does the longest alone, in bytes, or of what
-    was allocated on the GPU. ``reference``: the package that it was compared with; ``same_codes``: the part of the
-    codes that it gives too.
+    ``weights``: their fingerprint, or "random". ``seconds``: length of each test signal; ``batch``: how many were
+    processed at once. ``memory``: peak in bytes of a process that codes only the longest signal, or of its
+    allocations on the GPU. ``reference``: the package that it was compared with; ``same_codes``: the share of
+    codes that are equal to the reference's.
     """
 
     model: str
@@ -88,29 +91,29 @@ def bench(
     reference: bool = False,
     device: str = "auto",
 ) -> Iterator[Measured]:
-    """Measure models, each in processes of its own: with their weights, or with random ones of official size.
+    """Measure models, each in new processes, with their weights or with random ones of official size.
 
-    ``clips``: sounds to measure with, one after the other. ``names``: by default all whose weights are here, or
-    with ``random`` all there are. ``reference``: compare with the family's reference package too, which gets the
-    same random weights. Raises ModelError.
+    ``clips``: the test signals. ``names``: by default all models whose weights are on this machine, with
+    ``random`` all models. ``reference``: also measure the family's reference package, with the same random
+    weights. Raises ModelError.
     """
     if sys.platform == "win32":
-        raise ModelError("nac bench measures memory by the means of Unix, which are absent here")
+        raise ModelError("nac bench does not run on Windows: it measures memory with functions of Unix")
     for name in names:
         registry.find(name)
     for name in names or (registry.models() if random else models.present()):
-        memory = _apart(_memory, name, max(each.seconds for each in clips), random, device)
-        yield from _apart(_measure, name, clips, random, reference, device, memory)
+        memory = _in_process(_memory, name, max(each.seconds for each in clips), random, device)
+        yield from _in_process(_measure, name, clips, random, reference, device, memory)
 
 
-def _apart(function: Callable[..., T], *args: object) -> T:
-    """What it gives in a process of its own."""
+def _in_process(function: Callable[..., T], *args: object) -> T:
+    """Call a function in a new process, and return its result."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(function, *args).result()
 
 
 def machine() -> str:
-    """The processor's name, and how many cores may be used."""
+    """Return the processor's name and the number of available cores."""
     name = platform.processor() or platform.machine()
     with suppress(OSError), Path("/proc/cpuinfo").open() as lines:
         name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
@@ -118,7 +121,7 @@ def machine() -> str:
 
 
 def _memory(name: str, seconds: float, random: bool, device: str) -> int:
-    """The most that this process has held at a time, on the GPU if it computes there; in bytes."""
+    """Return the peak memory of this process, or of its allocations on the GPU, in bytes."""
     codec = _codec(name, random, device)[0]
     codec.decode(codec.encode(_audio(codec, seconds)))
     if _device(codec).startswith("cuda"):
@@ -152,10 +155,10 @@ def _measured(
     runs: list[list[Callable[[], Any]]] = [[lambda: codec.encode(audio)], [lambda: codec.decode(codes)]]
     package = same = None
     if other:
-        reference, given = other, other.encode(audio)
-        package, same = registry.family(codec.spec.family).package, other.same(codes, given)
+        reference, reference_codes = other, other.encode(audio)
+        package, same = registry.family(codec.spec.family).package, other.same(codes, reference_codes)
         runs[0].append(lambda: reference.encode(audio))
-        runs[1].append(lambda: reference.decode(given))
+        runs[1].append(lambda: reference.decode(reference_codes))
     times = [_best(*both) for both in runs]
     batch, seconds = audio.shape[0], audio.shape[-1] / codec.spec.sample_rate
     work = _operations(name, codec, audio, codes)
@@ -178,7 +181,7 @@ def _measured(
 
 
 def _codec(name: str, random: bool, device: str) -> tuple[Codec[Any], dict[str, Tensor]]:
-    """The codec, and its random weights if a reference can have the same."""
+    """Load a codec. Returns it with its random weights, if a reference can use the same ones."""
     spec = registry.find(name).spec
     if not random or registry.family(spec.family).random is None:
         return models.load(name, device=device, download=False), {}
@@ -186,7 +189,7 @@ def _codec(name: str, random: bool, device: str) -> tuple[Codec[Any], dict[str, 
 
 
 def _audio(codec: Codec[Any], seconds: float, batch: int = 1) -> Any:
-    """Chords that pulse over noise, in whole frames: [batch, channels, samples]."""
+    """Make a test signal [batch, channels, samples] of pulsing chords and noise, a whole number of frames."""
     rate, unit = codec.spec.sample_rate, codec.spec.frame_samples
     samples = max(1, round(seconds * rate / unit)) * unit
     random, clock = np.random.default_rng(0), np.arange(samples) / rate
@@ -202,7 +205,7 @@ def _device(codec: Codec[Any]) -> str:
 
 
 def _best(*runs: Callable[[], Any]) -> list[float]:
-    """Seconds that each takes, at best of some rounds in turn."""
+    """Return the minimum time of each function in seconds, over alternating rounds."""
     times = [float("inf")] * len(runs)
     for _ in range(ROUNDS):
         for i, run in enumerate(runs):
@@ -215,10 +218,10 @@ def _best(*runs: Callable[[], Any]) -> list[float]:
 
 
 def peak(codec: Codec[Any]) -> float:
-    """The most operations a second in float32 that any library at hand does here, on all cores.
+    """Measure the peak float32 performance, in operations per second on all cores, over all installed libraries.
 
-    Which is fastest depends on the processor and on the shape: tried are square and long matrices with what
-    PyTorch multiplies with (MKL or a GPU's), with oneDNN and with numpy's (OpenBLAS).
+    The fastest library depends on the processor and on the shapes of the matrices. So square and long ones are
+    multiplied with PyTorch (MKL, or the GPU's library), oneDNN and numpy (OpenBLAS).
     """
     trials: list[tuple[float, Callable[[], Any]]] = []
     for rows, inner, outer in SHAPES:
@@ -234,7 +237,7 @@ def peak(codec: Codec[Any]) -> float:
 
 
 def _products(left: Array, right: Array, device: str) -> Iterator[Callable[[], Any]]:
-    """The product of two matrices by PyTorch's means, the packed one included if it is to be had."""
+    """Yield functions that multiply two matrices with PyTorch, also with a packed matrix if that is available."""
     import torch
 
     from nac.codecs.layers import kernels
@@ -247,7 +250,7 @@ def _products(left: Array, right: Array, device: str) -> Iterator[Callable[[], A
 
 
 def _operations(name: str, codec: Codec[Any], audio: Any, codes: Any) -> list[int]:
-    """Operations in the matrix products and convolutions of encoding and of decoding."""
+    """Count the operations in the matrix products and convolutions of encoding and of decoding."""
     import torch
 
     if isinstance(audio, np.ndarray):
@@ -258,7 +261,7 @@ def _operations(name: str, codec: Codec[Any], audio: Any, codes: Any) -> list[in
 
 
 def count_operations(run: Callable[[], Any]) -> int:
-    """Multiplications and additions in the matrix products and convolutions that PyTorch is asked for."""
+    """Count the multiplications and additions in the matrix products and convolutions that PyTorch executes."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -280,7 +283,7 @@ def count_operations(run: Callable[[], Any]) -> int:
 
     counter = Counter()  # type: ignore[no-untyped-call]
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the counter sees what is done by its own thread only
+    torch.set_num_threads(1)  # the counter sees only the calls of its own thread
     try:
         with counter:
             run()

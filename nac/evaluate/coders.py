@@ -1,4 +1,4 @@
-"""What an excerpt can go through: the models of nac, and Opus and MP3 as libsndfile writes them."""
+"""The coders that are compared: the models of nac, and Opus and MP3 as encoded by libsndfile."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from nac.files.nacfile import info
 
 
 @dataclass(frozen=True)
-class Take:
-    """An excerpt after a coder: samples as the excerpt's, what they cost, and how long each way took.
+class Trial:
+    """An excerpt that was encoded and decoded: samples like the excerpt's, size in bytes, and times.
 
-    ``kbps`` is the bitrate asked for, ``detail`` what the coder made of it.
+    ``kbps`` is the requested bitrate; ``detail`` describes the coder's setting, for example the number of
+    codebooks.
     """
 
     system: str
@@ -39,22 +40,22 @@ class Take:
 
 
 class Coder(Protocol):
-    """A way to make an excerpt smaller."""
+    """Encodes and decodes an excerpt at a bitrate."""
 
     @property
     def name(self) -> str: ...
 
     def nominal(self, excerpt: Excerpt, kbps: float) -> float | None:
-        """The bitrate that it would set where ``kbps`` is asked for; None where it cannot go that low."""
+        """Return the bitrate that the coder sets if ``kbps`` is requested; None if it has no such setting."""
         ...
 
-    def take(self, excerpt: Excerpt, kbps: float, folder: Path) -> Take:
-        """There and back; files go into ``folder``."""
+    def run(self, excerpt: Excerpt, kbps: float, folder: Path) -> Trial:
+        """Encode and decode an excerpt. Writes files to ``folder``."""
         ...
 
 
 def distinct(coder: Coder, excerpt: Excerpt, wanted: Sequence[float]) -> list[float]:
-    """Those of the bitrates that differ in what comes of them: of several that do not, the one that is nearest."""
+    """Select bitrates with different results: of those with the same nominal bitrate, only the nearest to it."""
     chosen: dict[float, float] = {}
     for kbps in wanted:
         nominal = coder.nominal(excerpt, kbps)
@@ -78,25 +79,25 @@ class Model:
         except ModelError:
             return None
 
-    def take(self, excerpt: Excerpt, kbps: float, folder: Path) -> Take:
+    def run(self, excerpt: Excerpt, kbps: float, folder: Path) -> Trial:
         source, packed = folder / "excerpt.wav", folder / "excerpt.nac"
         if not self._warm:
-            # What happens once in the life of a process should not count as the first file's time.
+            # Exclude what happens once per process from the measured times.
             self._write(source, excerpt.samples[: excerpt.rate // 2], excerpt.rate)
-            self._there_and_back(source, packed, kbps)
+            self._encode_and_decode(source, packed, kbps)
             self._warm = True
         self._write(source, excerpt.samples, excerpt.rate)
-        samples, encoding, decoding = self._there_and_back(source, packed, kbps)
+        samples, encoding, decoding = self._encode_and_decode(source, packed, kbps)
         found = info(packed)
         counts = " + ".join(map(str, found.codebooks))
         detail = f"{counts} codebook{'s' * (found.codebooks != [1])}"
-        return Take(self.name, kbps, detail, samples, found.bytes, encoding, decoding)
+        return Trial(self.name, kbps, detail, samples, found.bytes, encoding, decoding)
 
     @staticmethod
     def _write(path: Path, samples: Samples, rate: int) -> None:
         soundfile.write(path, samples, rate, subtype="FLOAT")
 
-    def _there_and_back(self, source: Path, packed: Path, kbps: float) -> tuple[Samples, float, float]:
+    def _encode_and_decode(self, source: Path, packed: Path, kbps: float) -> tuple[Samples, float, float]:
         began = time.perf_counter()
         files.compress(source, packed, model=self.name, kbps=kbps, force=True, load=self.load)
         between = time.perf_counter()
@@ -106,38 +107,38 @@ class Model:
 
 @dataclass(frozen=True)
 class Opus:
-    """Opus in Ogg. libsndfile takes a level, not a bitrate, and more comes out than it means: it is sought."""
+    """Opus in Ogg. libsndfile has a compression level, not a bitrate, so the level is found by trying."""
 
     name: str = "Opus"
 
     def nominal(self, excerpt: Excerpt, kbps: float) -> float:
         return min(max(kbps, 6.0 * excerpt.channels), 256.0 * excerpt.channels)
 
-    def take(self, excerpt: Excerpt, kbps: float, folder: Path) -> Take:
-        tries: list[Take] = []
-        asked = self.nominal(excerpt, kbps)
+    def run(self, excerpt: Excerpt, kbps: float, folder: Path) -> Trial:
+        trials: list[Trial] = []
+        setting = self.nominal(excerpt, kbps)
         for _ in range(4):
-            # libsndfile maps levels from 1 down to 0 onto 6 to 256 kbit/s a channel.
-            level = 1 - (asked / excerpt.channels - 6) / 250
-            tries.append(_through_libsndfile(self.name, excerpt, kbps, folder, level, excerpt.rate, {}))
-            actual = tries[-1].bytes * 8 / 1000 / excerpt.seconds
-            better = self.nominal(excerpt, asked * kbps / actual)
-            if abs(better / asked - 1) < 0.01:
+            # libsndfile maps levels from 1 down to 0 to 6 to 256 kbit/s per channel.
+            level = 1 - (setting / excerpt.channels - 6) / 250
+            trials.append(_run_libsndfile(self.name, excerpt, kbps, folder, level, excerpt.rate, {}))
+            actual = trials[-1].bytes * 8 / 1000 / excerpt.seconds
+            better = self.nominal(excerpt, setting * kbps / actual)
+            if abs(better / setting - 1) < 0.01:
                 break
-            asked = better
-        return min(tries, key=lambda take: abs(take.bytes * 8 / 1000 / excerpt.seconds - kbps))
+            setting = better
+        return min(trials, key=lambda trial: abs(trial.bytes * 8 / 1000 / excerpt.seconds - kbps))
 
 
 MP3_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 MP3_RATES = ((12, 8000), (20, 16000), (30, 22050), (44, 24000), (60, 32000), (320, 48000))
-"""Up to so many kbit/s (stereo: one and a half times as many), what sample rate (Hz) to write at."""
+"""The sample rate in Hz to use up to each bitrate in kbit/s (1.5 times the bitrate for stereo)."""
 MP3_DELAY = 1105
-"""Samples that LAME and a decoder add at the start, where the file is too small to say so."""
+"""Samples that LAME and a decoder add at the start if the file is too small for a header with the delay."""
 
 
 @dataclass(frozen=True)
 class Mp3:
-    """MP3 at a constant bitrate, at the sample rate that LAME would take for it."""
+    """MP3 at a constant bitrate, at the sample rate that LAME would choose for it."""
 
     name: str = "MP3"
 
@@ -147,13 +148,13 @@ class Mp3:
         nearest = min(MP3_KBPS, key=lambda rate: (abs(rate - kbps), -rate))
         return min(nearest, self._range(self._rate(excerpt, nearest))[1])
 
-    def take(self, excerpt: Excerpt, kbps: float, folder: Path) -> Take:
+    def run(self, excerpt: Excerpt, kbps: float, folder: Path) -> Trial:
         wanted = self.nominal(excerpt, kbps) or 0
         rate = self._rate(excerpt, wanted)
         lowest, highest = self._range(rate)
-        # Level 1 itself is refused by libsndfile.
+        # libsndfile refuses a level of exactly 1.
         level = min(1 - (wanted - lowest) / (highest - lowest), 0.999)
-        return _through_libsndfile(self.name, excerpt, kbps, folder, level, rate, {"bitrate_mode": "CONSTANT"})
+        return _run_libsndfile(self.name, excerpt, kbps, folder, level, rate, {"bitrate_mode": "CONSTANT"})
 
     @staticmethod
     def _rate(excerpt: Excerpt, kbps: float) -> int:
@@ -163,13 +164,13 @@ class Mp3:
 
     @staticmethod
     def _range(rate: int) -> tuple[int, int]:
-        """Bitrates of MPEG-1, MPEG-2 and MPEG-2.5."""
+        """Return the lowest and highest bitrate of MPEG-1, MPEG-2 or MPEG-2.5, depending on the sample rate."""
         return (32, 320) if rate >= 32000 else (8, 160) if rate >= 16000 else (8, 64)
 
 
-def _through_libsndfile(
+def _run_libsndfile(
     name: str, excerpt: Excerpt, kbps: float, folder: Path, level: float, rate: int, options: dict[str, Any]
-) -> Take:
+) -> Trial:
     form = OUTPUT_FORMATS[name.lower()]
     path, rate = folder / f"excerpt.{form.name}", form.sample_rate(rate)
     began = time.perf_counter()
@@ -191,7 +192,7 @@ def _through_libsndfile(
     samples = _fitted(_converted(decoded, rate, excerpt.rate), len(excerpt.samples))
     ended = time.perf_counter()
     detail = f"at {rate / 1000:g} kHz"
-    return Take(name, kbps, detail, samples, path.stat().st_size, between - began, ended - between)
+    return Trial(name, kbps, detail, samples, path.stat().st_size, between - began, ended - between)
 
 
 def _converted(samples: Samples, rate: int, wanted: int) -> Samples:

@@ -1,4 +1,4 @@
-"""Comparing: every excerpt through every coder at every bitrate, and the numbers that come of it."""
+"""Compare coders: encode and decode excerpts with every coder at every bitrate, and measure the results."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from nac.evaluate.averages import Mean, mean
-from nac.evaluate.coders import Coder, Take, distinct
+from nac.evaluate.coders import Coder, Trial, distinct
 from nac.evaluate.excerpt import Excerpt
 from nac.evaluate.metrics import Metric
 
 
 @dataclass(frozen=True)
 class Score:
-    """One excerpt after one coder, in numbers. ``asked`` and ``kbps`` in kbit/s, the latter of the file that came.
+    """The figures for one excerpt and one coder.
 
-    ``encode`` and ``decode``: times real time. ``metrics``: by name, NaN where one has no answer.
+    ``asked`` and ``kbps``: the requested bitrate and that of the file, in kbit/s. ``encode`` and ``decode``: speed
+    as a multiple of real time. ``metrics``: values by name, NaN if undefined.
     """
 
     recording: str
@@ -34,7 +35,7 @@ class Score:
     metrics: dict[str, float]
 
     def row(self) -> dict[str, Any]:
-        """As `--json` and `--csv` give it: None for what is not a number."""
+        """Return the figures as a row for `--json` and `--csv`, with None instead of NaN."""
         row = {**vars(self), **self.metrics}
         del row["metrics"]
         return {
@@ -45,17 +46,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Compared:
-    """An excerpt with all that was made of it. ``lacking``: the coders that could not do any of the bitrates."""
+    """An excerpt and its results. ``unsupported``: names of coders that support none of the bitrates."""
 
     excerpt: Excerpt
-    takes: list[Take]
+    trials: list[Trial]
     scores: list[Score]
-    lacking: list[str]
+    unsupported: list[str]
 
 
 @dataclass(frozen=True)
 class Average:
-    """A coder at a bitrate over all recordings; ``values``: by the names of the numbers in a score's row."""
+    """The means of a coder at a bitrate over all recordings. ``values``: by the names in a score's row."""
 
     system: str
     asked: float
@@ -69,39 +70,39 @@ def compare(
     metrics: Sequence[Metric],
     done: Callable[[float], None],
 ) -> Compared:
-    """Put an excerpt through the coders. ``done`` is told what share of the work is done, part by part."""
+    """Encode and decode an excerpt with all coders. ``done`` is called with each finished share of the work."""
     plan = [(coder, distinct(coder, excerpt, kbps)) for coder in coders]
     steps = sum(len(rates) for _, rates in plan)
-    takes: list[Take] = []
+    trials: list[Trial] = []
     scores: list[Score] = []
     with tempfile.TemporaryDirectory(prefix="nac-") as folder:
         for coder, rates in plan:
             for rate in rates:
-                takes.append(coder.take(excerpt, rate, Path(folder)))
-                scores.append(_score(excerpt, takes[-1], metrics))
+                trials.append(coder.run(excerpt, rate, Path(folder)))
+                scores.append(_score(excerpt, trials[-1], metrics))
                 done(1 / steps)
-    return Compared(excerpt, takes, scores, [coder.name for coder, rates in plan if not rates])
+    return Compared(excerpt, trials, scores, [coder.name for coder, rates in plan if not rates])
 
 
-def _score(excerpt: Excerpt, take: Take, metrics: Sequence[Metric]) -> Score:
+def _score(excerpt: Excerpt, trial: Trial, metrics: Sequence[Metric]) -> Score:
     return Score(
         recording=excerpt.name,
-        system=take.system,
-        asked=take.kbps,
-        kbps=take.bytes * 8 / 1000 / excerpt.seconds,
-        bytes=take.bytes,
+        system=trial.system,
+        asked=trial.kbps,
+        kbps=trial.bytes * 8 / 1000 / excerpt.seconds,
+        bytes=trial.bytes,
         seconds=excerpt.seconds,
-        detail=take.detail,
-        encode=excerpt.seconds / max(take.encode_seconds, 1e-9),
-        decode=excerpt.seconds / max(take.decode_seconds, 1e-9),
+        detail=trial.detail,
+        encode=excerpt.seconds / max(trial.encode_seconds, 1e-9),
+        decode=excerpt.seconds / max(trial.decode_seconds, 1e-9),
         metrics={
-            metric.name: metric.of_channels(excerpt.samples, take.samples, excerpt.rate) for metric in metrics
+            metric.name: metric.of_channels(excerpt.samples, trial.samples, excerpt.rate) for metric in metrics
         },
     )
 
 
 def averages(scores: Iterable[Score]) -> list[Average]:
-    """The means of every coder at every bitrate, in the order of the scores' coders and by bitrate."""
+    """Return the means for every coder and bitrate, sorted by first occurrence of the coder, then by bitrate."""
     groups: dict[tuple[str, float], list[Score]] = {}
     for score in scores:
         groups.setdefault((score.system, score.asked), []).append(score)
@@ -120,9 +121,9 @@ def averages(scores: Iterable[Score]) -> list[Average]:
 
 
 def badness(scores: Iterable[Score], systems: Iterable[str], metric: Metric) -> float:
-    """How badly the systems did with a recording: their mean of the metric, the larger the worse."""
-    judged = set(systems)
-    found = mean(score.metrics[metric.name] for score in scores if score.system in judged)
+    """Return the mean of a metric over the systems, with its sign changed so that larger values are worse."""
+    chosen = set(systems)
+    found = mean(score.metrics[metric.name] for score in scores if score.system in chosen)
     if found is None:
         return -math.inf
     return -found.mean if metric.higher_is_better else found.mean

@@ -11,13 +11,13 @@ from nac.audio.reading import open_source
 from nac.audio.resample import Resampler, Samples
 from nac.errors import AudioError
 
-MAX_RATE = 48000  # Hz; what lies above half of it is not heard, and would count in the distances
-MAX_CHANNELS = 8  # of FLAC, in which the page keeps its audio
+MAX_RATE = 48000  # Hz; higher frequencies are inaudible, but would count in the distances
+MAX_CHANNELS = 8  # the limit of FLAC, in which the page stores its audio
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Samples [n, channels] at ``rate`` (Hz), from ``start`` on in a recording of ``whole`` seconds."""
+    """Samples [n, channels] at ``rate`` (Hz), from ``start`` seconds on in a recording of ``whole`` seconds."""
 
     name: str
     samples: Samples
@@ -35,13 +35,13 @@ class Excerpt:
 
 
 def read_excerpt(path: Path, name: str, start: float | None, duration: float) -> Excerpt:
-    """Up to ``duration`` seconds of a file, from ``start`` on, or else from its middle.
+    """Read up to ``duration`` seconds of a file, from ``start`` on, by default from its middle.
 
-    Recordings above 48 kHz are brought down to it. Raises AudioError.
+    Recordings above 48 kHz are resampled to it. Raises AudioError.
     """
     with open_source(path) as source:
         if source.channels > MAX_CHANNELS:
-            raise AudioError(f"has {source.channels} channels; up to {MAX_CHANNELS} can be compared")
+            raise AudioError(f"has {source.channels} channels; files with up to {MAX_CHANNELS} can be compared")
         parts = [np.zeros((0, source.channels), np.float32)]
         rate, length = source.sample_rate, source.samples or 0
         count = min(length, round(duration * rate))
@@ -54,7 +54,7 @@ def read_excerpt(path: Path, name: str, start: float | None, duration: float) ->
                 break
     samples = np.concatenate(parts)
     if not len(samples):
-        raise AudioError(f"has nothing at {start:g} s" if start else "holds no samples")
+        raise AudioError(f"has nothing at {start:g} s: it is shorter" if start else "contains no samples")
     if rate > MAX_RATE:
         resampler = Resampler(rate, MAX_RATE)
         samples = np.concatenate([resampler.push(samples), resampler.flush()])

@@ -1,7 +1,7 @@
-"""How near a decoded recording is to its original, by numbers.
+"""Metrics for the difference between a decoded recording and its original.
 
-Distances of spectra and the signal-to-distortion ratio are computed here; perceptual ones come from the packages
-that are installed: `zimtohrli` and `pystoi` (nac-audio[metrics]), `visqol-python` and `pesq`.
+Spectral distances and the signal-to-distortion ratio are computed here; perceptual metrics require packages:
+`zimtohrli` and `pystoi` (nac-audio[metrics]), `visqol-python` and `pesq`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from nac.errors import NacError
 Signal = npt.NDArray[np.float32]
 """One channel: samples [n]."""
 
-FLOOR = 1e-5  # amplitudes below it count as it; a sine at full scale has 0.5
+FLOOR = 1e-5  # lower amplitudes are raised to this value; a sine at full scale has 0.5
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number for how a signal differs from its reference: ``measure(reference, result, sample rate in Hz)``.
+    """A metric for a signal and its reference: ``measure(reference, result, sample rate in Hz)``.
 
-    ``package``: what has to be installed, and ``module``: what it is imported as. ``least_seconds``: what is
-    shorter has no number (some of the packages crash). ``defined_for_silence``: whether silence has one too.
+    ``package``: the required package, and ``module``: its name in Python. ``least_seconds``: shorter signals have
+    no value (some packages crash). ``defined_for_silence``: whether silence has a value.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Metric:
     defined_for_silence: bool = False
 
     def of_channels(self, reference: Samples, result: Samples, rate: int) -> float:
-        """The mean over the channels of samples [n, channels]; NaN where there is none to be had."""
+        """Return the mean over the channels of samples [n, channels], or NaN if it is undefined."""
         if len(reference) < self.least_seconds * rate:
             return math.nan
         found = [
@@ -59,7 +59,7 @@ class Metric:
 
 @cache
 def _mel_filters(window: int, bands: int, rate: int) -> npt.NDArray[np.float64]:
-    """Triangles [window // 2 + 1, bands] of equal area on the mel scale (O'Shaughnessy), without empty ones."""
+    """Return triangles [window // 2 + 1, bands] of equal area on O'Shaughnessy's mel scale, without empty ones."""
     top = 2595 * math.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
     bins = np.linspace(0, rate / 2, window // 2 + 1)[:, None]
@@ -69,19 +69,19 @@ def _mel_filters(window: int, bands: int, rate: int) -> npt.NDArray[np.float64]:
 
 
 def spectra(samples: Signal, window: int, hop: int) -> npt.NDArray[np.float64]:
-    """Amplitudes [frames, window // 2 + 1] of an STFT with a Hann window; a sine of amplitude 1 gives 0.5."""
+    """Return STFT amplitudes [frames, window // 2 + 1] with a Hann window; a sine of amplitude 1 has 0.5."""
     hann = np.hanning(window + 1)[:-1]
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, window // 2), window)[::hop]
     return np.asarray(np.abs(np.fft.rfft(frames * (hann / hann.sum()))))
 
 
 def _window(at_24_khz: int, rate: int) -> int:
-    """A window as long in time, as an even number of samples."""
+    """Convert a window length at 24 kHz to another rate, rounded down to an even number of samples."""
     return at_24_khz * rate // 24000 // 2 * 2
 
 
 def mel_distance(reference: Signal, result: Signal, rate: int) -> float:
-    """Mean distance of natural-log mel amplitudes, over windows of 11, 21, 43 and 85 ms."""
+    """Return the mean distance of natural-log mel amplitudes, for windows of 11, 21, 43 and 85 ms."""
     found = []
     for window, bands in ((256, 24), (512, 48), (1024, 80), (2048, 128)):
         size = _window(window, rate)
@@ -92,7 +92,7 @@ def mel_distance(reference: Signal, result: Signal, rate: int) -> float:
 
 
 def stft_distance(reference: Signal, result: Signal, rate: int) -> float:
-    """Mean distance of natural-log amplitudes, over windows of 21, 43 and 85 ms."""
+    """Return the mean distance of natural-log amplitudes, for windows of 21, 43 and 85 ms."""
     found = []
     for window in (512, 1024, 2048):
         size = _window(window, rate)
@@ -102,7 +102,7 @@ def stft_distance(reference: Signal, result: Signal, rate: int) -> float:
 
 
 def si_sdr(reference: Signal, result: Signal, rate: int) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019)."""
+    """Return the scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019)."""
     projected = reference * float(reference @ result) / float(reference @ reference + 1e-12)
     wrong = np.square(result - projected).sum()
     return float(10 * np.log10((projected @ projected + 1e-12) / (wrong + 1e-12)))
@@ -115,7 +115,7 @@ def _at(signal: Signal, rate: int, wanted: int) -> Signal:
 
 
 def zimtohrli_mos(reference: Signal, result: Signal, rate: int) -> float:
-    """Mean opinion score that Zimtohrli expects, 1 to 5."""
+    """Return the mean opinion score predicted by Zimtohrli, 1 to 5."""
     import zimtohrli
 
     distance = _zimtohrli().distance(_at(reference, rate, 48000), _at(result, rate, 48000))
@@ -130,7 +130,7 @@ def _zimtohrli() -> Any:
 
 
 def visqol_mos(reference: Signal, result: Signal, rate: int) -> float:
-    """ViSQOL in audio mode, 1 to 4.75."""
+    """Return the score of ViSQOL in audio mode, 1 to 4.75."""
     a, b = (_at(x, rate, 48000).astype(np.float64) for x in (reference, result))
     return float(_visqol().measure_from_arrays(a, b, 48000).moslqo)
 
@@ -145,7 +145,7 @@ def _visqol() -> Any:
 
 
 def pesq_mos(reference: Signal, result: Signal, rate: int) -> float:
-    """Wide-band PESQ (ITU-T P.862.2), 1 to 4.64; NaN where it finds no speech."""
+    """Return wideband PESQ (ITU-T P.862.2), 1 to 4.64; NaN if it finds no speech."""
     from pesq import PesqError, pesq
 
     try:
@@ -155,7 +155,7 @@ def pesq_mos(reference: Signal, result: Signal, rate: int) -> float:
 
 
 def stoi(reference: Signal, result: Signal, rate: int) -> float:
-    """Short-time objective intelligibility (Taal et al., 2011), 0 to 1; NaN where there is too little of it."""
+    """Return the short-time objective intelligibility (Taal et al., 2011), 0 to 1; NaN for too little speech."""
     import pystoi
 
     with warnings.catch_warnings():
@@ -173,7 +173,7 @@ METRICS = {
             "zimtohrli",
             "Zimtohrli",
             True,
-            "opinion score that a model of hearing expects, 1 to 5",
+            "mean opinion score predicted by a model of hearing, 1 to 5",
             zimtohrli_mos,
             "nac-audio[metrics]",
             "zimtohrli",
@@ -183,7 +183,7 @@ METRICS = {
             "visqol",
             "ViSQOL",
             True,
-            "opinion score of ViSQOL in audio mode, 1 to 4.75",
+            "mean opinion score predicted by ViSQOL in audio mode, 1 to 4.75",
             visqol_mos,
             "visqol-python",
             "visqol",
@@ -193,7 +193,7 @@ METRICS = {
             "pesq",
             "PESQ",
             True,
-            "wide-band PESQ, 1 to 4.64; means something for speech only",
+            "wideband PESQ, 1 to 4.64; meaningful only for speech",
             pesq_mos,
             "pesq",
             "pesq",
@@ -203,7 +203,7 @@ METRICS = {
             "stoi",
             "STOI",
             True,
-            "intelligibility, 0 to 1; means something for speech only",
+            "intelligibility, 0 to 1; meaningful only for speech",
             stoi,
             "nac-audio[metrics]",
             "pystoi",
@@ -229,8 +229,8 @@ METRICS = {
             "si-sdr",
             "SI-SDR, dB",
             True,
-            "how well the waveform is kept; means nothing for SNAC, which does not code it, and little below "
-            "10 kbit/s",
+            "how closely the waveform is preserved; meaningless for SNAC, which does not code the waveform, and "
+            "of little use below 10 kbit/s",
             si_sdr,
         ),
     )
@@ -238,13 +238,13 @@ METRICS = {
 
 
 def chosen(names: Iterable[str] | None) -> list[Metric]:
-    """The metrics of these names, or all that are installed. Raises NacError for those that are not to be had."""
+    """Return the metrics with these names, by default all installed ones. Raises NacError for missing ones."""
     if names is None:
         return [metric for metric in METRICS.values() if _installed(metric)]
     found = []
     for name in names:
         if name not in METRICS:
-            raise NacError(f"there is no metric {name!r}; there are {', '.join(METRICS)}")
+            raise NacError(f"unknown metric {name!r}: use one of {', '.join(METRICS)}")
         if not _installed(METRICS[name]):
             raise NacError(f"{name} is not installed: pip install '{METRICS[name].package}'")
         found.append(METRICS[name])

@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it, numbers, pictures and audio."""
+"""Write the page of a comparison: one self-contained HTML file with figures, pictures and audio."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from nac.version import __version__
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """What the page shows of a recording; ``audio``: FLAC files of the original and each version, or none."""
+class RecordingView:
+    """A recording on the page. ``audio``: FLAC files of the original and of each version, or an empty list."""
 
     facts: dict[str, Any]
     audio: list[bytes]
 
 
-def exhibit(compared: Compared) -> Exhibit:
-    """A recording with pictures and audio."""
+def recording_view(compared: Compared) -> RecordingView:
+    """Make a recording's pictures and audio for the page."""
     excerpt = compared.excerpt
     full = float(abs(excerpt.samples).max())
     original = _flac(excerpt.samples, excerpt.rate)
-    audio = [original, *(_flac(take.samples, excerpt.rate) for take in compared.takes)]
+    audio = [original, *(_flac(trial.samples, excerpt.rate) for trial in compared.trials)]
     first = {
         "bytes": len(original),
         "picture": _data_uri("image/png", spectrogram(excerpt.samples, excerpt.rate)),
@@ -45,32 +45,32 @@ def exhibit(compared: Compared) -> Exhibit:
     versions = [
         {
             **_version(score),
-            "picture": _data_uri("image/png", spectrogram(take.samples, excerpt.rate)),
-            "outline": outline(take.samples - excerpt.samples, full),
+            "picture": _data_uri("image/png", spectrogram(trial.samples, excerpt.rate)),
+            "outline": outline(trial.samples - excerpt.samples, full),
         }
-        for take, score in zip(compared.takes, compared.scores, strict=True)
+        for trial, score in zip(compared.trials, compared.scores, strict=True)
     ]
-    return Exhibit(_facts(excerpt, compared.lacking, [first, *versions]), audio)
+    return RecordingView(_facts(excerpt, compared.unsupported, [first, *versions]), audio)
 
 
-def without_player(shown: Exhibit) -> Exhibit:
-    """The same without pictures and audio, which are what is large."""
+def without_player(shown: RecordingView) -> RecordingView:
+    """Remove the pictures and the audio, which need most of the space."""
     versions = [
         {key: value for key, value in version.items() if key not in ("picture", "outline")}
         for version in shown.facts["versions"]
     ]
-    return Exhibit({**shown.facts, "versions": versions}, [])
+    return RecordingView({**shown.facts, "versions": versions}, [])
 
 
 def write_page(
     file: BinaryIO,
-    exhibits: Sequence[Exhibit],
+    views: Sequence[RecordingView],
     averages: Iterable[Average],
     metrics: Iterable[Metric],
     models: Iterable[Model],
     duration: float,
 ) -> None:
-    """Write the page for these recordings. At least one of them must have its audio."""
+    """Write the page. At least one of the recordings must have audio."""
     colours = palette()[:: 255 // 15]
     data = {
         "version": __version__,
@@ -82,29 +82,29 @@ def write_page(
         ],
         "models": [{"name": m.name, "about": m.about, "licence": m.licence} for m in models],
         "averages": [_average(average) for average in averages],
-        "recordings": [shown.facts for shown in exhibits],
+        "recordings": [shown.facts for shown in views],
     }
     template = (files("nac.evaluate") / "page.html").read_text(encoding="utf-8")
     before, rest = template.split("<!--audio-->")
     between, after = rest.split("<!--data-->")
     file.write(before.encode())
-    for part in _audio(exhibits):
+    for part in _audio(views):
         file.write(part)
     file.write(between.encode())
-    # In a script element only "<" can do harm: "</script>" ends it.
+    # In a script element only "<" must be escaped, because "</script>" ends it.
     file.write(json.dumps(data, allow_nan=False).replace("<", "\\u003c").encode())
     file.write(after.encode())
 
 
-def _audio(exhibits: Sequence[Exhibit]) -> Iterator[bytes]:
-    for i, shown in enumerate(exhibits):
+def _audio(views: Sequence[RecordingView]) -> Iterator[bytes]:
+    for i, shown in enumerate(views):
         for j, flac in enumerate(shown.audio):
             yield f'<script type="text/plain" id="audio-{i}-{j}">'.encode()
             yield base64.b64encode(flac)
             yield b"</script>\n"
 
 
-def _facts(excerpt: Excerpt, lacking: list[str], versions: list[dict[str, Any]]) -> dict[str, Any]:
+def _facts(excerpt: Excerpt, unsupported: list[str], versions: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": excerpt.name,
         "rate": excerpt.rate,
@@ -112,7 +112,7 @@ def _facts(excerpt: Excerpt, lacking: list[str], versions: list[dict[str, Any]])
         "start": excerpt.start,
         "seconds": excerpt.seconds,
         "whole": excerpt.whole,
-        "lacking": lacking,
+        "unsupported": unsupported,
         "versions": versions,
     }
 

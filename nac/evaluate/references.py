@@ -1,4 +1,4 @@
-"""The reference implementations, where their packages are installed: to measure and to test against."""
+"""The reference implementations of installed packages, for measurements and tests."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from nac.errors import ModelError
 
 
 def build(name: str) -> nn.Module:
-    """The reference network at its official size, with whatever weights its package starts from.
+    """Make the reference network of a model at its official size, with its package's initial weights.
 
-    Raises ModelError where there is none, or its package is not installed.
+    Raises ModelError if there is none, or its package is not installed.
     """
     return kind(name).network(registry.find(name).spec).eval()
 
 
 def reference(name: str, tensors: Mapping[str, Tensor]) -> Reference:
-    """The reference of a model with the weights of a network of ours. Raises ModelError as :func:`build` does."""
+    """Make the reference of a model with the weights of nac's network. Raises ModelError like :func:`build`."""
     return kind(name)(build(name), tensors)
 
 
 def kind(name: str) -> type[Reference]:
-    """The class of a model's reference. Raises ModelError as :func:`build` does."""
+    """Return the class of a model's reference. Raises ModelError like :func:`build`."""
     family = registry.family(registry.find(name).spec.family)
     if family.reference is None or family.package is None:
-        raise ModelError(f"{name} has no reference implementation that installs as a package")
+        raise ModelError(f"{name} has no reference implementation in a package")
     if find_spec(family.package) is None:
         raise ModelError(f"the reference of {name} is not installed: pip install {family.package}")
     found: type[Reference] = family.resolve(family.reference)  # type: ignore[assignment]

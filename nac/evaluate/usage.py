@@ -1,4 +1,4 @@
-"""How a .nac file uses its codebooks, and where in time its bits are: from the codes alone, without a model."""
+"""Statistics of a .nac file's codes: how its codebooks are used, and its bitrate over time. Needs no model."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from nac.errors import NacError
 from nac.files.nacfile import NacFile
 from nac.storage.places import as_text
 
-POINTS = 300  # of the curve over time, at most
-MOST = 1 << 22  # entries of all codebooks of all streams, of each at least 1024
+MAX_POINTS = 300  # of the curve over time
+MAX_ENTRIES = 1 << 22  # of all codebooks of all streams; each counts as at least 1024
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One codebook of one stream: how many codes there are, and how often each entry is used [entries]."""
+class CodebookUsage:
+    """The usage of one codebook of one stream. ``counts`` [entries]: how often each entry is used."""
 
     stream: int
     codebook: int
@@ -36,77 +36,82 @@ class Layer:
 
     @property
     def used(self) -> int:
-        """Entries that occur at all."""
+        """The number of entries that are used at least once."""
         return int(np.count_nonzero(self.counts))
 
     @property
     def costs(self) -> npt.NDArray[np.float64]:
-        """Bits that each entry would cost in an ideal code made for this file [entries]; 0 if it is not used."""
+        """The information of each entry in bits [entries], from its frequency in this file; 0 if unused."""
         share = self.counts / max(1, self.codes)
         return -np.log2(np.where(self.counts > 0, share, 1.0))
 
     @property
     def entropy(self) -> float:
-        """Bits a code that such a code would take on average."""
+        """The mean information in bits per code."""
         return float(self.counts @ self.costs) / max(1, self.codes)
 
 
 @dataclass(frozen=True)
 class Usage:
-    """A file's layers, and its kbit/s over time: ``stored``, from a second on, as stored in a chunk;
-    ``information``: by the layers' entropy, in equal steps of time."""
+    """The usage of a file's codebooks, and its bitrate over time in kbit/s.
+
+    ``stored``: start of each chunk in seconds, and the bitrate of its bytes. ``information``: the bitrate from the
+    entropy of the codebooks, in equal steps of time.
+    """
 
     name: str
     about: str
     seconds: float
-    layers: list[Layer]
+    layers: list[CodebookUsage]
     stored: list[tuple[float, float]]
     information: npt.NDArray[np.float64]
 
 
 def usage(opened: NacFile) -> Usage:
-    """Count a file's codes, in two passes and little memory. Raises NacError where there are none."""
+    """Count a file's codes, in two passes and with little memory. Raises NacError if there are none."""
     if not opened.chunks:
-        raise NacError("holds no codes to draw")
+        raise NacError("contains no codes to draw")
     header = opened.header
     if (
         sum(max(1024, 1 << bits) for count in header.stream_codebooks for bits, _ in header.codebooks[:count])
-        > MOST
+        > MAX_ENTRIES
     ):
         raise NacError(f"{sum(header.stream_codebooks)} codebooks are too many to draw")
     layers = [
-        Layer(stream, number, book.bits, np.zeros(1 << book.bits, np.int64))
+        CodebookUsage(stream, number, book.bits, np.zeros(1 << book.bits, np.int64))
         for stream, count in enumerate(header.stream_codebooks)
         for number, book in enumerate(header.codebooks[:count])
     ]
-    seconds_a_frame = header.frame_samples / header.sample_rate
+    frame_seconds = header.frame_samples / header.sample_rate
     stored, end = [], 1
     for chunk, codes in _chunks(opened, layers):
         for layer, array in zip(layers, codes, strict=True):
             layer.counts[:] += np.bincount(array, minlength=len(layer.counts))
-        rate = len(chunk.to_bytes(header)) * 8 / 1000 / (chunk.frames * seconds_a_frame)
-        stored.append((chunk.first_frame * seconds_a_frame, rate))
+        rate = len(chunk.to_bytes(header)) * 8 / 1000 / (chunk.frames * frame_seconds)
+        stored.append((chunk.first_frame * frame_seconds, rate))
         end = chunk.first_frame + chunk.frames
-    steps = max(1, min(POINTS, end, int(end * seconds_a_frame / 0.1)))
-    bits, held = np.zeros(steps), np.zeros(steps)
+    steps = max(1, min(MAX_POINTS, end, int(end * frame_seconds / 0.1)))
+    bits, present = np.zeros(steps), np.zeros(steps)
     costs = [layer.costs for layer in layers]
     for chunk, codes in _chunks(opened, layers):
         frames = np.arange(chunk.first_frame, chunk.first_frame + chunk.frames)
         at = frames * steps // end
-        held += np.bincount(at, minlength=steps)
+        present += np.bincount(at, minlength=steps)
         for cost, array in zip(costs, codes, strict=True):
             if len(array):
                 each = cost[array].reshape(chunk.frames, -1).sum(axis=1)
                 bits += np.bincount(at, weights=each, minlength=steps)
     info = opened.info()
     about = f"{info.model}, {info.kbps:.3g} kbit/s, {clock(opened.seconds)}, {info.bytes} bytes"
-    # By the frames in each step, whose number varies by one.
-    information = bits / 1000 / np.maximum(held * seconds_a_frame, 1e-9)
+    # The number of frames per step varies by one.
+    information = bits / 1000 / np.maximum(present * frame_seconds, 1e-9)
     return Usage(as_text(Path(info.path).name), about, opened.seconds, layers, stored, information)
 
 
-def _chunks(file: NacFile, layers: Sequence[Layer]) -> Iterator[tuple[Chunk, list[npt.NDArray[np.uint16]]]]:
-    """Each chunk with the codes of every layer, none where its stream is silent."""
+def _chunks(
+    file: NacFile, layers: Sequence[CodebookUsage]
+) -> Iterator[tuple[Chunk, list[npt.NDArray[np.uint16]]]]:
+    """Yield each chunk with the codes of every codebook, empty arrays if its stream is silent."""
     empty = np.zeros(0, np.uint16)
     for chunk, codes in Chunk.unpacked(file.header, map(file.chunk, range(file.chunks))):
         yield chunk, [codes[one.stream][one.codebook] if codes[one.stream] else empty for one in layers]
@@ -114,7 +119,7 @@ def _chunks(file: NacFile, layers: Sequence[Layer]) -> Iterator[tuple[Chunk, lis
 
 # The picture
 
-_WIDTH, _LEFT, _RIGHT, _TALL = 900, 64, 24, 190  # pixels; of a panel: its height
+_WIDTH, _LEFT, _RIGHT, _TALL = 900, 64, 24, 190  # pixels: of the picture, its margins, and a panel's height
 _STYLE = """
   svg { background: #fff; color: #1d1c1a; }
   text { font: 13px system-ui, sans-serif; fill: currentColor; }
@@ -132,9 +137,9 @@ _STYLE = """
 
 
 def svg(found: Usage) -> str:
-    """A picture: for every layer the entropy of its codes and the entries used, and the bits over time."""
+    """Draw the entropy and the used entries of every codebook, and the bitrate over time, as SVG."""
     top = max((layer.bits for layer in found.layers), default=1)
-    entropy = _bars(found.layers, 100, top, [layer.entropy for layer in found.layers], "bits a code")
+    entropy = _bars(found.layers, 100, top, [layer.entropy for layer in found.layers], "bits per code")
     used = [100 * layer.used / (1 << layer.bits) for layer in found.layers]
     entries = _bars(found.layers, 100 + _TALL + 70, 100, used, "% of the entries used")
     height = 100 + 3 * (_TALL + 70)
@@ -142,17 +147,17 @@ def svg(found: Usage) -> str:
     parts = [
         _text(_LEFT - 44, 32, found.name, "title"),
         _text(_LEFT - 44, 54, found.about, "soft"),
-        _text(
-            _LEFT - 44, 86, "Entropy of each codebook's codes, of the bits that a code has (grey), coarse to fine"
-        ),
+        _text(_LEFT - 44, 86, "Entropy of each codebook's codes, and their size in bits (grey), coarse to fine"),
         *entropy,
         _text(_LEFT - 44, 86 + _TALL + 70, "Entries used"),
         *entries,
-        _text(_LEFT - 44, 86 + 2 * (_TALL + 70), "kbit/s over time: as stored in each chunk, and by the entropy"),
+        _text(
+            _LEFT - 44, 86 + 2 * (_TALL + 70), "kbit/s over time: as stored in each chunk, and from the entropy"
+        ),
         *_over_time(found, 100 + 2 * (_TALL + 70)),
     ]
     if few:
-        note = "Fewer than ten codes for each entry: entropy and use come out too low."
+        note = "Fewer than ten codes for each entry: entropy and used entries are underestimated."
         parts.append(_text(_WIDTH - _RIGHT, 54, note, "soft", "end"))
     size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
     body = "\n".join(parts)
@@ -164,7 +169,7 @@ def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") 
 
 
 def _scale(y: float, top: float, unit: str) -> list[str]:
-    """The horizontal lines of a panel that begins at ``y``, for 0 to ``top``."""
+    """Draw the horizontal lines of a panel that starts at ``y``, for values from 0 to ``top``."""
     parts = [_text(_WIDTH - _RIGHT, y - 14, unit, "soft", "end")]
     for share in (0, 0.5, 1):
         at = y + _TALL * (1 - share)
@@ -173,21 +178,21 @@ def _scale(y: float, top: float, unit: str) -> list[str]:
     return parts
 
 
-def _bars(layers: Sequence[Layer], y: float, top: float, values: Sequence[float], unit: str) -> list[str]:
-    """A bar for each layer, streams apart, before one for all that it could be."""
+def _bars(layers: Sequence[CodebookUsage], y: float, top: float, values: Sequence[float], unit: str) -> list[str]:
+    """Draw a bar for each codebook, with space between streams, in front of a bar for its maximum."""
     streams = len({layer.stream for layer in layers})
     slot = (_WIDTH - _LEFT - _RIGHT) / max(1, len(layers) + streams - 1)
-    wide = min(40.0, 0.72 * slot)
+    width = min(40.0, 0.72 * slot)
     parts = _scale(y, top, unit)
     for i, (layer, value) in enumerate(zip(layers, values, strict=True)):
         x = _LEFT + (i + layer.stream + 0.5) * slot
         most = layer.bits if unit.startswith("bits") else 100
-        told = f"stream {layer.stream}, codebook {layer.codebook}: {layer.entropy:.2f} of {layer.bits} bits, "
-        told += f"{layer.used} of {1 << layer.bits} entries in {layer.codes} codes"
+        tooltip = f"stream {layer.stream}, codebook {layer.codebook}: {layer.entropy:.2f} of {layer.bits} bits, "
+        tooltip += f"{layer.used} of {1 << layer.bits} entries in {layer.codes} codes"
         for kind, part in (("whole", most), (f"s{layer.stream % 4}", value)):
             tall = _TALL * part / top
-            where = f'x="{x - wide / 2:.1f}" y="{y + _TALL - tall:.1f}" width="{wide:.1f}" height="{tall:.1f}"'
-            parts.append(f'<rect class="{kind}" {where}><title>{escape(told)}</title></rect>')
+            box = f'x="{x - width / 2:.1f}" y="{y + _TALL - tall:.1f}" width="{width:.1f}" height="{tall:.1f}"'
+            parts.append(f'<rect class="{kind}" {box}><title>{escape(tooltip)}</title></rect>')
         if slot > 14 or layer.codebook % 4 == 0:
             parts.append(_text(x, y + _TALL + 17, str(layer.codebook), "soft", "middle"))
     return parts
@@ -199,15 +204,15 @@ def _over_time(found: Usage, y: float) -> list[str]:
     top = math.ceil(1.05 * most / unit / 2) * 2 * unit
     whole = max(found.seconds, 1e-9)
 
-    def place(seconds: float, rate: float) -> str:
+    def point(seconds: float, rate: float) -> str:
         across = _LEFT + (_WIDTH - _LEFT - _RIGHT) * min(1.0, seconds / whole)
         return f"{across:.1f} {y + _TALL * (1 - rate / top):.1f}"
 
     step = whole / len(found.information)
-    curve = "L".join(place((i + 0.5) * step, float(rate)) for i, rate in enumerate(found.information))
+    curve = "L".join(point((i + 0.5) * step, float(rate)) for i, rate in enumerate(found.information))
     ends = [start for start, _ in found.stored[1:]] + [whole]
     steps = "L".join(
-        f"{place(start, rate)}L{place(end, rate)}" for (start, rate), end in zip(found.stored, ends, strict=True)
+        f"{point(start, rate)}L{point(end, rate)}" for (start, rate), end in zip(found.stored, ends, strict=True)
     )
     ticks = [
         _text(_LEFT + (_WIDTH - _LEFT - _RIGHT) * i / 6, y + _TALL + 17, clock(whole * i / 6), "soft", "middle")
@@ -221,5 +226,5 @@ def _over_time(found: Usage, y: float) -> list[str]:
         f'<path class="step" d="M{_LEFT} {y + _TALL + 34}h26"/>',
         _text(_LEFT + 32, y + _TALL + 38, "as stored", "soft"),
         f'<path class="line" d="M{_LEFT + 130} {y + _TALL + 34}h26"/>',
-        _text(_LEFT + 162, y + _TALL + 38, "by the entropy of this file's codebooks", "soft"),
+        _text(_LEFT + 162, y + _TALL + 38, "from the entropy of this file's codebooks", "soft"),
     ]

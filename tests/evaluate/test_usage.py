@@ -88,7 +88,7 @@ def test_the_picture(known: Path, tmp_path: Path) -> None:
     assert (piped.exit_code, piped.output.count("toy")) == (0, 1)
     empty = Path(__file__).parents[2] / "formats" / "vectors" / "empty.nac"
     refused = CliRunner().invoke(cli.main, ["info", str(empty), "--plot", str(tmp_path / "none.svg")])
-    assert (refused.exit_code, "holds no codes" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "contains no codes" in refused.stderr) == (1, True)
 
 
 def test_more_than_can_be_drawn_is_refused(tmp_path: Path) -> None:
