@@ -1,4 +1,4 @@
-"""The order in which jobs are assigned to Ray's workers: shards in parts if some workers would otherwise be idle."""
+"""The order in which jobs are assigned to Ray's workers: shards in parts if workers would otherwise be idle."""
 
 from __future__ import annotations
 
