@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compress every recording below a folder, passing over what is done already, and list sizes as JSON shows them.
-# Then check all that is there.
+# Compress all recordings in a folder, skip existing outputs, and print sizes from the JSON output.
+# Then verify all .nac files.
 #
 #     sh compress_folder.sh recordings archive
 set -eu
@@ -12,7 +12,7 @@ for line in sys.stdin:
     if row["error"]:
         failed = True
     elif row["skipped"]:
-        print("%(input)s: done before" % row)
+        print("%(input)s: exists already" % row)
     else:
         print("%(input)s: %(seconds).1f s, %(bytes_out)d bytes" % row)
 sys.exit(failed)'

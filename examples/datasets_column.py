@@ -1,11 +1,11 @@
-"""A column of Hugging Face datasets with .nac bytes, decoded when it is looked at.
+"""A column of .nac bytes in Hugging Face datasets, decoded when rows are read.
 
 python datasets_column.py folder first.flac second.wav ...
 nac compress train.parquet -o packed && python datasets_column.py packed/train.parquet
 
-`datasets.Audio` decodes whole files of common formats; here the column stays small on the disk, and a transform
-makes samples of the rows that are asked for, in whatever process asks. In a Parquet file that `nac compress` made,
-the audio column is as `datasets` wrote it, of {bytes, path}, with .nac files for bytes.
+`datasets.Audio` decodes whole files of common formats. Here, the column stays small on disk, and a transform
+decodes the rows that are read, in the process that reads them. In a Parquet file written by `nac compress`, the
+audio column has the same type as before, {bytes, path}, and the bytes are .nac files.
 """
 
 import sys
@@ -17,7 +17,7 @@ import soundfile
 
 import nac
 
-where, *recordings = sys.argv[1:]
+location, *recordings = sys.argv[1:]
 
 
 def encoded(path: str) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def encoded(path: str) -> dict[str, Any]:
 
 
 def decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Rows with samples, as `datasets.Audio` gives them, in place of bytes."""
+    """Replace bytes with samples, in the form that `datasets.Audio` returns."""
     audio = []
     for value in batch["audio"]:
         samples, sample_rate = nac.decode(value["bytes"])
@@ -38,12 +38,12 @@ def decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
 if recordings:
     pair = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
     rows = {"audio": [encoded(path) for path in recordings]}
-    datasets.Dataset.from_dict(rows, features=datasets.Features({"audio": pair})).save_to_disk(where)
-    dataset = datasets.load_from_disk(where)
+    datasets.Dataset.from_dict(rows, features=datasets.Features({"audio": pair})).save_to_disk(location)
+    dataset = datasets.load_from_disk(location)
 else:
-    dataset = datasets.Dataset.from_parquet(where, cache_dir=f"{where}-cache")
+    dataset = datasets.Dataset.from_parquet(location, cache_dir=f"{location}-cache")
 
-dataset = dataset.cast_column("audio", datasets.Audio(decode=False))  # {bytes, path}, left as they are
+dataset = dataset.cast_column("audio", datasets.Audio(decode=False))  # keeps {bytes, path}
 for row in dataset.with_transform(decoded):
     audio = row["audio"]
     print(f"{audio['path']}: {audio['array'].shape} at {audio['sampling_rate']} Hz")

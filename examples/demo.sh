@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compress two real recordings and bring them back: sizes, bitrates, speeds, and a picture of each.
+# Compress and decompress two recordings: sizes, bitrates, speeds, and a picture of each.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p demo

@@ -1,4 +1,4 @@
-"""Audio as a column: recordings in a Parquet file, each as the bytes of a .nac file.
+"""Store recordings in a column of a Parquet file, each as the bytes of a .nac file.
 
 python parquet_column.py recordings.parquet first.flac second.wav ...
 """
@@ -15,7 +15,7 @@ table, *recordings = sys.argv[1:]
 
 
 def encoded(path: str) -> bytes:
-    """A recording as bytes, at 3 kbit/s; the model is loaded once for all of them."""
+    """Encode a recording at 3 kbit/s; the model is loaded once for all recordings."""
     samples, sample_rate = soundfile.read(path, dtype="int16")
     return nac.encode(samples, sample_rate, model="nac_24khz", kbps=3)
 
@@ -26,5 +26,5 @@ frame.to_parquet(table, index=False)
 print(f"{table}: {len(frame)} recordings, {Path(table).stat().st_size} bytes")
 
 for name, data in pandas.read_parquet(table).itertuples(index=False):
-    samples, sample_rate = nac.decode(data, duration=1.0)  # only what is asked for is decoded
+    samples, sample_rate = nac.decode(data, duration=1.0)  # decodes only the first second
     print(f"{name}: {len(data)} bytes; its first second: {samples.shape} at {sample_rate} Hz")

@@ -1,4 +1,4 @@
-"""Codes for training: any part of a .nac file as arrays, without a network and without PyTorch.
+"""Read the codes of any part of a .nac file as arrays, for training. Needs no network and no PyTorch.
 
 python read_codes.py recording.nac
 """
@@ -14,6 +14,6 @@ with nac.open(sys.argv[1]) as file:
     codes = file.codes(start=1.0, duration=0.5)
 
 for number, stream in enumerate(codes):
-    matrix = np.stack(stream)  # [codebooks, frames]: this model has one code a frame in every codebook
+    matrix = np.stack(stream)  # [codebooks, frames]: this model has one code per frame in every codebook
     print(f"stream {number}: {matrix.shape[0]} codebooks x {matrix.shape[1]} frames")
     print("  first frame:", *matrix[:, 0])

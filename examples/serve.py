@@ -1,9 +1,10 @@
-"""A web server that keeps .nac files and gives WAV: whole, or the part that a player asks for.
+"""A web server that stores .nac files and sends WAV: whole files, or the parts that a player requests.
 
 python serve.py folder 8000
 
-http://localhost:8000/song.nac is a WAV, of which players fetch and seek in the bytes they need (HTTP ranges);
-/song.nac?start=60&duration=10 is one of ten seconds. Only what is sent is decoded, a block at a time.
+http://localhost:8000/song.nac is a WAV file; players request the bytes that they need (HTTP ranges), so they can
+seek. /song.nac?start=60&duration=10 is a part of ten seconds. Only the requested bytes are decoded, one block at a
+time.
 """
 
 import re
@@ -20,7 +21,7 @@ HEADER = 44
 
 
 def wav_header(sample_rate: int, channels: int, samples: int) -> bytes:
-    """Of a WAV file of 16-bit samples."""
+    """Make the header of a WAV file with 16-bit samples."""
     width, size = 2 * channels, 2 * channels * samples
     form = struct.pack("<HHIIHH", 1, channels, sample_rate, sample_rate * width, width, 16)
     return struct.pack("<4sI8sI", b"RIFF", size + 36, b"WAVEfmt ", 16) + form + struct.pack("<4sI", b"data", size)
@@ -51,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_part(file, first, max(0, samples))
 
     def send_part(self, file: nac.NacFile, first: int, samples: int) -> None:
-        """So many samples from the first one on, or those of the bytes that are asked for."""
+        """Send ``samples`` samples from ``first`` on as a WAV file, or the requested range of its bytes."""
         width = 2 * file.channels
         size = HEADER + samples * width
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
@@ -67,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {low}-{high}/{size}")
         self.end_headers()
         self.wfile.write(wav_header(file.sample_rate, file.channels, samples)[low : high + 1])
-        begin, end = max(low - HEADER, 0), high + 1 - HEADER  # of the samples' bytes
+        begin, end = max(low - HEADER, 0), high + 1 - HEADER  # bytes after the header
         if begin < end:
             skip = begin // width
             file.seek(first + skip)

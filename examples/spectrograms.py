@@ -1,4 +1,4 @@
-"""A picture of recordings side by side: their spectrograms on one scale.
+"""Draw spectrograms of several recordings on a common scale.
 
 python spectrograms.py picture.png original.flac small.wav ...
 """

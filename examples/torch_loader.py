@@ -1,8 +1,8 @@
-"""Batches of samples for training, from any number of .nac files and by any number of workers.
+"""Load batches of samples for training from a folder of .nac files, with several workers.
 
 python torch_loader.py folder
 
-For codes in place of samples, nac.Dataset does all of this: see train_tokens.py.
+To train on codes instead of samples, use nac.Dataset: see train_tokens.py.
 """
 
 import sys
@@ -17,7 +17,7 @@ SECONDS, RATE = 0.5, 16000
 
 
 class Crops(Dataset[torch.Tensor]):
-    """Half a second from anywhere in each recording: another one every time, [channels, samples]."""
+    """Half a second of each recording, [channels, samples], from a random position each time."""
 
     def __init__(self, folder: str) -> None:
         self.paths = sorted(Path(folder).rglob("*.nac"))

@@ -1,12 +1,12 @@
-"""A tour with pictures: compress, listen, look at the codes, train a toy model of them and hear what it says.
+"""A tour with pictures: compress, listen, look at the codes, train a toy model on them and listen to its output.
 
 python tour.py recording.flac folder
 
-It takes some seconds. Lines with %% begin cells: Jupyter (with jupytext) and most editors open this
-file as a notebook.
+It takes some seconds. Lines with %% start cells: Jupyter (with jupytext) and most editors can open this file as a
+notebook.
 """
 
-# %% A recording, and where pictures and sounds go
+# %% A recording, and a folder for pictures and sounds
 import sys
 from pathlib import Path
 
@@ -27,30 +27,30 @@ samples, rate = soundfile.read(recording, dtype="float32")
 samples = samples.reshape(len(samples), -1).mean(axis=1)
 seconds = len(samples) / rate
 
-# %% Compress: fewer kbit/s are fewer codebooks
-heard = {"original": samples}
+# %% Compress: a lower bitrate uses fewer codebooks
+versions = {"original": samples}
 for kbps in (1.5, 3, 6, 12):
     data = nac.encode(samples, rate, model="nac_24khz", kbps=kbps)
     back, _ = nac.decode(data)
-    heard[f"{kbps} kbit-s"] = back[:, 0]
+    versions[f"{kbps} kbit-s"] = back[:, 0]
     print(f"{kbps:4} kbit/s: {len(data)} bytes, {len(samples) * 2 / len(data):.0f} times smaller than 16-bit WAV")
     if kbps == 3:
         (folder / "recording.nac").write_bytes(data)
 
 # %% Listen
-for name, sound in heard.items():
+for name, sound in versions.items():
     soundfile.write(folder / f"{name}.wav", sound, rate)
 
-# %% Look: spectrograms on one scale
-figure, rows = pyplot.subplots(len(heard), 1, figsize=(10, 2 * len(heard)), sharex=True)
-for axes, (name, sound) in zip(rows, heard.items(), strict=True):
+# %% Look: spectrograms on a common scale
+figure, rows = pyplot.subplots(len(versions), 1, figsize=(10, 2 * len(versions)), sharex=True)
+for axes, (name, sound) in zip(rows, versions.items(), strict=True):
     axes.specgram(sound, NFFT=1024, Fs=rate, noverlap=768, cmap="magma", vmin=-140, vmax=-40)
     axes.set_title(name, loc="left", fontsize=9)
     axes.set_ylabel("Hz")
 rows[-1].set_xlabel("seconds")
 figure.savefig(folder / "spectrograms.png", dpi=80, bbox_inches="tight")
 
-# %% The codes: a row for each codebook, coarse to fine, a column for each frame
+# %% The codes: one row per codebook, coarse to fine, one column per frame
 (stream,) = nac.read_codes(folder / "recording.nac")
 codes = np.stack(stream)
 codec = nac.load("nac_24khz")
@@ -65,9 +65,9 @@ below.legend()
 figure.tight_layout()
 figure.savefig(folder / "codes.png", dpi=80)
 
-# %% Train a toy model: what are the next codes, after those so far? MusicGen's delays make it one step a frame
+# %% Train a toy model that predicts the next codes. With MusicGen's delay pattern, it needs one step per frame
 torch.manual_seed(0)
-torch.set_num_threads(1)  # more are no faster for so small a model
+torch.set_num_threads(1)  # more threads would not make such a small model faster
 size, books = codec.codebook_size, len(codes)
 steps = nac.delay(torch.from_numpy(codes).long(), fill=size)  # [codebooks, frames + codebooks - 1]
 
@@ -81,9 +81,9 @@ class Toy(nn.Module):
         self.recurrent = nn.GRU(width, width, batch_first=True)
         self.out = nn.Linear(width, books * (size + 1))
 
-    def forward(self, given: torch.Tensor, state: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Steps [batch, codebooks, n] to logits of the next, [batch, n, codebooks, entries]."""
-        summed = torch.stack([embed(given[:, book]) for book, embed in enumerate(self.embeddings)]).sum(0)
+    def forward(self, steps: torch.Tensor, state: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predict from steps [batch, codebooks, n] the logits of the next ones, [batch, n, codebooks, entries]."""
+        summed = torch.stack([embed(steps[:, book]) for book, embed in enumerate(self.embeddings)]).sum(0)
         hidden, state = self.recurrent(summed, state)
         return self.out(hidden).unflatten(-1, (books, size + 1)), state
 
@@ -100,21 +100,21 @@ for _ in range(40):
     loss.backward()
     optimizer.step()
     losses.append(loss.item())
-print(f"nats a code: {np.mean(losses[:5]):.2f} at first, {np.mean(losses[-5:]):.2f} at last")
+print(f"nats per code: {np.mean(losses[:5]):.2f} at first, {np.mean(losses[-5:]):.2f} in the end")
 figure, axes = pyplot.subplots(figsize=(10, 3))
 axes.plot(losses)
-axes.set(xlabel="step", ylabel="nats a code")
+axes.set(xlabel="step", ylabel="nats per code")
 figure.savefig(folder / "losses.png", dpi=80, bbox_inches="tight")
 
-# %% Hear what it says: codes that it makes up become sound
-said, state = [steps[None, :, :1]], None
+# %% Listen to its output: sampled codes, decoded
+sampled, state = [steps[None, :, :1]], None
 with torch.inference_mode():
     for _ in range(75 + books - 1):
-        logits, state = model(said[-1], state)
-        logits[..., size] = -torch.inf  # the filling is no code
-        said.append(torch.distributions.Categorical(logits=logits[:, 0]).sample()[..., None])
-made_up = nac.undelay(torch.cat(said[1:], dim=-1)[0])
-sound, sound_rate = nac.decode_codes(made_up, model="nac_24khz")
-soundfile.write(folder / "made up.wav", sound, sound_rate)
-nac.write_codes(folder / "made up.nac", made_up, model="nac_24khz", force=True)
-print(f"made up: {len(sound) / sound_rate:g} s of {tuple(made_up.shape)} codes")
+        logits, state = model(sampled[-1], state)
+        logits[..., size] = -torch.inf  # the fill value is not a code
+        sampled.append(torch.distributions.Categorical(logits=logits[:, 0]).sample()[..., None])
+generated = nac.undelay(torch.cat(sampled[1:], dim=-1)[0])
+sound, sound_rate = nac.decode_codes(generated, model="nac_24khz")
+soundfile.write(folder / "generated.wav", sound, sound_rate)
+nac.write_codes(folder / "generated.nac", generated, model="nac_24khz", force=True)
+print(f"generated: {len(sound) / sound_rate:g} s of {tuple(generated.shape)} codes")

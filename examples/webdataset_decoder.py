@@ -1,4 +1,4 @@
-"""WebDataset over shards of `nac pack`: a decoder that makes samples of their .nac files.
+"""Read shards of `nac pack` with WebDataset, and decode their .nac files to samples.
 
 nac pack archive -o shards && python webdataset_decoder.py shards
 """
@@ -13,12 +13,12 @@ import nac
 
 
 def decoder(key: str, data: bytes) -> Any:
-    """What becomes of a file in a shard, by its ending; None leaves it to other decoders."""
+    """Decode a file of a shard, depending on its extension; None leaves it to other decoders."""
     return nac.decode(data) if key.endswith("nac") else None
 
 
 shards = [str(path) for path in sorted(Path(sys.argv[1]).glob("*.tar"))]
-# What the decoder leaves, .json, WebDataset decodes by itself.
+# WebDataset itself decodes the .json files.
 samples = webdataset.WebDataset(shards, shardshuffle=False).decode(decoder)
 for sample in samples:
     audio, sample_rate = sample["nac"]

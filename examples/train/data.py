@@ -1,9 +1,9 @@
-"""Recordings for training: fetched as Debian packages, split by file, cached as 48 kHz mono 16-bit samples.
+"""Recordings for training: downloaded as Debian packages, split by file, cached as 48 kHz mono 16-bit samples.
 
-Every source is freely licensed (see README.md). ``python data.py --work DIR`` fetches and caches all of them, or
-those that are named; nothing is installed. The cache of a package is two files in ``DIR/cache``:
-``<package>.i16``, all samples one after another, and ``<package>.json``, which describes them (see
-:class:`Clip`). What is cached already is kept, so that training can begin with the first packages.
+All sources have free licences (see README.md). ``python data.py --work DIR`` downloads and caches all packages, or
+those named; nothing is installed. The cache of a package is two files in ``DIR/cache``: ``<package>.i16``, with
+the samples of all clips, and ``<package>.json``, which describes them (see :class:`Clip`). Cached packages are not
+downloaded again, so training can start with the first ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import soxr
 RATE = 48000
 Samples = npt.NDArray[np.float32]
 
-#: package: kind of its sound where the path does not tell better; full band first
+#: package: kind of its recordings, unless the path determines it; first those with full bandwidth
 TRAIN = {
     "klettres-data": "speech",
     "planetblupi-music-ogg": "music",
@@ -56,14 +56,14 @@ TRAIN = {
     "widelands-data": "other",
     "0ad-data": "other",
 }
-#: never trained on: measured as unseen packages
+#: packages that are never used for training, only for measurements
 UNSEEN = {"warzone2100-music": "music", "redeclipse-data": "other"}
-#: ends the names of clips that are half the difference of two channels, which is what stereo adds to mono
+#: suffix of the names of side signals, half the difference of two channels
 SIDE = " side"
-#: files kept out of training whatever their split, for clips of them are used elsewhere
+#: files that are excluded from training, because the tests use excerpts of them
 EXCLUDED = ("legends_of_the_north", "_desc_es.", "_es.ogg")
 
-#: parts of paths that tell the kind
+#: parts of paths that determine the kind
 WORDS = (
     ("music", "music"),
     ("voice", "speech"),
@@ -77,8 +77,10 @@ ARCHIVES = (".zip", ".pk3")
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording of the cache: ``start`` and ``length`` in samples of its package; ``band``: up to where it
-    has sound (Hz), for what was recorded at 16 kHz says nothing about what a voice has above 8."""
+    """One recording in the cache: ``start`` and ``length`` in samples of its package.
+
+    ``band``: its bandwidth in Hz. A recording at 16 kHz contains no information about the voice above 8 kHz.
+    """
 
     name: str
     kind: str
@@ -89,14 +91,14 @@ class Clip:
 
 
 def fetch(package: str, work: Path) -> Path:
-    """Download and unpack a Debian package (needs ``apt-get update`` to have run); give its folder."""
+    """Download and unpack a Debian package (run ``apt-get update`` before). Returns its folder."""
     folder = work / "raw" / package
     if not folder.exists():
         part = work / "raw" / f"{package}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         with tempfile.TemporaryDirectory() as downloads:
-            Path(downloads).chmod(0o755)  # apt downloads as a user of its own
+            Path(downloads).chmod(0o755)  # apt downloads as another user
             subprocess.run(["apt-get", "download", package], cwd=downloads, check=True)
             (deb,) = Path(downloads).glob("*.deb")
             subprocess.run(["dpkg", "-x", str(deb), str(part)], check=True)
@@ -105,7 +107,7 @@ def fetch(package: str, work: Path) -> Path:
 
 
 def recordings(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every sound file below a folder, also those inside its zip archives."""
+    """Yield name and bytes of every audio file in a folder, also of those in its zip archives."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         if path.suffix in SOUND:
             yield str(path.relative_to(folder)), path.read_bytes()
@@ -117,7 +119,7 @@ def recordings(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def decode(name: str, data: bytes) -> Iterator[tuple[str, Samples]]:
-    """The recordings in one file at ``RATE``: mono, and of two channels the side; no broken or silent ones."""
+    """Yield a file's recordings at ``RATE``: mono, and the side signal of stereo. Skips broken and silent ones."""
     try:
         if name.endswith(".sf2"):
             found = list(soundfont(data))
@@ -141,7 +143,7 @@ def decode(name: str, data: bytes) -> Iterator[tuple[str, Samples]]:
 
 
 def trim(audio: Samples, floor: float = 1e-4) -> Samples:
-    """Without digital silence at either end, but for a tenth of a second of it."""
+    """Trim digital silence at both ends to a tenth of a second."""
     loud = np.flatnonzero(np.abs(audio) > floor)
     if not len(loud):
         return audio[:0]
@@ -150,7 +152,7 @@ def trim(audio: Samples, floor: float = 1e-4) -> Samples:
 
 
 def band(audio: Samples, size: int = 2048) -> int:
-    """Up to where there is sound, in Hz: less than 90 dB below the whole, and not down in rounding."""
+    """Measure the bandwidth in Hz: the highest frequency above -90 dB of the total, and above rounding noise."""
     starts = np.linspace(0, max(len(audio) - size, 0), 200).astype(int)
     frames = np.stack([np.resize(audio[start : start + size], size) for start in starts]) * np.hanning(size)
     power = np.square(np.abs(np.fft.rfft(frames))).mean(axis=0)
@@ -161,7 +163,7 @@ def band(audio: Samples, size: int = 2048) -> int:
 
 
 def g722(data: bytes) -> Samples:
-    """Decode a raw G.722 file (16 kHz) by FFmpeg."""
+    """Decode a raw G.722 file (16 kHz) with FFmpeg."""
     import av
 
     with av.open(io.BytesIO(data), format="g722") as container:
@@ -170,7 +172,7 @@ def g722(data: bytes) -> Samples:
 
 
 def soundfont(data: bytes) -> Iterator[tuple[str, Samples, int]]:
-    """The samples of a SoundFont 2 bank: chunk ``smpl`` holds 16-bit samples, ``shdr`` 46-byte descriptions."""
+    """Yield the samples of a SoundFont 2 bank: 16-bit samples in ``smpl``, 46-byte descriptions in ``shdr``."""
     at = data.index(b"smpl")
     size = int.from_bytes(data[at + 4 : at + 8], "little")
     pool = np.frombuffer(data, "<i2", size // 2, at + 8)
@@ -186,7 +188,7 @@ def soundfont(data: bytes) -> Iterator[tuple[str, Samples, int]]:
 
 
 def kind_of(name: str, default: str) -> str:
-    """``side``, or ``speech``, ``music`` or ``other``, from a path where it tells."""
+    """Return ``side``, ``speech``, ``music`` or ``other``, from the path if it determines the kind."""
     if name.endswith(SIDE):
         return "side"
     lowered = name.lower()
@@ -197,7 +199,7 @@ def kind_of(name: str, default: str) -> str:
 
 
 def split_of(package: str, name: str) -> str:
-    """``train``, ``held`` (one file in sixteen) or ``unseen``."""
+    """Return the split: ``train``, ``held`` (held out, one file in sixteen) or ``unseen``."""
     if package in UNSEEN:
         return "unseen"
     if any(word in name for word in EXCLUDED) or zlib.crc32(name.encode()) % 16 == 0:
@@ -206,12 +208,12 @@ def split_of(package: str, name: str) -> str:
 
 
 def stored(samples: Samples) -> npt.NDArray[np.int16]:
-    """As 16-bit integers."""
+    """Convert samples to 16-bit integers."""
     return np.clip(np.rint(samples * 32767), -32768, 32767).astype("<i2")
 
 
 def cache(package: str, work: Path) -> None:
-    """Fetch a package and cache its recordings, unless they are cached."""
+    """Download a package and cache its recordings, unless they are cached."""
     folder, kind = work / "cache", (TRAIN | UNSEEN)[package]
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / f"{package}.json").exists():
@@ -229,21 +231,21 @@ def cache(package: str, work: Path) -> None:
 
 
 def describe(folder: Path, package: str, clips: list[Clip]) -> None:
-    """Write the description of a package's samples, which says that they are whole."""
+    """Write the description of a package's samples, which marks them as complete."""
     part = folder / f"{package}.part"
     part.write_text(json.dumps([asdict(clip) for clip in clips]))
     part.rename(folder / f"{package}.json")
 
 
 def build(work: Path, packages: list[str], processes: int = 2) -> None:
-    """Cache packages under ``work``."""
+    """Cache packages in ``work``."""
     with ProcessPoolExecutor(processes) as pool:
         for _ in pool.map(partial(cache, work=work), packages):
             pass
 
 
 class Cache:
-    """What is cached under ``work`` of one split: ``clips`` and their samples."""
+    """The cached recordings of one split in ``work``: ``clips`` and their samples."""
 
     def __init__(self, work: Path, split: str) -> None:
         self._pools, self.clips = {}, []
@@ -253,7 +255,7 @@ class Cache:
             self.clips += [clip for clip in clips if clip.split == split]
 
     def samples(self, clip: Clip, offset: int = 0, length: int | None = None) -> Samples:
-        """Samples of a clip, from ``offset`` on and as many as there are up to ``length``."""
+        """Return up to ``length`` samples of a clip, from ``offset`` on."""
         pool = self._pools[clip.name.split("/")[0]]
         assert pool is not None
         end = clip.length if length is None else min(offset + length, clip.length)
@@ -261,24 +263,24 @@ class Cache:
         return part.astype(np.float32) / 32768
 
     def report(self) -> str:
-        """Hours of each kind, and of those with sound above 15 kHz."""
+        """Format the hours of each kind, and of those with a bandwidth above 15 kHz."""
         lines = []
         for kind in ("speech", "music", "other", "side"):
-            some = [clip for clip in self.clips if clip.kind == kind]
-            hours = sum(clip.length for clip in some) / RATE / 3600
-            wide = sum(clip.length for clip in some if clip.band > 15000) / RATE / 3600
-            lines.append(f"{kind:7} {hours:6.2f} h, {wide:6.2f} h of it above 15 kHz")
+            clips = [clip for clip in self.clips if clip.kind == kind]
+            hours = sum(clip.length for clip in clips) / RATE / 3600
+            full_band = sum(clip.length for clip in clips if clip.band > 15000) / RATE / 3600
+            lines.append(f"{kind:7} {hours:6.2f} h, {full_band:6.2f} h of it above 15 kHz")
         return "\n".join(lines)
 
 
 if __name__ == "__main__":
     known = TRAIN | UNSEEN
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="some of them, for a small trial")
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="only these packages, for a small trial")
     parser.add_argument("--work", type=Path, required=True)
     args = parser.parse_args()
     if unknown := set(args.packages) - set(known):
-        parser.error(f"no such package: {', '.join(sorted(unknown))} (there are {', '.join(known)})")
+        parser.error(f"unknown packages: {', '.join(sorted(unknown))} (known are {', '.join(known)})")
     build(args.work, args.packages or list(known))
     for split in ("train", "held", "unseen"):
         print(f"{split}\n{Cache(args.work, split).report()}", flush=True)

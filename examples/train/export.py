@@ -12,10 +12,10 @@ from nac.codecs.fullband_torch import FullbandNet
 
 
 def export(net: FullbandNet, target: Path) -> int:
-    """Write the file and give its size in bytes."""
+    """Write the file. Returns its size in bytes."""
     tensors = {name: tensor.half().contiguous() for name, tensor in net.state_dict().items()}
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise ValueError("weights that half precision cannot hold")
+        raise ValueError("some weights are out of range for half precision")
     save_file(tensors, target, metadata={"model": "nac_48khz", "license": "MIT"})
     return target.stat().st_size
 

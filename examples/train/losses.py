@@ -1,4 +1,4 @@
-"""Reconstruction losses: multi-resolution mel, compressed spectrum, and agreement of the waveform by bands."""
+"""Reconstruction losses: multi-resolution mel, compressed spectrum, and correlation of the waveform in bands."""
 
 from __future__ import annotations
 
@@ -15,44 +15,47 @@ from nac.codecs.fullband_torch import FullbandNet
 RATE = 48000
 #: frames and bands of the patches that the structural loss compares
 PATCH = (5, 5)
-#: of decibels, below which means and deviations hardly count
+#: in dB; smaller means and standard deviations have little effect
 MEAN_FLOOR, DEVIATION_FLOOR = 10.0, 1.5
-#: what an error counts above the band of a recording, where nothing is known of what was there
+#: weight of errors above the bandwidth of a recording, where the original signal is unknown
 BEYOND = 0.3
 
 
 def mel(frequency: Tensor) -> Tensor:
-    """The HTK mel scale."""
+    """Convert frequencies in Hz to the HTK mel scale."""
     return 2595 * torch.log10(1 + frequency / 700)
 
 
 def erb(frequency: Tensor) -> Tensor:
-    """ERB numbers (Glasberg and Moore 1990, Hearing Research 47:103): finer below 1 kHz than mel."""
+    """Convert frequencies in Hz to ERB numbers (Glasberg and Moore 1990, Hearing Research 47:103).
+
+    This scale is finer below 1 kHz than mel.
+    """
     return 21.4 * torch.log10(1 + 0.00437 * frequency)
 
 
 def filters(window: int, bands: int, scale: Callable[[Tensor], Tensor]) -> Tensor:
-    """Triangular filters evenly spaced on a scale, of sum 1: [window // 2 + 1, bands with a bin in them]."""
-    places = scale(torch.arange(window // 2 + 1) * RATE / window)[:, None]
-    edges = torch.linspace(0, float(places[-1]), bands + 2)
-    rise = (places - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - places) / (edges[2:] - edges[1:-1])
+    """Return triangular filters evenly spaced on a scale, with sum 1: [window // 2 + 1, non-empty bands]."""
+    positions = scale(torch.arange(window // 2 + 1) * RATE / window)[:, None]
+    edges = torch.linspace(0, float(positions[-1]), bands + 2)
+    rise = (positions - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - positions) / (edges[2:] - edges[1:-1])
     found = torch.minimum(rise, fall).clamp(min=0)
     found = found[:, found.sum(0) > 0]
     return found / found.sum(0)
 
 
-#: STFT window (samples): bands, and the scale that they are evenly spaced on
+#: STFT window (samples): number of bands, and the scale on which they are evenly spaced
 RESOLUTIONS = {512: (24, mel), 1024: (48, erb), 2048: (80, mel), 4096: (128, erb)}
 
 
 class SpectralLoss(nn.Module):
-    """Distances between two signals [B, N] by their spectra, means over resolutions.
+    """Spectral distances between two signals [B, N], means over resolutions.
 
-    ``mel``: L1 on natural-log mel amplitudes, in which all bands count the same. ``loud``: the same with bands
-    weighted by the square root of their amplitude, or a lone tone would not count beside the silence around it.
-    ``structure``: :func:`dissimilarity` of the same logarithms. ``compressed``: L1 on the fourth root of
-    amplitudes at full frequency resolution, which sees harmonics that bands blur.
+    ``mel``: L1 on natural-log band amplitudes; all bands have the same weight. ``loud``: the same with bands
+    weighted by the square root of their amplitude; otherwise a single tone would not count beside the silence
+    around it. ``structure``: :func:`dissimilarity` of the same logarithms. ``compressed``: L1 on the fourth root
+    of amplitudes at full frequency resolution, which resolves harmonics that bands blur.
     """
 
     def __init__(self, floor: float = 1e-5) -> None:
@@ -66,7 +69,7 @@ class SpectralLoss(nn.Module):
             self.register_buffer(f"window{window}", hann / hann.sum())
 
     def amplitudes(self, audio: Tensor, window: int) -> Tensor:
-        """[B, N] to [B, frames, window // 2 + 1], from frames that overlap by half."""
+        """Return STFT amplitudes [B, frames, window // 2 + 1] of signals [B, N]; frames overlap by half."""
         blocks = audio.unfold(-1, window, window // 2) * self.get_buffer(f"window{window}")
         spectrum = torch.fft.rfft(blocks)
         return (spectrum.real.square() + spectrum.imag.square() + self.floor**2).sqrt()
@@ -74,9 +77,9 @@ class SpectralLoss(nn.Module):
     def forward(
         self, a: Tensor, b: Tensor, band: Tensor, windows: Sequence[int] = tuple(RESOLUTIONS)
     ) -> dict[str, Tensor]:
-        """The distances of ``a`` from the original ``b``, which has sound up to ``band`` [B] (Hz).
+        """Return the distances between ``a`` and the original ``b``, whose bandwidth is ``band`` [B] (Hz).
 
-        Some of the windows do for a step.
+        ``windows``: the resolutions to use; a training step uses only some of them.
         """
         found = []
         for window in windows:
@@ -85,15 +88,15 @@ class SpectralLoss(nn.Module):
             known, known_mel = (
                 torch.where(at <= band[:, None], 1.0, BEYOND)[:, None] for at in (frequencies, middles)
             )
-            whole_a = self.amplitudes(a, window)
+            amplitudes_a = self.amplitudes(a, window)
             with torch.no_grad():
-                whole_b = self.amplitudes(b, window)
-                mel_b, small_b = whole_b @ bands, whole_b.sqrt().sqrt()
+                amplitudes_b = self.amplitudes(b, window)
+                mel_b, small_b = amplitudes_b @ bands, amplitudes_b.sqrt().sqrt()
                 weight = mel_b.sqrt() * known_mel
                 weight /= weight.sum(-1, keepdim=True)
-            log_a, log_b = (whole_a @ bands).log(), mel_b.log()
+            log_a, log_b = (amplitudes_a @ bands).log(), mel_b.log()
             errors = (log_a - log_b).abs()
-            compressed = ((whole_a.sqrt().sqrt() - small_b).abs() * known).mean() / small_b.mean()
+            compressed = ((amplitudes_a.sqrt().sqrt() - small_b).abs() * known).mean() / small_b.mean()
             mel = (errors * known_mel).mean() / known_mel.mean()
             patches = dissimilarity(log_a - math.log(self.floor), log_b - math.log(self.floor))
             known_patch = known_mel[..., PATCH[1] // 2 : -(PATCH[1] // 2)]
@@ -103,10 +106,12 @@ class SpectralLoss(nn.Module):
 
 
 def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
-    """One minus the neurogram similarity of two spectrograms [B, T, bands] in nepers above the floor, by patches.
+    """Return one minus the neurogram similarity of two spectrograms [B, T, bands], for each patch.
 
-    After Hines and Harte 2012 (Speech Communication 54:306): means of patches, and their correlation, which
-    sees what an error in level alone does not: whether the fine structure in time and frequency is there.
+    Spectrograms are in nepers above the floor.
+
+    After Hines and Harte 2012 (Speech Communication 54:306): it compares the means of patches and their
+    correlation. Unlike errors in level, the correlation measures the fine structure in time and frequency.
     """
     scale = 20 / math.log(10)
     a, b = a * scale, b * scale
@@ -121,9 +126,9 @@ def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def waveform_loss(net: FullbandNet, lines: Tensor, wanted: Tensor) -> Tensor:
-    """One minus the correlation of lines [B, T, 2, LINES] with those wanted: of bands, loud ones counting more.
+    """Return one minus the correlation of lines [B, T, 2, LINES] with those wanted, in bands weighted by loudness.
 
-    Unlike a squared error it asks nothing of amplitudes: where the phase is not coded, tones need not fade.
+    Unlike a squared error, it does not depend on amplitudes, so tones do not fade where the phase is not coded.
     """
     products = (lines * wanted).sum(-2) @ net.long_average
     power, wanted_power = (x.square().sum(-2) @ net.long_average + 1e-9 for x in (lines, wanted))

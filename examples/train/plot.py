@@ -13,26 +13,27 @@ from matplotlib import pyplot
 
 
 def columns(path: Path) -> dict[str, list[float]]:
-    """A CSV file of numbers by column."""
+    """Read a CSV file of numbers. Returns its columns."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {name: [float(row[name]) for row in rows] for name in rows[0]}
 
 
 def main(work: Path, target: Path) -> None:
-    held = columns(work / "held.csv")
+    validation = columns(work / "held.csv")
     losses = columns(work / "train.csv")
-    judged = [index for index, value in enumerate(losses["hinge"]) if value]
-    names = [name for name in ("mel", "loud", "compressed", "waveform") if f"{name}2" in held]
-    panels = len(names) + bool(judged)
+    adversarial = [index for index, value in enumerate(losses["hinge"]) if value]
+    names = [name for name in ("mel", "loud", "compressed", "waveform") if f"{name}2" in validation]
+    panels = len(names) + bool(adversarial)
     figure, axes = pyplot.subplots(1, panels, figsize=(3.7 * panels, 3.2), layout="constrained")
     for axis, name in zip(axes, names, strict=False):
         for count in (2, 4, 8, 16):
-            axis.plot(held["step"], held[f"{name}{count}"], label=f"{0.75 * count:g} kbit/s")
+            axis.plot(validation["step"], validation[f"{name}{count}"], label=f"{0.75 * count:g} kbit/s")
         axis.set_title(f"{name}, held-out")
-    if judged:
+    if adversarial:
+        steps = [losses["step"][i] for i in adversarial]
         for name in ("hinge", "matching", "discriminator"):
-            axes[-1].plot([losses["step"][i] for i in judged], [losses[name][i] for i in judged], label=name)
+            axes[-1].plot(steps, [losses[name][i] for i in adversarial], label=name)
         axes[-1].set_title("discriminators, training")
         axes[-1].legend()
     for axis in axes:

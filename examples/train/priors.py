@@ -1,10 +1,10 @@
-"""Fits the tables that codes of a model are range coded with (section 14 of formats/nac-v1.md).
+"""Fit the probability tables for range coding of a model's codes (section 14 of formats/nac-v1.md).
 
     python examples/train/priors.py --work DIR --model nac_48khz [--weights PATH]
 
-DIR is what `data.py` or `run.py` made. Encodes recordings of the training split, fits, measures on the held-out
-split, and puts the tables into the package, where files made with these weights will be coded with them. One core
-takes some minutes to encode and three to fit.
+DIR is the cache of `data.py` or `run.py`. Encodes recordings of the training split, fits the tables, measures them
+on the held-out split, and adds them to the package, which then uses them for files made with these weights. One
+core needs some minutes to encode and three to fit.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ import nac
 from nac.container import tables as probability_tables
 from nac.weights import models
 
-Codes = npt.NDArray[np.int64]
-#: units of a level: 32 to the factor of two
+Integers = npt.NDArray[np.int64]
+#: level units per nat: 32 units are a factor of two
 LEVELS = 32 / np.log(2)
-#: the frames around a code that are looked at; those before it with the code's own codebook, others without
+#: the frames around a code that are inputs; earlier ones include the code's own codebook, others only coarser ones
 FRAMES = (-2, -1, 0, 1)
 EDGE = 2
 
 
 @dataclass(frozen=True)
 class Size:
-    """``deep`` codebooks have a network; of ``axes`` inputs a frame and ``hidden`` units."""
+    """``deep`` codebooks have a network, with ``axes`` inputs per frame and ``hidden`` units."""
 
     deep: int
     axes: int
@@ -53,21 +53,21 @@ SIZES = {
     "nac_48khz": Size(8, 32, 48),
     "soundstream_16khz": Size(46, 64, 48),
 }
-TRUSTS = (8, 12, 18, 27, 40, 64, 100, 150, 225, 340, 500, 750, 1100, 1700, 2500, 5000, 10000, 32000)
+TABLE_WEIGHTS = (8, 12, 18, 27, 40, 64, 100, 150, 225, 340, 500, 750, 1100, 1700, 2500, 5000, 10000, 32000)
 TABLES = Path(__file__).parents[2] / "formats" / "tables"
 BUILTIN = Path(nac.__file__).parent / "codecs" / "builtin"
 
 
-def encode(codec: Any, work: Path, split: str, minutes: dict[str, float], seed: int = 0) -> Codes:
-    """Codes [codebooks, n] of so many minutes of each kind."""
+def encode(codec: Any, work: Path, split: str, minutes: dict[str, float], seed: int = 0) -> Integers:
+    """Encode some minutes of recordings of each kind. Returns codes [codebooks, n]."""
     cache = data.Cache(work, split)
     random, arrays = np.random.default_rng(seed), []
     rate = codec.spec.sample_rate
     for kind, length in minutes.items():
-        some = [clip for clip in cache.clips if clip.kind == kind]
+        clips = [clip for clip in cache.clips if clip.kind == kind]
         parts, samples = [], 0
-        for number in random.permutation(len(some)):
-            parts.append(cache.samples(some[number], 0, 40 * data.RATE))
+        for number in random.permutation(len(clips)):
+            parts.append(cache.samples(clips[number], 0, 40 * data.RATE))
             samples += len(parts[-1])
             if samples > length * 60 * data.RATE:
                 break
@@ -80,23 +80,23 @@ def encode(codec: Any, work: Path, split: str, minutes: dict[str, float], seed: 
     return np.concatenate(arrays, axis=1)
 
 
-def halved(vectors: Tensor) -> Tensor:
-    """An order of a codebook's vectors [A, D] in which each half, quarter and so on holds what is alike."""
+def bisected(vectors: Tensor) -> Tensor:
+    """Order a codebook's vectors [A, D] so that each half, quarter and so on contains similar ones."""
 
-    def halve(some: Tensor) -> Tensor:
-        if len(some) == 1:
-            return some
-        x = vectors[some] - vectors[some].mean(dim=0)
+    def bisect(entries: Tensor) -> Tensor:
+        if len(entries) == 1:
+            return entries
+        x = vectors[entries] - vectors[entries].mean(dim=0)
         axis = torch.linalg.eigh(x.T @ x).eigenvectors[:, -1]
-        some = some[(x @ axis).argsort(stable=True)]
-        half = len(some) // 2
-        return torch.cat([halve(some[:half]), halve(some[half:])])
+        entries = entries[(x @ axis).argsort(stable=True)]
+        half = len(entries) // 2
+        return torch.cat([bisect(entries[:half]), bisect(entries[half:])])
 
-    return halve(torch.arange(len(vectors)))
+    return bisect(torch.arange(len(vectors)))
 
 
 def embed(vectors: Tensor, codes: Tensor, size: Size) -> Tensor:
-    """The codebooks' vectors [codebooks, A, D], centred, on the principal axes of what they add up to: int8."""
+    """Project the codebooks' vectors [codebooks, A, D], centred, to the principal axes of their sums, as int8."""
     share = torch.stack([torch.bincount(row, minlength=vectors.shape[1]) for row in codes]) / codes.shape[1]
     centred = vectors - torch.einsum("ka,kad->kd", share, vectors)[:, None]
     latent = sum(F.embedding(row[::4], book) for row, book in zip(codes, centred, strict=True))
@@ -107,8 +107,8 @@ def embed(vectors: Tensor, codes: Tensor, size: Size) -> Tensor:
 
 
 @dataclass
-class Layer:
-    """What is fitted for a codebook: floating point, levels in nats. ``low`` and its bias: for each high digit."""
+class CodebookModel:
+    """The fitted parameters of a codebook, with levels in nats. ``low`` and its bias: for each high symbol."""
 
     mix: Tensor
     mix_bias: Tensor
@@ -121,7 +121,7 @@ class Layer:
         return F.relu(x @ self.mix + self.mix_bias)
 
     def costs(self, x: Tensor, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """Nats that each digit takes."""
+        """Return the nats of each high and low symbol."""
         hidden = self.hidden(x)
         first = F.cross_entropy(hidden @ self.high.T + self.high_bias, high, reduction="none")
         if self.low.shape[1] == 1:
@@ -130,15 +130,15 @@ class Layer:
         return first, F.cross_entropy(levels, low, reduction="none")
 
 
-def fit(x: Tensor, high: Tensor, low: Tensor, counts: Tensor, size: Size, epochs: float) -> Layer:
-    """A small network that tells a code's digits from its surroundings ``x`` [n, inputs], by Adam.
+def fit(x: Tensor, high: Tensor, low: Tensor, counts: Tensor, size: Size, epochs: float) -> CodebookModel:
+    """Fit a small network, with Adam, that predicts a code's symbols from its context ``x`` [n, inputs].
 
-    ``counts`` [high, low]: of all codes.
+    ``counts`` [high, low]: those of all codes.
     """
     highs, lows = counts.shape
     spread = x[::7].std(dim=0) + 1
     share = counts / counts.sum()
-    layer = Layer(
+    layer = CodebookModel(
         torch.randn(x.shape[1], size.hidden) * x.shape[1] ** -0.5 / spread[:, None],
         torch.zeros(size.hidden),
         torch.zeros(highs, size.hidden),
@@ -146,7 +146,7 @@ def fit(x: Tensor, high: Tensor, low: Tensor, counts: Tensor, size: Size, epochs
         torch.zeros(highs, lows, size.hidden),
         (share / share.sum(dim=1, keepdim=True)).log(),
     )
-    # The inputs' spread is taken out of the mix for Adam's sake.
+    # Adam works on the mix for normalised inputs.
     scaled = layer.mix * spread[:, None]
     parameters = [scaled, layer.mix_bias, layer.high, layer.high_bias, layer.low, layer.low_bias]
     for parameter in parameters:
@@ -165,85 +165,88 @@ def fit(x: Tensor, high: Tensor, low: Tensor, counts: Tensor, size: Size, epochs
         (costs[0].mean() + costs[1].mean()).backward()
         optimizer.step()
     layer.mix = scaled / spread[:, None]
-    return Layer(*(tensor.detach() for tensor in vars(layer).values()))
+    return CodebookModel(*(tensor.detach() for tensor in vars(layer).values()))
 
 
-def surroundings(through: Tensor, coarser: Tensor) -> Tensor:
-    """Inputs [n, inputs] for each code, from the codebooks' sums with its own and without it [n, axes]."""
+def contexts(through: Tensor, coarser: Tensor) -> Tensor:
+    """Return the inputs [n, inputs] for each code, from sums [n, axes] with and without its own codebook."""
     parts = [(through if later < 0 else coarser).roll(-later, 0) for later in FRAMES]
     return torch.cat(parts, dim=1)
 
 
 def biases(x: Tensor) -> npt.NDArray[np.int16]:
-    """Logarithms of shares along the last axis, as levels below the largest."""
+    """Convert logarithms of shares to levels relative to the largest along the last axis."""
     levels = (x - x.amax(dim=-1, keepdim=True)) * LEVELS
     return levels.round().clamp(-2000, 0).numpy().astype(np.int16)
 
 
-def rounded(layer: Layer, most: Tensor, seen: float) -> dict[str, npt.NDArray[Any]]:
-    """The layer as integers. ``most``: each input's largest; ``seen``: the largest hidden value that matters."""
-    # Single precision holds all sums of the inputs' products: they stay below 2**24.
+def rounded(layer: CodebookModel, most: Tensor, seen: float) -> dict[str, npt.NDArray[Any]]:
+    """Convert to integers. ``most``: the maximum of each input; ``seen``: the maximum of the hidden values."""
+    # Sums of products stay below 2**24, so that they are exact in single precision.
     width = torch.maximum(
         layer.mix.abs().amax(dim=0) / 127, (layer.mix.abs() * most[:, None]).sum(dim=0) / 2**23.5
     ).clamp_min(1e-9)
-    bold = torch.cat([layer.high, layer.low.flatten(0, 1)]).abs().amax(dim=0) * 64 * LEVELS
-    unit = torch.minimum(127 / (bold + 1e-9), torch.tensor(1e3)).clamp_min(seen / 1023)
+    largest = torch.cat([layer.high, layer.low.flatten(0, 1)]).abs().amax(dim=0) * 64 * LEVELS
+    unit = torch.minimum(127 / (largest + 1e-9), torch.tensor(1e3)).clamp_min(seen / 1023)
     out = 64 * LEVELS * unit
 
-    def tiny(x: Tensor) -> npt.NDArray[np.int8]:
+    def int8(x: Tensor) -> npt.NDArray[np.int8]:
         return x.round().clamp(-127, 127).numpy().astype(np.int8)
 
     return {
-        "mix": tiny(layer.mix / width),
+        "mix": int8(layer.mix / width),
         "mix_bias": (layer.mix_bias / width).round().clamp(-(2**22), 2**22).numpy().astype(np.int32),
         "scale": (width / unit * 2**20).round().clamp(0, 2**28).numpy().astype(np.int32),
-        "high": tiny(layer.high * out),
-        "low": tiny(layer.low * out).reshape(-1, layer.low.shape[2]),
+        "high": int8(layer.high * out),
+        "low": int8(layer.low * out).reshape(-1, layer.low.shape[2]),
         "high_bias": biases(layer.high_bias),
         "low_bias": biases(layer.low_bias).reshape(-1),
     }
 
 
-def trust(likely: npt.NDArray[Any], context: Codes, digit: Codes, chunk: int) -> tuple[int, float]:
-    """How many counted digits should weigh as much as the tables, and the bits a digit takes.
+def table_weight(likely: npt.NDArray[Any], context: Integers, symbol: Integers, chunk: int) -> tuple[int, float]:
+    """Find how many counted symbols should weigh as much as the tables. Returns it and the bits per symbol.
 
-    ``likely``: what the tables say of each ``digit``; counted are those before it in its chunk and ``context``.
+    ``likely``: the tables' probability of each ``symbol``. Counts are of earlier symbols in its chunk and
+    ``context``.
     """
-    before, place = np.zeros(len(digit)), np.zeros(len(digit))
-    for found, key in ((before, context * 4096 + digit), (place, context)):
+    before, counted = np.zeros(len(symbol)), np.zeros(len(symbol))
+    for found, key in ((before, context * 4096 + symbol), (counted, context)):
         key = key + (np.arange(len(key)) // chunk << 24)
         order = np.argsort(key, kind="stable")
         _, first, lengths = np.unique(key[order], return_index=True, return_counts=True)
         found[order] = np.arange(len(key)) - np.repeat(first, lengths)
-    cost = {t: float(-np.log2((before + t * likely) / (place + t)).mean()) for t in TRUSTS}
+    cost = {t: float(-np.log2((before + t * likely) / (counted + t)).mean()) for t in TABLE_WEIGHTS}
     best = min(cost, key=lambda t: cost[t])
     return best, cost[best]
 
 
-def tables(codes: Codes, held: Codes, vectors: Tensor, size: Size, chunk: int, epochs: float) -> dict[str, Any]:
-    """The tables of all codebooks."""
+def tables(
+    codes: Integers, held_out: Integers, vectors: Tensor, size: Size, chunk: int, epochs: float
+) -> dict[str, Any]:
+    """Fit the tables of all codebooks to ``codes``, and measure them on ``held_out`` ones."""
     entries = vectors.shape[1]
     bits = entries.bit_length() - 1
     lows = 1 << (bits // 2 if bits > 5 else 0)
     embedding = embed(vectors, torch.from_numpy(codes), size)
-    sums = [torch.zeros(codes.shape[1], size.axes), torch.zeros(held.shape[1], size.axes)]
+    sums = [torch.zeros(codes.shape[1], size.axes), torch.zeros(held_out.shape[1], size.axes)]
     most = torch.zeros(size.axes)
     made: dict[str, list[Any]] = {}
     for book, row in enumerate(codes):
-        order = halved(vectors[book]) if lows > 1 else torch.arange(entries)
-        places = torch.empty_like(order)
-        places[order] = torch.arange(entries)
-        trained, tested = (places[torch.from_numpy(r)] for r in (row, held[book]))
+        order = bisected(vectors[book]) if lows > 1 else torch.arange(entries)
+        ranks = torch.empty_like(order)
+        ranks[order] = torch.arange(entries)
+        trained, tested = (ranks[torch.from_numpy(r)] for r in (row, held_out[book]))
         counts = torch.bincount(trained, minlength=entries).reshape(-1, lows) + 0.5
         share = counts / counts.sum()
         if book < size.deep:
             coarser = sums
             sums = [
                 s + F.embedding(torch.from_numpy(r), embedding[book])
-                for s, r in zip(sums, (row, held[book]), strict=True)
+                for s, r in zip(sums, (row, held_out[book]), strict=True)
             ]
             most = most + embedding[book].abs().amax(dim=0)
-            x, y = (surroundings(*pair) for pair in zip(sums, coarser, strict=True))
+            x, y = (contexts(*pair) for pair in zip(sums, coarser, strict=True))
             layer = fit(x, trained // lows, trained % lows, counts, size, epochs)
             with torch.no_grad():
                 costs = layer.costs(y, tested // lows, tested % lows)
@@ -256,16 +259,16 @@ def tables(codes: Codes, held: Codes, vectors: Tensor, size: Size, chunk: int, e
                 "high_bias": biases(first.log()),
                 "low_bias": biases((share / first[:, None]).log()).reshape(-1),
             }
-        digits = (tested // lows).numpy(), (tested % lows).numpy()
+        symbols = (tested // lows).numpy(), (tested % lows).numpy()
         found = [
-            trust(np.exp(-cost.numpy()), context, digit, chunk)
-            for cost, context, digit in zip(costs, (0 * digits[0], digits[0]), digits, strict=True)
+            table_weight(np.exp(-cost.numpy()), context, symbol, chunk)
+            for cost, context, symbol in zip(costs, (0 * symbols[0], symbols[0]), symbols, strict=True)
         ]
         bare = float(sum(cost.mean() for cost in costs)) / np.log(2)
-        took = found[0][1] + (found[1][1] if lows > 1 else 0)
-        print(f"codebook {book}: {took:.3f} bits a code, {bare:.3f} without counts", flush=True)
+        used = found[0][1] + (found[1][1] if lows > 1 else 0)
+        print(f"codebook {book}: {used:.3f} bits per code, {bare:.3f} without counts", flush=True)
         numbers |= {"order": order.numpy().astype(np.int16), "trust": np.array([t for t, _ in found], np.int16)}
-        numbers["promising"] = np.array(took < 0.985 * bits)
+        numbers["promising"] = np.array(used < 0.985 * bits)
         for key, value in numbers.items():
             made.setdefault(key, []).append(value)
     return {
@@ -281,7 +284,10 @@ def main() -> None:
     parser.add_argument("--model", choices=sorted(SIZES), required=True)
     parser.add_argument("--weights", type=Path)
     parser.add_argument(
-        "--minutes", type=float, default=40, help="of speech and of music; a fifth of that of the rest"
+        "--minutes",
+        type=float,
+        default=40,
+        help="of speech and of music each; a fifth of that of other recordings",
     )
     parser.add_argument("--epochs", type=float, default=3)
     options = parser.parse_args()
@@ -291,11 +297,11 @@ def main() -> None:
     minutes = {"speech": options.minutes, "music": options.minutes, "other": options.minutes / 5}
     kept = options.work / f"codes-{codec.spec.fingerprint}.npz"
     if not kept.exists():
-        held = {kind: length / 6 for kind, length in minutes.items()}
+        held_out = {kind: length / 6 for kind, length in minutes.items()}
         np.savez(
             kept,
             train=encode(codec, options.work, "train", minutes),
-            held=encode(codec, options.work, "held", held),
+            held=encode(codec, options.work, "held", held_out),
         )
     stored = np.load(kept)
     seconds = codec.spec.sample_rate / codec.spec.frame_samples
@@ -311,7 +317,7 @@ def main() -> None:
 
 
 def vectors(codec: Any, weights: Path | None) -> Tensor:
-    """The codebooks [codebooks, entries, D]."""
+    """Return the codebooks [codebooks, entries, D]."""
     packaged = BUILTIN / f"{codec.spec.name}.safetensors"
     if packaged.exists():
         return load_file(weights or packaged)["quantizer.codebooks"].float()
@@ -324,7 +330,7 @@ def vectors(codec: Any, weights: Path | None) -> Tensor:
 
 
 def put(fingerprint: str, packed: bytes) -> None:
-    """Make tables the ones that new files get, in the format's folder and in the package."""
+    """Write tables to the format's folder and to the package, and make new files use them."""
     name = hashlib.sha256(packed).hexdigest()[:8]
     for folder in (TABLES, probability_tables.FOLDER):
         (folder / f"{name}.safetensors").write_bytes(packed)

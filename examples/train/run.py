@@ -1,11 +1,11 @@
-"""From nothing to weights: fetch, clean, train, export.
+"""Download and clean the recordings, train, and export the weights.
 
-    python examples/train/run.py --work DIR            hours on two processor cores, resumable
-    python examples/train/run.py --work DIR --smoke    the same path in under a minute, on made-up sounds
+    python examples/train/run.py --work DIR            takes hours on two cores, can be resumed
+    python examples/train/run.py --work DIR --smoke    tests all steps in under a minute, on synthetic signals
 
-What a run leaves in DIR: the cache of recordings, a checkpoint, ``train.csv`` and ``held.csv`` (losses), and
-``nac_48khz.safetensors``, which `nac.load("nac_48khz", weights=...)` takes; `export.py` makes it from the
-checkpoint of a run that is not at its end.
+A run writes to DIR: the cache of recordings, a checkpoint, ``train.csv`` and ``held.csv`` (losses), and, at its
+end, ``nac_48khz.safetensors`` for `nac.load("nac_48khz", weights=...)`; `export.py` makes it from the checkpoint
+of an unfinished run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import data
 import numpy as np
 import torch
 from export import export
-from team import together
+from team import run_processes
 from train import Options, train
 
 from nac.codecs.fullband_torch import FullbandNet
@@ -38,8 +38,8 @@ SMOKE = Options(
 )
 
 
-def made_up(work: Path) -> None:
-    """A cache of chords and noise, for a trial without any recordings."""
+def synthetic_cache(work: Path) -> None:
+    """Make a cache of chords and noise, for a test without recordings."""
     random = np.random.default_rng(0)
     time = np.arange(4 * data.RATE) / data.RATE
     clips, parts = [], []
@@ -48,19 +48,19 @@ def made_up(work: Path) -> None:
         noise = random.standard_normal(len(time)) * np.exp(-5 * (time % 0.5))
         parts.append(data.stored(0.1 * (tones + noise)))
         split, start = ("train", "held")[number % 2], number * len(time)
-        clips.append(data.Clip(f"made-up/{number}", "other", split, start, len(time), 20000))
+        clips.append(data.Clip(f"synthetic/{number}", "other", split, start, len(time), 20000))
     folder = work / "cache"
     folder.mkdir(exist_ok=True)
-    np.concatenate(parts).tofile(folder / "made-up.i16")
-    data.describe(folder, "made-up", clips)
+    np.concatenate(parts).tofile(folder / "synthetic.i16")
+    data.describe(folder, "synthetic", clips)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--packages", nargs="+", metavar="NAME", help="cache these only, for a small trial")
-    parser.add_argument("--init", type=Path, help="exported weights to go on from, instead of a new start")
+    parser.add_argument("--packages", nargs="+", metavar="NAME", help="only these packages, for a small trial")
+    parser.add_argument("--init", type=Path, help="exported weights to start from")
     for field in fields(Options):
         if field.name != "init":
             name = "--" + field.name.replace("_", "-")
@@ -72,11 +72,11 @@ def main() -> None:
     options = Options(**{name: getattr(base, name) if value is None else value for name, value in given.items()})
 
     if args.smoke:
-        made_up(args.work)
+        synthetic_cache(args.work)
     else:
         data.build(args.work, args.packages or list(data.TRAIN | data.UNSEEN))
     numbers = 2 * sum(tensor.numel() for tensor in FullbandNet().state_dict().values())
-    together(train, options.processes, numbers, args.work, options)
+    run_processes(train, options.processes, numbers, args.work, options)
     net, target = FullbandNet(), args.work / "nac_48khz.safetensors"
     net.load_state_dict(torch.load(args.work / "checkpoint.pt", weights_only=True)["average"])
     print(f"{target}: {export(net, target):,} bytes")

@@ -1,6 +1,6 @@
-"""A codec that works before any training: principal components and k-means codebooks.
+"""The initial weights: principal components and k-means codebooks, a codec that works before training.
 
-Training then starts from this instead of from noise, which saves it most of its steps.
+Starting from them instead of from noise saves most of the training steps.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from nac.codecs.fullband import BANDS, BINS
 from nac.codecs.fullband_torch import FullbandNet
 from nac.codecs.mdct_torch import nearest
 
-#: all of them: a lone tone high up is a gain that principal components of recordings hardly know
+#: all components: the leading ones for recordings do not represent, for example, a single high tone
 GAIN_PARTS = len(BANDS)
-#: weight of gains against shape; with it the first codebooks are spent on gains, whose errors are heard first
+#: weight of gains relative to shape; because of it the first codebooks code gains, whose errors are most audible
 GAIN_WEIGHT = 8.0
 
 
 def principal(vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean [D] and the leading principal directions [count, D]."""
+    """Return the mean [D] and the leading principal directions [count, D]."""
     mean = vectors.mean(0)
     _, directions = torch.linalg.eigh((vectors - mean).T @ (vectors - mean) / len(vectors))
     return mean, directions.flip(1)[:, :count].T
 
 
 def k_means(vectors: Tensor, entries: int, rounds: int, generator: torch.Generator) -> Tensor:
-    """Centroids [entries, D]; empty cells restart on random vectors."""
+    """Return centroids [entries, D]; empty cells restart from random vectors."""
     book = vectors[torch.randperm(len(vectors), generator=generator)[:entries]].clone()
     for _ in range(rounds):
         cells = nearest(vectors, book)
@@ -41,7 +41,7 @@ def k_means(vectors: Tensor, entries: int, rounds: int, generator: torch.Generat
 
 @torch.no_grad()
 def start(net: FullbandNet, audio: Tensor, generator: torch.Generator, rounds: int = 10) -> None:
-    """Set a network from sample audio [B, 1, HOP * T] so that it codes at every number of codebooks."""
+    """Initialise a network from audio [B, 1, HOP * T], so that it works with any number of codebooks."""
     shape, gains = net.analyse(audio)
     latent = net.encoder.linear.out_features
     shapes, levels = shape[..., :BINS].flatten(0, 1), gains.flatten(0, 1)
@@ -73,5 +73,5 @@ def start(net: FullbandNet, audio: Tensor, generator: torch.Generator, rounds: i
         book = k_means(rest, net.quantizer.codebooks.shape[1], rounds, generator)
         net.quantizer.codebooks[number] = book
         rest = rest - book[nearest(rest, book)]
-    # The fewer codebooks, the more is left to noise.
+    # With fewer codebooks, more of the signal is replaced by noise.
     net.noise.weight.copy_(torch.linspace(-0.5, -1.5, count)[:, None].expand_as(net.noise.weight))

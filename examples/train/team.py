@@ -1,8 +1,7 @@
-"""Processes that train one network together, each with crops of its own and one thread.
+"""Processes that train one network run_processes, each with its own crops and one thread.
 
-Threads inside single operations wait for each other hundreds of times a step, and processes that share gradients
-do so once a step, which on a machine with other work to do costs more than it gains: these meet after a number of
-steps only.
+Threads within operations wait for each other hundreds of times per step, processes that share gradients once per
+step. On a busy machine this costs more than it gains, so these processes synchronise only after a number of steps.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from torch import Tensor
 
 
 class Team:
-    """``rank`` of ``size`` processes. ``board`` [2, size, n]: where they show each other numbers, by turns."""
+    """Process ``rank`` of ``size``. ``board`` [2, size, n]: two alternating buffers in shared memory."""
 
     def __init__(self, rank: int = 0, board: Tensor | None = None, barrier: Barrier | None = None) -> None:
         self.rank, self._board, self._barrier, self._turn = rank, board, barrier, 0
         self.size = 1 if board is None else board.shape[1]
         self._stop = False
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._asked_to_stop)
+            signal.signal(number, self._request_stop)
 
-    def _asked_to_stop(self, *_: object) -> None:
+    def _request_stop(self, *_: object) -> None:
         self._stop = True
 
     def stops(self) -> bool:
-        """Whether anybody was asked to stop (SIGTERM, Ctrl-C); the same answer for all."""
+        """Return whether any process received a signal to stop (SIGTERM, Ctrl-C); equal for all processes."""
         flag = torch.tensor([float(self._stop)])
         self.average([flag])
         return bool(flag > 0)
@@ -41,7 +40,7 @@ class Team:
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace float tensors by their means over all processes; everybody gets the same bits."""
+        """Replace float tensors with their means over all processes, bit-identical in each."""
         if self._board is None or self._barrier is None:
             return
         board, self._turn = self._board[self._turn], 1 - self._turn
@@ -54,7 +53,7 @@ class Team:
 
     @torch.no_grad()
     def follow(self, tensors: Sequence[Tensor]) -> None:
-        """Take the leader's float tensors."""
+        """Replace float tensors with those of the leader."""
         for tensor in tensors if not self.leads else ():
             tensor.zero_()
         self.average(tensors)
@@ -62,17 +61,17 @@ class Team:
             tensor.mul_(self.size)
 
 
-def together(work: Callable[..., None], processes: int, numbers: int, *args: object) -> None:
-    """Run ``work(team, *args)`` in so many processes, which average up to so many numbers at a time."""
+def run_processes(work: Callable[..., None], processes: int, numbers: int, *args: object) -> None:
+    """Run ``work(team, *args)`` in several processes, which average up to ``numbers`` numbers at a time."""
     if processes == 1:
         work(Team(), *args)
         return
-    torch.set_num_threads(1)  # what forks must have no threads
+    torch.set_num_threads(1)  # a process that forks must not have threads
     context = torch.multiprocessing.get_context("fork")
     board = torch.zeros(2, processes, numbers).share_memory_()
     barrier = context.Barrier(processes)
     started = [
-        context.Process(target=_begin, args=(work, rank, board, barrier, *args), daemon=True)
+        context.Process(target=_run_process, args=(work, rank, board, barrier, *args), daemon=True)
         for rank in range(processes)
     ]
     for process in started:
@@ -85,10 +84,10 @@ def together(work: Callable[..., None], processes: int, numbers: int, *args: obj
         raise SystemExit("a training process failed")
 
 
-def _begin(work: Callable[..., None], rank: int, board: Tensor, barrier: Barrier, *args: object) -> None:
-    os.setsid()  # where the scheduler shares by sessions, each of them counts
+def _run_process(work: Callable[..., None], rank: int, board: Tensor, barrier: Barrier, *args: object) -> None:
+    os.setsid()  # a scheduler that divides time among sessions then counts each process
     try:
         work(Team(rank, board, barrier), *args)
     except BaseException:
-        barrier.abort()  # nobody waits for what will not come
+        barrier.abort()  # so that the other processes do not wait forever
         raise

@@ -1,7 +1,7 @@
-"""From principal components and k-means by gradients to something better, saving often.
+"""Train the network by gradient descent, starting from principal components and k-means.
 
-First by reconstruction alone; from step ``adversarial`` on also against discriminators, which encoder, decoder and
-codebooks all follow.
+At first with reconstruction losses only; from step ``adversarial`` on also with discriminators, whose gradients
+reach encoder and decoder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from batches import Batch, Batches
-from discriminators import WINDOWS, Discriminator, to_deceive, to_tell
+from discriminators import WINDOWS, Discriminator, discriminator_loss, generator_losses
 from losses import RESOLUTIONS, SpectralLoss, waveform_loss
 from safetensors.torch import load_file
 from start import start
@@ -26,23 +26,26 @@ from nac.codecs.fullband import HOP, RATE
 from nac.codecs.fullband_torch import FullbandNet, position_noise
 from nac.codecs.mdct_torch import nearest
 
-#: what each term counts
+#: weight of each loss term
 WEIGHTS = {"mel": 1.0, "loud": 0.5, "compressed": 1.5, "structure": 0.7, "waveform": 1.0, "commitment": 0.1}
 SPECTRAL = ("mel", "loud", "compressed", "structure")
-#: size of the gradient of deceiving against that of the spectral losses, for each crop at the decoded samples
+#: norm of the adversarial gradient relative to that of the spectral losses, for each crop at the decoded samples
 SHARE = 0.7
-#: of that gradient, what matching the layers counts against the hinge loss
+#: weight of feature matching relative to the hinge loss
 MATCHING = 2.0
 LOGGED = (*WEIGHTS, "hinge", "matching", "discriminator")
 
 
 @dataclass(frozen=True)
 class Options:
-    """``processes`` of one thread; ``batch``: crops of each a step, of so many ``frames``. ``apart``: steps after
-    which processes average what they have learnt. ``start_crops``: how many the starting point is fitted to, in
-    k-means ``rounds``. ``warmup`` and ``decay``: steps of rising and falling learning rate. ``adversarial``: the
-    step from which discriminators take part. ``every``: steps between checkpoints. ``init``: exported weights to
-    start from."""
+    """The options of a run.
+
+    ``processes``: each with one thread; ``batch``: crops of ``frames`` frames per process and step. ``apart``:
+    steps after which processes average their parameters. ``start_crops``: crops from which the network is
+    initialised, with ``rounds`` of k-means. ``warmup`` and ``decay``: steps of rising and falling learning rate.
+    ``adversarial``: the first step with discriminators. ``every``: steps between checkpoints. ``init``: exported
+    weights to start from.
+    """
 
     steps: int = 1000000
     processes: int = 2
@@ -63,13 +66,13 @@ class Options:
 
 
 def reduced_precision() -> torch.autocast:
-    """Products in bfloat16 where the processor has them; emulated, they would take ten times as long."""
+    """Use bfloat16 products if the processor supports them; emulated, they would take ten times as long."""
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return torch.autocast("cpu", torch.bfloat16, enabled=supported())
 
 
 class MovingCodebooks:
-    """Codebooks as moving averages of what falls to each entry; entries that nothing falls to are moved."""
+    """Codebooks as moving averages of the vectors assigned to each entry; unused entries are moved."""
 
     def __init__(self, net: FullbandNet) -> None:
         self.books, self.decay = net.quantizer.codebooks, 0.99
@@ -78,8 +81,8 @@ class MovingCodebooks:
 
     @torch.no_grad()
     def quantize(self, latent: Tensor, learn: bool = True) -> Tensor:
-        """Sums of the first 1, 2, ... codewords: [B, T, D] to [codebooks, B, T, D]. Learns on the way."""
-        rest, given, sums = latent.reshape(-1, latent.shape[-1]), torch.zeros(()), []
+        """Quantise [B, T, D] with the first 1, 2, ... codebooks: [codebooks, B, T, D]. Updates the averages."""
+        rest, sums = latent.reshape(-1, latent.shape[-1]), []
         counted, summed = torch.zeros_like(self.counts), torch.zeros_like(self.sums) if learn else self.sums
         for number, book in enumerate(self.books):
             index = nearest(rest, book)
@@ -87,8 +90,7 @@ class MovingCodebooks:
                 counted[number] = torch.bincount(index, minlength=len(book))
                 summed[number].index_add_(0, index, rest)
             rest = rest - book[index]
-            given = latent.reshape(rest.shape) - rest
-            sums.append(given.view(latent.shape))
+            sums.append((latent.reshape(rest.shape) - rest).view(latent.shape))
         if learn:
             self.counts.lerp_(counted, 1 - self.decay)
             self.sums.lerp_(summed, 1 - self.decay)
@@ -96,7 +98,7 @@ class MovingCodebooks:
 
     @torch.no_grad()
     def update(self, revive: int | None) -> None:
-        """Move the entries to the averages; with a seed to ``revive``, idle ones beside the busiest."""
+        """Set the entries to the averages. ``revive``: a seed to move unused entries next to often used ones."""
         if revive is not None:
             generator = torch.Generator().manual_seed(revive)
             for counts, sums in zip(self.counts, self.sums, strict=True):
@@ -112,7 +114,7 @@ class MovingCodebooks:
 
 
 def draw_levels(random: np.random.Generator, size: int) -> Tensor:
-    """Quantiser dropout: a number of codebooks for each crop, often one of the usual bitrates."""
+    """Draw a number of codebooks for each crop (quantiser dropout), often one of the usual bitrates."""
     usual = random.choice([2, 4, 8, 16], size=size, p=[0.15, 0.3, 0.3, 0.25])
     return torch.from_numpy(np.where(random.random(size) < 0.6, usual, random.integers(1, 17, size)))
 
@@ -120,9 +122,9 @@ def draw_levels(random: np.random.Generator, size: int) -> Tensor:
 def run(
     net: FullbandNet, books: MovingCodebooks, audio: Tensor, levels: Tensor, first: int, learn: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Audio [B, 1, HOP * T] coded and decoded, [B, N], and the losses that are not about spectra."""
+    """Encode and decode audio [B, 1, HOP * T]. Returns audio [B, N], and the losses that are not spectral."""
     analysed = net.analyse(audio)
-    with reduced_precision():  # the networks only: transforms need theirs
+    with reduced_precision():  # only for the networks: transforms need single precision
         latent = net.latent(*analysed).float()
     sums = books.quantize(latent.detach(), learn)
     quantized = sums[levels - 1, torch.arange(len(levels))]
@@ -138,19 +140,19 @@ def run(
 
 
 @torch.no_grad()
-def validate(net: FullbandNet, books: MovingCodebooks, spectral: SpectralLoss, held: Batch) -> dict[str, float]:
-    """Losses on held-out crops at 1.5, 3, 6 and 12 kbit/s."""
+def validate(net: FullbandNet, books: MovingCodebooks, spectral: SpectralLoss, batch: Batch) -> dict[str, float]:
+    """Return the losses for held-out crops at 1.5, 3, 6 and 12 kbit/s."""
     found = {}
     for count in (2, 4, 8, 16):
-        levels = torch.full((len(held.audio),), count)
-        decoded, terms = run(net, books, held.audio, levels, 0, learn=False)
-        terms |= spectral(decoded, held.audio[:, 0], held.band)
+        levels = torch.full((len(batch.audio),), count)
+        decoded, terms = run(net, books, batch.audio, levels, 0, learn=False)
+        terms |= spectral(decoded, batch.audio[:, 0], batch.band)
         found |= {f"{name}{count}": float(terms[name]) for name in (*SPECTRAL, "waveform")}
     return found
 
 
 def append(path: Path, row: dict[str, float]) -> None:
-    """Add a line to a CSV file, with its header if it is new."""
+    """Append a row to a CSV file, after a header if the file is new."""
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(row))
@@ -160,21 +162,21 @@ def append(path: Path, row: dict[str, float]) -> None:
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint; what was there stays until it is whole."""
+    """Write a checkpoint; the previous one is kept until it is complete."""
     torch.save(state, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
 
 
-def balanced(reconstruction: Tensor, deception: Tensor, audio: Tensor, share: float) -> Tensor:
-    """The gradient of both at the audio [B, N], the second's scaled to ``share`` of the first's in each crop."""
+def balanced(reconstruction: Tensor, adversarial: Tensor, audio: Tensor, share: float) -> Tensor:
+    """Return the sum of both gradients at the audio [B, N]; the second's norm is ``share`` of the first's."""
     wanted = torch.autograd.grad(reconstruction, audio)[0]
-    added = torch.autograd.grad(deception, audio)[0]
+    added = torch.autograd.grad(adversarial, audio)[0]
     sizes = [gradient.norm(dim=1, keepdim=True) for gradient in (wanted, added)]
     return wanted + added * (share * sizes[0] / (sizes[1] + 1e-12))
 
 
 class Average:
-    """A moving average of a network's weights, steadier than the weights of any one step."""
+    """A moving average of a network's weights."""
 
     def __init__(self, net: FullbandNet, every: int = 4, decay: float = 0.999) -> None:
         self.every, self.least = every, 1 - decay**every
@@ -184,7 +186,7 @@ class Average:
 
     def follow(self, step: int) -> None:
         if step % self.every == self.every - 1:
-            # At first it forgets faster, or it would keep what the first steps were like.
+            # At first the average is shorter, so that it does not retain the first steps.
             part = max(self.least, 10 / (10 + step // self.every))
             torch._foreach_lerp_(self.means, self.tensors, part)
 
@@ -197,15 +199,15 @@ class Average:
 
 
 class Learner:
-    """Everything that learns, and one step of it."""
+    """All trained parameters and optimisers, and a training step."""
 
     def __init__(self, net: FullbandNet, team: Team, options: Options) -> None:
         self.net, self.team, self.options = net, team, options
         self.books, self.spectral = MovingCodebooks(net), SpectralLoss()
         self.judges = nn.ModuleDict({str(window): Discriminator(window) for window in WINDOWS})
-        # The linear maps are good from the start: they may move, but slowly.
+        # The linear maps are good from the start, so they get a low learning rate.
         slow = list(net.encoder.linear.parameters())
-        # The encoder's blocks, too: the codebooks have to follow what they do.
+        # The encoder's blocks get a lower one too, because the codebooks have to follow them.
         medium = [p for name, p in net.encoder.named_parameters() if not name.startswith("linear")]
         medium += net.decoder.linear.parameters()
         named = [(name, p) for name, p in net.named_parameters() if not name.startswith("encoder")]
@@ -216,34 +218,34 @@ class Learner:
         self.average = Average(net)
 
     def step(self, number: int, batch: Batch, random: np.random.Generator) -> dict[str, Tensor]:
-        """One step."""
+        """Do one training step. Returns the loss terms."""
         options = self.options
         height = min((number + 1) / options.warmup, (options.steps - number) / options.decay, 1.0)
         for group in self.ours.param_groups:
             group["lr"] = options.rate * group["scale"] * height
-        # The less the encoder moves, and the fewer vectors a step has, the longer the codebooks may average.
+        # The codebooks' averages are longer if the encoder changes slowly or a step has few vectors.
         self.books.decay = 1 - 0.01 * max(height, 0.1) * min(options.batch / 16, 1)
         levels = draw_levels(random, len(batch.audio))
         original = batch.audio[:, 0]
         decoded, terms = run(self.net, self.books, batch.audio, levels, int(random.integers(0, 10**6)), learn=True)
-        heard = decoded.detach().requires_grad_()
-        # Windows that start elsewhere each time see everything in the end.
+        output = decoded.detach().requires_grad_()
+        # A random offset, so that no sample is always at the edge of the windows.
         shift = int(random.integers(0, 2048))
-        signals = (heard[:, shift:], original[:, shift:], batch.band)
+        signals = (output[:, shift:], original[:, shift:], batch.band)
         terms |= self.some_windows(signals, random)
         spectral = torch.stack([WEIGHTS[name] * terms[name] for name in SPECTRAL]).sum()
         judge = None
         if number >= options.adversarial:
             judge = self.judges[str(random.choice(WINDOWS))]
-            # Discriminators cost as much as all else: half of a crop has to do.
+            # Discriminators take as long as everything else, so they see only half of a crop.
             half = slice(at := int(random.integers(0, original.shape[1] // 2)), at + original.shape[1] // 2)
             with reduced_precision():
-                terms["hinge"], terms["matching"] = to_deceive(judge, heard[:, half], original[:, half])
-            # Discriminators that know nothing yet have little say.
+                terms["hinge"], terms["matching"] = generator_losses(judge, output[:, half], original[:, half])
+            # Untrained discriminators have little weight.
             share = SHARE * min((number + 1 - options.adversarial) / 2000, 1)
-            gradient = balanced(spectral, terms["hinge"] + MATCHING * terms["matching"], heard, share)
+            gradient = balanced(spectral, terms["hinge"] + MATCHING * terms["matching"], output, share)
         else:
-            gradient = torch.autograd.grad(spectral, heard)[0]
+            gradient = torch.autograd.grad(spectral, output)[0]
         self.ours.zero_grad(set_to_none=True)
         rest = torch.stack([WEIGHTS[name] * terms[name] for name in ("waveform", "commitment")]).sum()
         torch.autograd.backward([decoded, rest], [gradient, None])
@@ -252,30 +254,33 @@ class Learner:
             for group in self.theirs.param_groups:
                 group["lr"] = options.discriminator_rate * height
             with reduced_precision():
-                terms["discriminator"] = to_tell(judge, decoded.detach()[:, half], original[:, half])
+                terms["discriminator"] = discriminator_loss(judge, decoded.detach()[:, half], original[:, half])
             terms["discriminator"].backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.ours.step()
         if judge is not None:
             self.theirs.step()
-        meets = number % options.apart == options.apart - 1
-        if meets:
-            self.meet()
-        self.books.update(number if meets else None)
+        synchronises = number % options.apart == options.apart - 1
+        if synchronises:
+            self.synchronise()
+        self.books.update(number if synchronises else None)
         self.average.follow(number)
         return terms
 
     def some_windows(self, signals: Sequence[Tensor], random: np.random.Generator) -> dict[str, Tensor]:
-        """Spectral losses at one window for half of the crops, at another for the rest: a quarter of the work."""
+        """Return the spectral losses with one window for half of the crops and another for the rest.
+
+        This is a quarter of the work for all windows.
+        """
         windows = random.choice(list(RESOLUTIONS), 2, replace=False)
         halves = zip(*(signal.chunk(2) for signal in signals), windows, strict=False)
         found = [self.spectral(*half, [window]) for *half, window in halves]
         return {name: torch.stack([terms[name] for terms in found]).mean() for name in SPECTRAL}
 
-    def meet(self) -> None:
-        """All processes go on from the mean of what each has learnt (local SGD: Stich 2019, arXiv:1805.09767)."""
-        learnt = [*self.net.parameters(), *self.judges.parameters(), self.books.counts, self.books.sums]
-        self.team.average(learnt)
+    def synchronise(self) -> None:
+        """Average the parameters over all processes (local SGD: Stich 2019, arXiv:1805.09767)."""
+        parameters = [*self.net.parameters(), *self.judges.parameters(), self.books.counts, self.books.sums]
+        self.team.average(parameters)
 
     def state(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in ("net", "judges", "ours", "theirs", "average")}
@@ -289,22 +294,22 @@ class Learner:
 
 
 def train(team: Team, work: Path, options: Options) -> None:
-    """Train in ``work``, where the cache is and where checkpoint and logs go; goes on where a run stopped.
+    """Train in the folder ``work``, which contains the cache, checkpoint and logs. Resumes from the checkpoint.
 
-    ``hours`` in the logs are those of audio seen.
+    ``hours`` in the logs are the hours of audio used for training.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(options.seed)
     samples = options.frames * HOP
-    net, checkpoint, begun, heard = FullbandNet(), work / "checkpoint.pt", 0, 0.0
+    net, checkpoint, first_step, hours = FullbandNet(), work / "checkpoint.pt", 0, 0.0
     fresh = not checkpoint.exists()
     batches = Batches(work, "train", options.seed)
-    held = Batches(work, "held", 1, made_up=0, side=0).batch(options.held_crops, samples)
+    held_out = Batches(work, "held", 1, synthetic=0, side=0).batch(options.held_crops, samples)
     if fresh and options.init:
         net.load_state_dict({name: tensor.float() for name, tensor in load_file(options.init).items()})
     elif fresh and team.leads:
-        print("starting point: principal components and k-means", flush=True)
+        print("initialising with principal components and k-means", flush=True)
         crops = batches.batch(options.start_crops, samples).audio
         start(net, crops, torch.Generator().manual_seed(options.seed), options.rounds)
     if fresh:
@@ -313,29 +318,31 @@ def train(team: Team, work: Path, options: Options) -> None:
     if not fresh:
         state = torch.load(checkpoint, weights_only=True)
         learner.restore(state)
-        begun, heard = state["step"], state["hours"]
+        first_step, hours = state["step"], state["hours"]
     elif team.leads:
         save(learner.state() | {"step": 0, "hours": 0.0}, checkpoint)
-        append(work / "held.csv", {"step": 0, "hours": 0.0} | validate(net, learner.books, learner.spectral, held))
-    batches.random = np.random.default_rng([options.seed, begun, team.rank])
+        append(
+            work / "held.csv", {"step": 0, "hours": 0.0} | validate(net, learner.books, learner.spectral, held_out)
+        )
+    batches.random = np.random.default_rng([options.seed, first_step, team.rank])
 
-    running, seen = dict.fromkeys(LOGGED, 0.0), 0
-    for step in range(begun, options.steps):
+    running, count = dict.fromkeys(LOGGED, 0.0), 0
+    for step in range(first_step, options.steps):
         batch = batches.batch(options.batch, samples)
         terms = learner.step(step, batch, batches.random)
-        seen += 1
-        heard += options.batch * team.size * samples / RATE / 3600
+        count += 1
+        hours += options.batch * team.size * samples / RATE / 3600
         for name, term in terms.items():
             running[name] += term.item()
-        meets = step % options.apart == options.apart - 1
-        last = step + 1 == options.steps or (meets and team.stops())
+        synchronises = step % options.apart == options.apart - 1
+        last = step + 1 == options.steps or (synchronises and team.stops())
         if team.leads and (last or (step + 1) % options.every == 0):
-            row = {"step": step + 1, "hours": heard}
+            row = {"step": step + 1, "hours": hours}
             save(learner.state() | row, checkpoint)
-            means = {name: total / seen for name, total in running.items()}
+            means = {name: total / count for name, total in running.items()}
             append(work / "train.csv", row | means)
-            append(work / "held.csv", row | validate(net, learner.books, learner.spectral, held))
+            append(work / "held.csv", row | validate(net, learner.books, learner.spectral, held_out))
             print(" ".join(f"{name} {value:.4g}" for name, value in (row | means).items()), flush=True)
-            running, seen = dict.fromkeys(LOGGED, 0.0), 0
+            running, count = dict.fromkeys(LOGGED, 0.0), 0
         if last:
             break

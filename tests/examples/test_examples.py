@@ -113,16 +113,16 @@ def test_a_decoder_for_webdataset(archive: Path, tmp_path: Path) -> None:
 def test_the_tour(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     out = run(tmp_path, EXAMPLES / "tour.py", RECORDINGS[0], "tour")
-    first, last = map(float, re.findall(r"nats a code: ([\d.]+) at first, ([\d.]+) at last", out)[0])
+    first, last = map(float, re.findall(r"nats per code: ([\d.]+) at first, ([\d.]+) in the end", out)[0])
     assert last < first / 2
     for picture in ("spectrograms", "codes", "losses"):
         assert (tmp_path / "tour" / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
     data = (tmp_path / "tour" / "recording.nac").read_bytes()
     assert f"   3 kbit/s: {len(data)} bytes" in out
     assert nac.info(io.BytesIO(data)).kbps == 3
-    made_up = tmp_path / "tour" / "made up.nac"
-    assert "made up: 1 s of (4, 75) codes" in out
-    assert nac.read(made_up)[0].shape == (24000, 1)
+    generated = tmp_path / "tour" / "generated.nac"
+    assert "generated: 1 s of (4, 75) codes" in out
+    assert nac.read(generated)[0].shape == (24000, 1)
 
 
 # The server
