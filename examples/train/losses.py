@@ -108,10 +108,9 @@ class SpectralLoss(nn.Module):
 def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
     """Return one minus the neurogram similarity of two spectrograms [B, T, bands], for each patch.
 
-    Spectrograms are in nepers above the floor.
-
-    After Hines and Harte 2012 (Speech Communication 54:306): it compares the means of patches and their
-    correlation. Unlike errors in level, the correlation measures the fine structure in time and frequency.
+    The spectrograms are in nepers above the floor. After Hines and Harte 2012 (Speech Communication 54:306): it
+    compares the means of patches and their correlation. Unlike errors in level, the correlation measures the fine
+    structure in time and frequency.
     """
     scale = 20 / math.log(10)
     a, b = a * scale, b * scale
