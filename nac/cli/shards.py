@@ -19,8 +19,8 @@ from nac.cli.options import gathered
 from nac.cli.running import Settings, Told, at_once
 from nac.cli.standard import source, target
 from nac.errors import NacError
-from nac.storage.records import Wanted
-from nac.storage.shards import is_shard, is_shard_of
+from nac.storage.records import HEAD, Wanted
+from nac.storage.shards import is_shard, is_shard_of, kind_of, packed_up
 
 if TYPE_CHECKING:
     from nac.files.shards import Recoded, Recoding
@@ -53,15 +53,25 @@ class Shards:
         """Why a given file cannot be an input: a shard without such items, or another reason."""
 
         def wrong(path: Path) -> str:
+            head = _head(path)
             if not is_shard(path):
-                return otherwise(path)
-            return "" if is_shard_of(path, item, self.column) else f"a shard without {what}"
+                return packed_up(head) or otherwise(path)
+            where = " in a column of bytes or {bytes, path}" if kind_of(head) == "parquet" else ""
+            return "" if is_shard_of(path, item, self.column) else f"a shard without {what}{where}"
 
         return wrong
 
     def how(self, *, verify: bool) -> dict[str, Any]:
         """Keyword arguments of :class:`nac.files.shards.Recoding`."""
         return {"column": self.column, "keep_failed": self.keep_failed, "verify": verify}
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""  # to be reported when it is read
 
 
 def recode_job(job: Job, how: Recoding, settings: Settings, progress: Told) -> Recoded:

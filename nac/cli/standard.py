@@ -13,15 +13,23 @@ from typing import Any
 
 from nac.cli.batch import STANDARD
 from nac.errors import NacError
+from nac.storage.records import HEAD
+from nac.storage.shards import kind_of, packed_up
 
 
 def source(path: Path) -> Any:
-    """A path to read, or standard input."""
+    """A path to read, or standard input. Raises NacError if that is a shard, or compressed as a whole."""
     if path != STANDARD:
         return path
     if sys.stdin is None:
         raise NacError("standard input is closed")
-    return sys.stdin.buffer
+    stream: Any = sys.stdin.buffer
+    head = stream.peek(HEAD)[:HEAD] if hasattr(stream, "peek") else b""
+    if kind := kind_of(head):
+        raise NacError(f"is a {kind} file: shards are read from files and URLs, not from standard input")
+    if problem := packed_up(head):
+        raise NacError(problem)
+    return stream
 
 
 @contextmanager

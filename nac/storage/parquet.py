@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nac.errors import NacError
@@ -201,7 +201,7 @@ class RowWriter:
 
         table, numbers = batch.table, [number for number, _ in batch.rows]
         if len(numbers) < len(table):
-            table = table.take(pa.array(numbers, pa.int64()))
+            table = _rows(table, numbers)
         index = table.schema.get_field_index(self._column)
         columns = list(table.columns)
         columns[index] = _changed(columns[index], [item for _, item in batch.rows])
@@ -217,6 +217,14 @@ class RowWriter:
             table = pa.Table.from_batches(self._done, self._schema)
             self._writer.write_table(table, row_group_size=max(1, len(table)))
         self._done, self._bytes = [], 0
+
+
+def _rows(table: pa.RecordBatch, numbers: Sequence[int]) -> pa.RecordBatch:
+    """Some rows of a table, in order. Sliced, as `take` does not know all types of columns."""
+    import pyarrow as pa
+
+    runs = (list(run) for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]))
+    return pa.concat_batches([table.slice(0, 0), *(table.slice(run[0][1], len(run)) for run in runs)])
 
 
 def _changed(column: pa.Array, items: Sequence[Item | None]) -> pa.Array:
@@ -243,7 +251,8 @@ def _bytes_type(kind: pa.DataType) -> pa.DataType | None:
     if pa.types.is_struct(kind):
         inner = {entry.name: entry.type for entry in kind}
         return _bytes_type(inner["bytes"]) if "bytes" in inner else None
-    return kind if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else None
+    tests = pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view
+    return kind if any(test(kind) for test in tests) else None
 
 
 def _settings(about: FileMetaData, recordings: str) -> dict[str, Any]:

@@ -13,6 +13,13 @@ from nac.storage.records import HEAD, Shard, Wanted
 Kind = Literal["tar", "parquet"]
 ENDINGS = (".tar", ".parquet")
 """Extensions of shards, used if only the name is known."""
+_UNPACKERS = {
+    b"\x1f\x8b": "gunzip",
+    b"BZh": "bunzip2",
+    b"\xfd7zXZ\0": "unxz",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+    b"PK\x03\x04": "unzip",
+}
 
 
 def kind_of(head: bytes) -> Kind | None:
@@ -25,13 +32,20 @@ def kind_of(head: bytes) -> Kind | None:
     return None
 
 
+def packed_up(head: bytes) -> str:
+    """The error for a file with these first bytes that is compressed as a whole; empty if it is not."""
+    program = next((name for start, name in _UNPACKERS.items() if head.startswith(start)), None)
+    return f"is compressed as a whole: `{program}` it first, tar files too" if program else ""
+
+
 def is_shard(path: Path) -> bool:
     """Whether a path is a plain file and a shard, by its first bytes."""
     try:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            return kind_of(file.read(HEAD)) is not None
+            head = file.read(HEAD)
+            return kind_of(head) is not None or (head == bytes(HEAD) and path.suffix == ".tar")  # an empty one
     except OSError:
         return False
 

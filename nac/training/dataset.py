@@ -52,6 +52,8 @@ class Dataset(torch.utils.data.Dataset[Any]):
         The stream to return: 0 is the only one or, for a stereo pair, the one with most of the signal.
     transform : callable, optional
         A function applied to each item, for example :func:`nac.flatten`.
+    column : str, optional
+        For Parquet shards: the column with the .nac files, needed only if there are several.
     shuffle : int
         For shards: read them in random order, and draw items from a buffer of this many; 0 keeps the order. Files
         are shuffled by the DataLoader.
@@ -93,6 +95,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         codebooks: int | None = None,
         stream: int = 0,
         transform: Callable[[CodeTensors], Any] | None = None,
+        column: str | None = None,
         shuffle: int = 0,
         seed: int = 0,
         rank: int | None = None,
@@ -103,6 +106,7 @@ class Dataset(torch.utils.data.Dataset[Any]):
         self.source = os.fspath(source)
         self.frames = frames
         self._seconds, self._codebooks, self._stream, self._transform = seconds, codebooks, stream, transform
+        self._column = column
         self._begin(shuffle, seed, rank, world_size)
 
     @abstractmethod
@@ -164,6 +168,8 @@ class FolderDataset(Dataset):
         if shuffle or rank is not None or world_size is not None:
             instead = "shuffle files with a DataLoader, split them with a DistributedSampler"
             raise ArgumentError(f"shuffle, rank and world_size are for shards: {instead}")
+        if self._column is not None:
+            raise ArgumentError("column is for Parquet shards, and here are .nac files")
         self._names = [name for name in _names(self.source) if name.endswith(".nac")]
         if not self._names:
             raise NacError(f"no .nac files in {self.source}")
@@ -269,7 +275,7 @@ class ShardDataset(Dataset, torch.utils.data.IterableDataset[Any]):
         for name in names:
             shard = f"{self._place.name}/{name}"
             with _named_errors(shard), self._place.open(name, places.AHEAD) as stream:
-                for key, data in shards.read(stream):
+                for key, data in shards.read(stream, self._column):
                     with _named_errors(key), NacFile(io.BytesIO(data)) as file:
                         full_name = f"{shard}: {key}"
                         span = self._frames_of(full_name, file)

@@ -102,9 +102,12 @@ def is_shard(name: str) -> bool:
     return name.endswith((".tar", ".parquet"))
 
 
-def read(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the bytes of each .nac file in a shard, in order. Raises NacError."""
-    for item in items(file, is_packed):
+def read(file: BinaryIO, column: str | None = None) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the bytes of each .nac file in a shard, in order. Raises NacError.
+
+    ``column``: the Parquet column with the .nac files, if there are several.
+    """
+    for item in items(file, is_packed, column):
         yield item.key, bytes(item.data)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gc
+import gzip
 import io
 import json
+import lzma
 import re
 import signal
 import tarfile
@@ -490,3 +493,71 @@ def test_a_parquet_file_that_is_given_up_is_told_in_one_line(folder: Path) -> No
     )
     gc.collect()
     assert list(Path("out").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_what_is_no_shard_for_nac_is_refused_in_one_line(folder: Path, form: str, command: str) -> None:
+    """Tar files that are compressed as a whole, and shards on standard input."""
+    made(form, f"a.{form}", recordings("src", 2))
+    for module, program in (gzip, "gunzip"), (bz2, "bunzip2"), (lzma, "unxz"):
+        Path("a.tar.x").write_bytes(module.compress(Path(f"a.{form}").read_bytes()))
+        told = nac(command, "a.tar.x", "-o", "out", code=1).stderr
+        assert told == f"nac: a.tar.x: is compressed as a whole: `{program}` it first, tar files too\n"
+        with Path("a.tar.x").open("rb") as file:
+            process = run(command, "-", "-o", "out.tar", stdin=file)
+        assert process.communicate()[1].decode() == told.replace("a.tar.x", "-")
+        assert process.returncode == 1
+    with Path(f"a.{form}").open("rb") as file:
+        process = run(command, "-", "-o", f"out.{form}", stdin=file)
+    told = f"nac: -: is a {form} file: shards are read from files and URLs, not from standard input\n"
+    assert process.communicate()[1].decode() == told
+    assert process.returncode == 1
+    assert not [path for path in folder.iterdir() if path.name.startswith("out")]
+
+
+def test_columns_of_all_types_stay(folder: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    import pyarrow as pa
+    from pyarrow.parquet import read_table, write_table
+
+    sounds = recordings("src")
+    inner = pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string()), ("who", pa.string())])
+    rows = [{"bytes": sound, "path": f"{n:04}.wav", "who": "me"} for n, sound in enumerate(sounds)]
+    for audio in pa.array(rows, inner), pa.array(sounds, pa.binary_view()):
+        table = pa.table(
+            {
+                "view": pa.array(["a", None, "c" * 40] * 2, pa.string_view()),
+                "audio": audio,
+                "words": pa.array(list("abcabc")).dictionary_encode(),
+                "nothing": pa.nulls(6),
+                "lists": pa.array([[{"bytes": b"RIFF", "path": "x"}], None] * 3),
+                "map": pa.array([[("k", 1)]] * 6, pa.map_(pa.string(), pa.int8())),
+            }
+        )
+        write_table(table, "a.parquet")
+        nac("compress", "a.parquet", "-o", "b.parquet", "-f", code=1)
+        found = read_table("b.parquet")
+        assert found.schema == read_table("a.parquet").schema
+        kept = [row for number, row in enumerate(table.drop(["audio"]).to_pylist()) if number != BROKEN]
+        assert found.drop(["audio"]).to_pylist() == kept
+        values = [value["bytes"] if "who" in str(audio.type) else value for value in found["audio"].to_pylist()]
+        assert values == list(plain("src", "-f", code=1).values())
+
+
+def test_a_shard_of_nothing(folder: Path) -> None:
+    """Neither an empty one nor one with other things becomes a shard, and the reason is given."""
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    tarfile.open("empty.tar", "w").close()
+    with tarfile.open("texts.tar", "w") as file:
+        file.addfile(tarfile.TarInfo("a.json"))
+    write_table(pa.table({"audio": pa.array([], pa.binary())}), "empty.parquet")
+    write_table(pa.table({"audio": pa.array([None], pa.binary())}), "nulls.parquet")
+    write_table(pa.table({"audio": pa.array([b"RIFF"], pa.binary(4))}), "fixed.parquet")
+    for name in ("empty.tar", "texts.tar", "empty.parquet", "nulls.parquet", "fixed.parquet"):
+        where = " in a column of bytes or {bytes, path}" if name.endswith("parquet") else ""
+        told = nac("compress", name, "-o", "out", code=1).stderr
+        assert told == f"nac: {name}: a shard without audio{where}\n"
+    assert not Path("out").exists()

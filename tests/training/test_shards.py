@@ -447,3 +447,29 @@ def test_a_stereo_pair_gives_the_stream_asked_for(tmp_path: Path) -> None:
     library.pack([tmp_path / "in"], tmp_path / "out")
     (item,) = library.Dataset(tmp_path / "out", stream=1)
     assert item[:, 0].tolist() == [4, 5]
+
+
+def test_the_column_of_a_parquet_shard(folder: Path) -> None:
+    """As `nac compress --column` leaves them: other columns may hold .nac files too."""
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    files = [path.read_bytes() for path in sorted(Path("src").rglob("*.nac"))]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    near = pa.array([{"bytes": data, "path": f"{number}.nac"} for number, data in enumerate(files[:6])], kind)
+    Path("shards").mkdir()
+    write_table(pa.table({"far": files[6:], "near": near, "text": ["x"] * 6}), "shards/0.parquet")
+    with pytest.raises(NacError, match=r"0\.parquet: has several columns of recordings: far, near$") as caught:
+        library.Dataset("shards")
+    assert caught.value.remedy == "column"
+    for column, own in ("far", files[6:]), ("near", files[:6]):
+        found = list(library.Dataset("shards", column=column))
+        assert len(found) == 6
+        for codes, data in zip(found, own, strict=True):
+            whole = library.read_codes(io.BytesIO(data))[0]
+            assert torch.equal(codes, torch.from_numpy(np.stack(whole).astype(np.int64)))
+    with pytest.raises(NacError, match="has no column 'middle'"):
+        library.Dataset("shards", column="middle")
+    with pytest.raises(NacError, match="column is for Parquet shards"):
+        library.Dataset("src", column="near")
