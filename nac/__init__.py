@@ -17,11 +17,13 @@ from nac.version import __version__
 
 if TYPE_CHECKING:
     from nac.codecs.base import Codec, Codes
+    from nac.files.codes import read_codes
     from nac.files.conversion import compress, decompress, read
     from nac.files.cutting import cut
+    from nac.files.info import Info, info
     from nac.files.joining import cat
     from nac.files.memory import decode, encode, write
-    from nac.files.nacfile import Info, NacFile, info, read_codes
+    from nac.files.nacfile import NacFile
     from nac.files.nacfile import NacFile as open
     from nac.files.peeling import peel
     from nac.interop.arrays import convert_codes
@@ -96,11 +98,11 @@ _HOMES = {
     "models": "nac.weights.loading",
     "pack": "nac.training.packing",
     "peel": "nac.files.peeling",
-    "Info": "nac.files.nacfile",
+    "Info": "nac.files.info",
     "NacFile": "nac.files.nacfile",
-    "info": "nac.files.nacfile",
+    "info": "nac.files.info",
     "open": "nac.files.nacfile",
-    "read_codes": "nac.files.nacfile",
+    "read_codes": "nac.files.codes",
     "convert_codes": "nac.interop.arrays",
     "decode_codes": "nac.interop.codes",
     "write_codes": "nac.interop.codes",

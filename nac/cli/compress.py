@@ -159,7 +159,7 @@ def compress(
 
 
 def _is_packed(path: Path) -> str:
-    from nac.files.nacfile import is_nac
+    from nac.files.opening import is_nac
 
     return with_hint("is already a .nac file", "decompress") if is_nac(path) else ""
 

@@ -95,8 +95,8 @@ def decompress(
     for the new ones.
     """
     from nac.audio.writing import OUTPUT_FORMATS
-    from nac.files.nacfile import is_nac
     from nac.files.names import audio_name
+    from nac.files.opening import is_nac
     from nac.files.shards import is_packed, recoding
 
     one_of(kbps=kbps, codebooks=codebooks)
@@ -165,8 +165,8 @@ def decompress(
 
 def _is_audio(path: Path) -> str:
     """The message for an input such as talk.wav, instead of "would be overwritten"."""
-    from nac.files.nacfile import is_nac
     from nac.files.names import audio_name
+    from nac.files.opening import is_nac
 
     meant = audio_name(path.name) != path.name or is_nac(path)
     return "" if meant else with_hint("not a .nac file", "compress")

@@ -21,7 +21,8 @@ from nac.errors import NacError
 from nac.storage.shards import is_shard
 
 if TYPE_CHECKING:
-    from nac.files.nacfile import Info, NacFile
+    from nac.files.info import Info
+    from nac.files.nacfile import NacFile
 
 
 @click.command()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nac.evaluate.bench import Measured
     from nac.evaluate.comparison import Average
     from nac.evaluate.metrics import Metric
-    from nac.files.nacfile import Info
+    from nac.files.info import Info
     from nac.files.shards import Recoded
     from nac.files.verify import Checked
     from nac.interop.convert import Converted

@@ -99,7 +99,7 @@ def each_nac_file(
     files: Iterable[Path], action: Callable[[Path], None], *, recursive: bool, as_json: bool
 ) -> None:
     """:func:`each` for .nac files and shards of them, and for those in folders."""
-    from nac.files.nacfile import is_nac
+    from nac.files.opening import is_nac
     from nac.files.shards import is_packed
     from nac.storage.shards import is_shard, is_shard_of
 

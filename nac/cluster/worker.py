@@ -20,7 +20,7 @@ from nac.cluster.manifest import Row
 from nac.codecs.base import Codec
 from nac.errors import NacError, reason
 from nac.files import shards
-from nac.files.nacfile import Info, info
+from nac.files.info import Info, info
 from nac.files.notes import Notes
 from nac.files.opening import stream_of
 from nac.storage.output import Result, lock, sweep, whole_file

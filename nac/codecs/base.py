@@ -117,17 +117,19 @@ class Codes(Generic[A]):
         arrays = tuple(cast(Any, array)[number : number + 1] for array in self.arrays)
         return Codes(arrays, None if self.scale is None else cast(Any, self.scale)[number : number + 1])
 
-    def between(self, spec: CodecSpec, first: int, end: int) -> Codes[A]:
-        """The codes of the frames from ``first`` up to ``end``, with the scales of segments that begin there."""
+    def between(self, spec: CodecSpec, first: int, end: int | None = None) -> Codes[A]:
+        """The codes of the frames from ``first`` up to ``end`` or the last, with the scales of segments that begin
+        there.
+        """
         arrays = tuple(
-            cast(Any, array)[:, first * book.codes_per_frame : end * book.codes_per_frame]
+            cast(Any, array)[:, first * book.codes_per_frame : None if end is None else end * book.codes_per_frame]
             for array, book in zip(self.arrays, spec.codebooks, strict=False)
         )
         if self.scale is None or spec.segment is None:
             return Codes(arrays, self.scale)
-        return Codes(
-            arrays, cast(Any, self.scale)[:, first // spec.segment.frames : -(-end // spec.segment.frames)]
-        )
+        unit = spec.segment.frames
+        scale = cast(Any, self.scale)[:, first // unit : None if end is None else -(-end // unit)]
+        return Codes(arrays, scale)
 
     @staticmethod
     def join(parts: Sequence[Codes[A]]) -> Codes[A]:

@@ -19,7 +19,7 @@ from nac.codecs.registry import find
 from nac.errors import ModelError
 from nac.evaluate.excerpt import Excerpt
 from nac.files import conversion as files
-from nac.files.nacfile import info
+from nac.files.info import info
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from nac.audio.resample import Samples
 from nac.codecs.base import Codec
-from nac.container.header import Header
+from nac.container.header import UNKNOWN_WEIGHTS, Header
 from nac.container.reader import Reader
-from nac.errors import ArgumentTypeError
+from nac.errors import ArgumentTypeError, ModelError
+from nac.files.chunks_to_samples import decode_blocks
 from nac.files.opening import check_growth
-from nac.files.pipeline import check_model, decode_blocks
+from nac.spec import CodecSpec
 from nac.weights.loaded import loaded
 
 if TYPE_CHECKING:
@@ -50,6 +51,19 @@ def codec_of(header: Header, load: Load, *, force: bool = False) -> Codec:
         codec = Segmented(codec, header.segment)
     check_model(header, codec.spec, force=force)
     return codec
+
+
+def check_model(header: Header, spec: CodecSpec, *, force: bool = False) -> None:
+    """Raise ModelError unless the codec is the one that made a file; ``force`` allows other weights."""
+    ours = (spec.sample_rate, spec.channels, spec.frame_samples, spec.codebooks, spec.segment, spec.has_scale)
+    same = (header.sample_rate, header.network_channels, header.frame_samples, header.codebooks, header.segment)
+    if header.model != spec.name or (*same, header.has_scale) != ours:
+        raise ModelError(f"made with {header.model}, which the given {spec.name} cannot decode")
+    if header.fingerprint not in (spec.fingerprint, spec.former, UNKNOWN_WEIGHTS) and not force:
+        raise ModelError(
+            f"made with {header.model} weights {header.fingerprint}, but the given ones are {spec.fingerprint}",
+            remedy="force_model",
+        )
 
 
 def at_rate(samples: int, header: Header, rate: int) -> int:

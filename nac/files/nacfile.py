@@ -5,72 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from operator import index
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from nac.audio.memory import Array, DType, as_array, as_dtype, check_channels, check_rate
-from nac.bitrate import total_kbps
 from nac.codecs.base import Codec
 from nac.container.chunk import MAX_FRAME_NUMBER, Chunk
 from nac.container.codebooks import Coding
-from nac.container.header import SIGNATURE, VERSION, Header
+from nac.container.header import Header
 from nac.container.reader import Reader
-from nac.container.timeline import Lost, Timeline
-from nac.errors import ArgumentError, FormatError
+from nac.errors import ArgumentError
+from nac.files.codes import CodeArray, codes_between, frame_at, frame_codes
 from nac.files.decoding import loader
 from nac.files.encoding import Encoding
-from nac.files.opening import check_growth, check_stretch, stream_of
+from nac.files.info import Info, info_of, joined_tags
+from nac.files.opening import stream_of
 from nac.files.playback import Playback
 from nac.files.recorder import Recorder
 from nac.storage.output import PathOrFile, name_of
 
 if TYPE_CHECKING:
     import torch
-
-CodeArray = npt.NDArray[np.int32]
-SILENT = -1
-"""Marks frames in which a silent stream has no code."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """Properties of a .nac file; the fields of `nac info --json`.
-
-    ``sample_rate`` (Hz), ``channels`` and ``samples`` (per channel) are those of the recording. ``codebooks``: the
-    number for each stream. ``kbps``: bitrate of the packed codes (kbit/s); ``actual_kbps``: of the file.
-    ``coding``: "range" if any codes are range coded, else "packed"; ``saved``: the share of the codes' bytes that
-    this saves. ``complete``: whether the file has its end record; without it, ``samples`` and ``seconds`` count
-    the existing chunks. ``damage``: a description of damaged bytes, or empty; ``lost``: the parts that are missing
-    in a file recovered from a damaged one, in words.
-    """
-
-    path: str
-    version: int
-    model: str
-    fingerprint: str
-    sample_rate: int
-    channels: int
-    samples: int
-    seconds: float
-    streams: int
-    codebooks: list[int]
-    kbps: float
-    actual_kbps: float
-    bytes: int
-    chunks: int
-    coding: str
-    saved: float
-    tags: dict[str, str]
-    complete: bool
-    damage: str
-    lost: list[str]
-
 
 _NOT_WRITTEN = (None, None, None, None, None, "auto", "auto", False)
 """What :class:`NacFile` takes by default of a file to be written."""
@@ -228,7 +186,7 @@ class NacFile:
     @property
     def tags(self) -> dict[str, str]:
         """Title, artist and so on, with the names of Vorbis comments."""
-        return _joined(self.header.tags)
+        return joined_tags(self.header.tags)
 
     @property
     def chunks(self) -> int:
@@ -410,56 +368,18 @@ class NacFile:
         By default all frames; at most ``codebooks`` codebooks of each stream. The value is -1 where a silent
         stream has no codes, and where frames were lost.
         """
-        check_stretch(start, duration)
-        header, spec = self.header, self.header.spec
-        low = self._frame_at(start)
-        high = None
-        if duration is not None and duration < self.seconds:
-            high = spec.frames(round((start + duration + self._offset) * header.sample_rate))
-        return self.frame_codes(low, high, codebooks=codebooks)
-
-    def _frame_at(self, seconds: float) -> int:
-        return self.header.spec.frame_at(round((seconds + self._offset) * self.header.sample_rate))
+        return codes_between(self._reader, start, duration, codebooks)
 
     @property
     def first_frame(self) -> int:
         """The number of the first frame that :meth:`codes` returns by default."""
-        return self._frame_at(0.0)
+        return frame_at(self.header, 0.0)
 
     def frame_codes(
         self, low: int, high: int | None = None, *, codebooks: int | None = None
     ) -> list[list[CodeArray]]:
         """The same for the existing frames from number ``low`` up to ``high``, numbered as in chunks."""
-        if codebooks is not None:
-            self.header.spec.check_codebooks(codebooks)
-        header, index = self.header, self._reader.index
-        end_frame = None
-        # The last chunk's end is only needed beyond its first frame.
-        if high is None or not len(index) or high > index[len(index) - 1].first_frame:
-            end_frame = self._end_frame()
-            high = end_frame if high is None else min(high, end_frame)
-            if high == end_frame and self._reader.damage is not None:
-                raise self._reader.damage
-        low = min(low, high)
-        counts = [min(count, codebooks or count) for count in header.stream_codebooks]
-        codes = sum(book.codes_per_frame for count in counts for book in header.codebooks[:count])
-        if high == end_frame:
-            check_growth(4 * (high - low) * codes, self._reader.size)
-        out = [
-            [np.full((high - low) * book.codes_per_frame, SILENT, np.int32) for book in header.codebooks[:count]]
-            for count in counts
-        ]
-        for chunk, codes_there in Chunk.unpacked(header, self._chunks(low, high), counts):
-            self._copy(chunk, codes_there, out, low, high)
-        return out
-
-    def _chunks(self, low: int, high: int) -> Iterator[Chunk]:
-        """The chunks with any of the frames ``low`` to ``high``, and perhaps one before them."""
-        index = self._reader.index
-        for number in range(index.find(low), len(index)):
-            if index[number].first_frame >= high:
-                return
-            yield self.chunk(number)
+        return frame_codes(self._reader, low, high, codebooks=codebooks)
 
     @property
     def frames(self) -> range:
@@ -469,174 +389,6 @@ class NacFile:
         first = spec.frame_at(header.start * header.sample_rate // header.original_sample_rate)
         return range(first, min(spec.frames(end), MAX_FRAME_NUMBER))
 
-    @property
-    def _offset(self) -> float:
-        """Seconds from the start of frame 0 to the start of the recording."""
-        return self.header.start / self.header.original_sample_rate
-
-    def _end_frame(self) -> int:
-        if not self.chunks:
-            return 0
-        last = self.chunk(self.chunks - 1)
-        return last.first_frame + last.frames
-
-    def _copy(
-        self,
-        chunk: Chunk,
-        codes: list[list[npt.NDArray[np.uint16]]],
-        out: list[list[CodeArray]],
-        low: int,
-        high: int,
-    ) -> None:
-        """Copy a chunk's part of the frames ``low`` to ``high`` to its position."""
-        first, last = max(low, chunk.first_frame), min(high, chunk.next_frame)
-        if first >= last:  # the part begins where frames are missing
-            return
-        for arrays, found in zip(out, codes, strict=True):
-            for array, row, (_, unit) in zip(arrays, found, self.header.codebooks, strict=False):
-                part = row[(first - chunk.first_frame) * unit : (last - chunk.first_frame) * unit]
-                array[(first - low) * unit : (last - low) * unit] = part
-
     def info(self) -> Info:
         """The fields of `nac info --json`."""
-        header, size, found = self.header, self._reader.size, self._survey()
-        return Info(
-            path=self.path,
-            version=VERSION,
-            model=header.model,
-            fingerprint=header.fingerprint,
-            sample_rate=header.original_sample_rate,
-            channels=header.channels,
-            samples=self.samples,
-            seconds=self.seconds,
-            streams=len(header.stream_codebooks),
-            codebooks=list(header.stream_codebooks),
-            kbps=round(total_kbps(header.spec, header.stream_codebooks), 6),
-            actual_kbps=round(size * 8 / 1000 / self.seconds, 3) if self.samples else 0.0,
-            bytes=size,
-            chunks=self.chunks,
-            coding="range" if found.coded < found.packed else "packed",
-            saved=round(1 - found.coded / found.packed, 4) if found.packed else 0.0,
-            tags=_joined(header.tags),
-            complete=self.complete,
-            damage=found.damage,
-            lost=[str(gap) for gap in found.gaps],
-        )
-
-    def _survey(self) -> _Survey:
-        """Read every chunk."""
-        found, timeline, whole = _Survey(), Timeline(self.header), True
-        for number in range(self.chunks):
-            try:
-                chunk = self.chunk(number)
-            except FormatError as error:
-                found.damage, whole = found.damage or str(error), False
-                continue
-            for now, before in chunk.sizes(self.header):
-                found.coded, found.packed = found.coded + now, found.packed + before
-            # A gap before it counts as damage if there was any.
-            if whole and (gap := timeline.gap(chunk, self._reader.index[number].offset)):
-                found.gaps.append(gap)
-            timeline.add(chunk)
-            whole = True
-        if not found.damage and self._reader.damage is not None:
-            found.damage = str(self._reader.damage)
-        return found
-
-
-@dataclass
-class _Survey:
-    """``coded`` and ``packed``: bytes of all codes, as stored and if packed, in the chunks that are whole;
-    ``gaps``: missing parts that the file declares; ``damage``: the first damage that was found.
-    """
-
-    coded: int = 0
-    packed: int = 0
-    gaps: list[Lost] = field(default_factory=list)
-    damage: str = ""
-
-
-def _joined(tags: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Tags by key; values of the same key are joined."""
-    found: dict[str, str] = {}
-    for key, value in tags:
-        found[key] = f"{found[key]}; {value}" if key in found else value
-    return found
-
-
-def is_nac(path: Path) -> bool:
-    """Whether a file begins like a .nac file."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(SIGNATURE)) == SIGNATURE
-    except OSError:
-        return True  # let reading it report the error
-
-
-def info(file: PathOrFile) -> Info:
-    """Properties of a .nac file; needs no model.
-
-    Parameters
-    ----------
-    file : path or binary file object
-        A .nac file; a file object must be seekable.
-
-    Returns
-    -------
-    Info
-        The fields of `nac info --json`.
-
-    Raises
-    ------
-    NacError
-        If it is not a .nac file or is damaged.
-
-    Examples
-    --------
-    >>> import nac
-    >>> nac.info("song.nac").model
-    'nac_24khz'
-    """
-    with NacFile(file) as opened_file:
-        return opened_file.info()
-
-
-def read_codes(
-    path: PathOrFile,
-    *,
-    start: float = 0.0,
-    duration: float | None = None,
-    codebooks: int | None = None,
-) -> list[list[CodeArray]]:
-    """The codes of a .nac file, or of a part of it; needs no model. See :meth:`NacFile.codes`.
-
-    Parameters
-    ----------
-    path : path or binary file object
-        The .nac file to read. A file object must be seekable.
-    start : float
-        Start, in seconds; the first frame is the one with this time.
-    duration : float, optional
-        Length to read, in seconds; by default up to the end.
-    codebooks : int, optional
-        The number of codebooks of each stream, from coarse to fine; by default all.
-
-    Returns
-    -------
-    list of list of int32 array [frames * codes_per_frame]
-        By stream and codebook. The value is -1 where a silent stream has no codes.
-
-    Raises
-    ------
-    NacError
-        If it is not a complete .nac file.
-
-    Examples
-    --------
-    >>> import nac
-    >>> codes = nac.read_codes("song.nac", start=1, duration=1)
-    >>> len(codes), len(codes[0]), codes[0][0].shape
-    (1, 8, (75,))
-    """
-    with NacFile(path) as file:
-        return file.codes(start=start, duration=duration, codebooks=codebooks)
+        return info_of(self._reader, self.path)

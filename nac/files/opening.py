@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
+from nac.container.header import SIGNATURE
 from nac.container.reader import Reader
 from nac.errors import ArgumentError, NacError, file_error
 from nac.storage.output import PathOrFile, check_file
@@ -23,6 +24,15 @@ def stream_of(file: PathOrFile) -> AbstractContextManager[BinaryIO]:
         return Path(file).open("rb")
     except OSError as error:
         raise file_error(error, "cannot be read") from None
+
+
+def is_nac(path: Path) -> bool:
+    """Whether a file begins like a .nac file."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SIGNATURE)) == SIGNATURE
+    except OSError:
+        return True  # let reading it report the error
 
 
 @contextmanager

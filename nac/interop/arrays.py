@@ -26,7 +26,7 @@ from nac.codecs.registry import find
 from nac.container import Header, SampleFormat
 from nac.container.header import SIGNATURE
 from nac.errors import ArgumentError, FormatError, NacError
-from nac.files.nacfile import SILENT
+from nac.files.codes import SILENT
 from nac.files.opening import stream_of
 from nac.files.results import Stopwatch
 from nac.interop.file_codes import COLUMNS, Array, FileCodes, of_file, of_streams

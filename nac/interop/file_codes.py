@@ -17,7 +17,7 @@ from nac.container import Chunk, Header, Reader, Writer
 from nac.container.chunk import chunk_frames
 from nac.container.codebooks import Coding
 from nac.errors import ArgumentError, FormatError, NacError
-from nac.files.nacfile import SILENT
+from nac.files.codes import SILENT
 from nac.interop.recording import header_for
 from nac.spec import CodecSpec
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from nac.errors import ArgumentError, NacError, file_error
-from nac.files.nacfile import SILENT, CodeArray, NacFile
+from nac.files.codes import SILENT, CodeArray
+from nac.files.nacfile import NacFile
 from nac.files.opening import check_growth
 from nac.spec import CodecSpec
 from nac.storage import places

@@ -1,7 +1,7 @@
 """Shards: many .nac files in one file, for sequential reading; tar as used by WebDataset, or Parquet.
 
 Tar (https://github.com/webdataset/webdataset): plain ustar; file number N is stored unchanged as N.nac, and its
-metadata as N.json: the fields of :class:`nac.files.nacfile.Info`, and its path in the folder. Parquet: a row for
+metadata as N.json: the fields of :class:`nac.files.info.Info`, and its path in the folder. Parquet: a row for
 each file, with its bytes in the column `nac`, and a column for each of those fields. The output is deterministic.
 """
 
@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 from nac.errors import NacError
-from nac.files.nacfile import Info, info
+from nac.files.info import Info, info
 from nac.files.shards import is_packed, items
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from narrow_codecs import NAMES, narrow_codecs
 import nac
 from nac.codecs.base import Codec
 from nac.container import verify
-from nac.files import pipeline
+from nac.files import chunks_to_samples
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_one_stream_is_the_whole_signal(
     for mine, theirs in zip(nac.read_codes(tmp_path / "x.nac")[0], whole.arrays, strict=True):
         assert np.array_equal(mine, theirs[0].numpy())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "PART", spec.sample_rate * 2)
+        patch.setattr(chunks_to_samples, "PART", spec.sample_rate * 2)
         back, rate = nac.read(io.BytesIO(data), load=lambda _: codec)
     assert rate == spec.sample_rate
     assert np.array_equal(back.T, codec.decode(whole, len(samples))[0].numpy())

@@ -21,7 +21,7 @@ from nac.codecs import registry
 from nac.codecs.family import Model
 from nac.container import Chunk, Header, Reader, Writer
 from nac.errors import AudioError, NacError
-from nac.files import opening, pipeline
+from nac.files import chunks_to_samples, opening, samples_to_chunks
 from nac.spec import CodecSpec, Segment
 from nac.weights import models
 
@@ -264,10 +264,14 @@ def test_two_channels_of_a_stereo_network_are_one_stream(toy) -> None:
 
 def test_an_odd_last_channel_is_given_twice() -> None:
     piece = np.arange(6, dtype=np.float32).reshape(2, 3)
-    first, last = pipeline.split_streams(piece, 2)
+    first, last = samples_to_chunks.split_streams(piece, 2)
     assert first.tolist() == [[0, 1], [3, 4]]
     assert last.tolist() == [[2, 2], [5, 5]]
-    assert [stream.tolist() for stream in pipeline.split_streams(piece, 1)] == [[[0], [3]], [[1], [4]], [[2], [5]]]
+    assert [stream.tolist() for stream in samples_to_chunks.split_streams(piece, 1)] == [
+        [[0], [3]],
+        [[1], [4]],
+        [[2], [5]],
+    ]
 
 
 def test_mono_mixes_down(toy) -> None:
@@ -460,9 +464,9 @@ def test_decoding_in_small_parts_gives_the_same(toy, monkeypatch: pytest.MonkeyP
         writer.write(reader.chunk(number))
     writer.finish(500_000)
     for file in data, out.getvalue():
-        monkeypatch.setattr(pipeline, "PART", 1 << 21)
+        monkeypatch.setattr(chunks_to_samples, "PART", 1 << 21)
         whole, rate = decode(file)
-        monkeypatch.setattr(pipeline, "PART", 30_000)
+        monkeypatch.setattr(chunks_to_samples, "PART", 30_000)
         assert np.array_equal(decode(file)[0], whole)
         for start in 9.98, 21.5:
             some, _ = decode(file, start=start, duration=9)
