@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nac.container import entropy
+from nac.container import layer_decoding, layer_encoding
 from nac.container.bits import pack, unpack
-from nac.container.entropy import LayerId
 from nac.container.fields import varint
+from nac.container.probability_model import LayerId
 from nac.container.tables import ProbabilityTables
 from nac.errors import ArgumentError
 from nac.spec import Codebook
@@ -117,7 +117,7 @@ def _coded(
                 if coding == "range" or _promising(tables, book) or _repeats(row, group[0].bits):
                     chosen.append(LayerId(book, number))
         if chosen:
-            layers = entropy.encode(codes, group[0].bits, chosen, tables)
+            layers = layer_encoding.encode(codes, group[0].bits, chosen, tables)
             coded |= {LayerId(first + id.codebook, id.stream): layer for id, layer in layers.items()}
     return coded
 
@@ -145,7 +145,7 @@ def _decoded(
             books, numbers = zip(*packed, strict=True)
             codes[numbers, books] = unpack(list(packed.values()), bits, count)
         if coded:
-            codes = entropy.decode(codes.astype(np.int64), bits, coded, tables).astype(np.uint16)
+            codes = layer_decoding.decode(codes.astype(np.int64), bits, coded, tables).astype(np.uint16)
         for rows, layers, stream in zip(codes, found, streams, strict=True):
             layers.extend(rows[: max(0, len(stream.layers) - first)])
     return found

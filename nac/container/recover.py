@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from nac.container.checksums import Checksums
-from nac.container.chunk import Chunk, head_bytes, plausible
+from nac.container.chunk import Chunk
+from nac.container.chunk_head import head_bytes, plausible
 from nac.container.fields import Fields
 from nac.container.header import Header
 from nac.container.index import End, find_end

@@ -13,7 +13,7 @@ from nac.audio.resample import Resampler
 from nac.codecs.registry import find
 from nac.codecs.windows import Plan
 from nac.container import Header, Reader, Writer
-from nac.container.chunk import MAX_FRAME_NUMBER
+from nac.container.chunk_head import MAX_FRAME_NUMBER
 from nac.errors import ModelError, NacError
 from nac.files.opening import opened, sample_range
 from nac.files.results import Stopwatch

@@ -13,7 +13,8 @@ import numpy as np
 
 from nac.audio.memory import Array, DType, as_array, as_dtype, check_channels, check_rate
 from nac.codecs.base import Codec
-from nac.container.chunk import MAX_FRAME_NUMBER, Chunk
+from nac.container.chunk import Chunk
+from nac.container.chunk_head import MAX_FRAME_NUMBER
 from nac.container.codebooks import Coding
 from nac.container.header import Header
 from nac.container.reader import Reader

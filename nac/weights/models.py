@@ -13,8 +13,7 @@ with a folder for each model.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +21,13 @@ from nac.bitrate import allocate, default_kbps
 from nac.codecs import registry
 from nac.codecs.base import Codec
 from nac.codecs.families import BEST_FIRST
-from nac.codecs.family import File, Hub, Model, Packaged, Source, Web
+from nac.codecs.family import File, Hub, Model, Source, Web
 from nac.codecs.registry import find
-from nac.errors import ModelChoiceError, ModelError, Remedy, WeightsMissing, what
-from nac.weights import cache
+from nac.errors import ModelChoiceError, ModelError, what
+from nac.weights import cache, finding, verifying
 from nac.weights import download as fetch
+from nac.weights.finding import Local
+from nac.weights.verifying import Verified, WrongWeights
 
 if TYPE_CHECKING:
     import torch
@@ -56,31 +57,6 @@ class Status:
         return self.path is not None
 
 
-@dataclass(frozen=True)
-class Verified:
-    """A verified file of weights. ``against``: the SHA-256 that it was compared with, such as "published"."""
-
-    path: Path
-    size: int
-    sha256: str
-    against: str
-
-
-class WrongWeights(ModelError):
-    """Weights that are not the official ones of the model."""
-
-
-@dataclass(frozen=True)
-class _Local:
-    """Weights on this machine: the path for the loader, and the single files if they have a source's names."""
-
-    path: Path
-    source: Source | None = None
-    paths: tuple[Path, ...] = ()
-    revision: str = ""  # the requested one
-    own: bool = False  # the user's folder, not a cache
-
-
 def load(
     name: str,
     *,
@@ -93,11 +69,11 @@ def load(
     """Load a codec like :func:`nac.load`, but with its own array type, which may be that of numpy."""
     device = str(device)
     model = find(name)
-    local = _local(model, Path(weights) if weights is not None else None, revision)
+    local = finding.find_local(model, Path(weights) if weights is not None else None, revision)
     if local:
-        _verify(model, local)
+        verifying.verify(model, local)
     elif not download:
-        raise _absent(model)
+        raise finding.missing(model)
     # A network implemented in numpy gains little from a GPU, and needs no PyTorch on the CPU.
     in_numpy = registry.family(model.spec.family).numpy is not None and device in ("auto", "cpu")
     target = None if in_numpy else resolve_device(device)  # before a long download, in case it is invalid
@@ -139,13 +115,13 @@ def locate(name: str, weights: Path | None = None, revision: str | None = None) 
 
     Raises ModelError if ``weights`` or ``NAC_WEIGHTS`` does not exist.
     """
-    local = _local(find(name), weights, revision)
+    local = finding.find_local(find(name), weights, revision)
     return local.path if local else None
 
 
 def path(name: str, revision: str | None = None) -> Path:
     """Return the path like :func:`locate`, but raise ModelError if the weights are missing."""
-    return _present(find(name), revision).path
+    return finding.require_local(find(name), revision).path
 
 
 def present() -> list[str]:
@@ -180,6 +156,23 @@ def status() -> list[Status]:
     return [_status(model) for model in registry.models().values()]
 
 
+def _status(model: Model) -> Status:
+    local = finding.find_local(model, None, None, sure=True)
+    spec = model.spec
+    return Status(
+        name=model.name,
+        about=model.about,
+        sample_rate=spec.sample_rate,
+        channels=spec.channels,
+        kbps=(spec.kbps(1), spec.kbps(len(spec.codebooks))),
+        size=sum(path.stat().st_size for path in local.paths) if local and local.paths else model.size,
+        licence=model.licence,
+        source=str(local.source if local and local.source else model.sources[0]),
+        path=local.path if local else None,
+        fingerprint=cache.fingerprint(model.name),
+    )
+
+
 def download(name: str, *, revision: str | None = None, progress: bool = False) -> Path:
     """Download a model's weights into the cache, unless they are there, and verify them. Returns their path.
 
@@ -194,7 +187,7 @@ def verify(name: str, revision: str | None = None) -> list[Verified]:
     The list is empty for files in ``NAC_WEIGHTS`` that do not have the official names.
     """
     model = find(name)
-    return _verify(model, _present(model, revision), fresh=True)
+    return verifying.verify(model, finding.require_local(model, revision), fresh=True)
 
 
 def remove(name: str) -> int:
@@ -212,156 +205,16 @@ def remove(name: str) -> int:
                     freed += sum(fetch.hub_remove(source.repo, file.name) for file in source.files)
         except OSError as error:
             raise ModelError(f"cannot delete the weights of {name}: {what(error)}") from error
-    local = _local(model, None, None)
+    local = finding.find_local(model, None, None)
     if local and not freed:
         raise ModelError(f"the weights of {name} are not in a cache but in {local.path}: not deleted")
     return freed
 
 
-# Finding
-
-
-def _local(model: Model, weights: Path | None, revision: str | None, *, sure: bool = False) -> _Local | None:
-    if weights is not None:
-        if revision is not None:
-            raise ModelError(
-                "a revision applies to weights from the Hub: it cannot be combined with your own weights"
-            )
-        if not weights.exists():
-            raise WeightsMissing(f"no weights at {weights}")
-        return _Local(weights, own=True)
-    # Revisions exist on the Hub; those of files in NAC_WEIGHTS are unknown.
-    own = _own(model, sure) if revision is None else None
-    return own or _cached(model, revision)
-
-
-def _present(model: Model, revision: str | None) -> _Local:
-    local = _local(model, None, revision)
-    if local is None:
-        raise _absent(model)
-    return local
-
-
-def _absent(model: Model) -> ModelError:
-    return WeightsMissing(
-        f"the weights of {model.name} are not on this machine", remedy="download", model=model.name
-    )
-
-
-def _own(model: Model, sure: bool) -> _Local | None:
-    """Find weights in ``NAC_WEIGHTS``: a folder with this model's files, or a folder of such folders.
-
-    ``sure``: ignore files whose names are also those of another model, since many are called model.safetensors.
-    """
-    if not (setting := os.environ.get("NAC_WEIGHTS")):
-        return None
-    root = Path(setting).expanduser()
-    if not root.is_dir():
-        raise ModelError(f"NAC_WEIGHTS is {root}, which is not a folder")
-    folder = root / model.name
-    if folder.is_dir() and any(folder.iterdir()):
-        # The loader may know the layout of files without the official names.
-        return _in_folder(model, folder) or _Local(folder, own=True)
-    if root.name in registry.models() and root.name != model.name:
-        return None
-    local = _in_folder(model, root)
-    return None if local and sure and root.name != model.name and _ambiguous(local) else local
-
-
-def _in_folder(model: Model, folder: Path) -> _Local | None:
-    for source in model.sources:
-        paths = tuple(folder / file.name for file in source.files)
-        if all(path.is_file() for path in paths):
-            return _Local(_entry(paths), source, paths, own=True)
-    return None
-
-
-def _ambiguous(local: _Local) -> bool:
-    names = [path.name for path in local.paths]
-    sources = [source for model in registry.models().values() for source in model.sources]
-    return sum(names == [file.name for file in source.files] for source in sources) > 1
-
-
-def _entry(paths: tuple[Path, ...]) -> Path:
-    """Return the path for the loader: a single file, or the folder of several files."""
-    return paths[0] if len(paths) == 1 else paths[0].parent
-
-
-def _cached(model: Model, revision: str | None) -> _Local | None:
-    for source in _sources(model, revision):
-        local = _in_cache(model, source, revision)
-        if local and (source in model.sources or _is_known(model, local)):
-            return local
-    return None
-
-
-def _is_known(model: Model, local: _Local) -> bool:
-    """Return whether files from the Hub's main have the published SHA-256, or else that of their first use."""
-    assert local.source
-    for file, path in zip(local.source.files, local.paths, strict=True):
-        digest, recorded = cache.sha256(path), cache.first_use(_first_use_key(model, local, path))
-        if not digest.startswith(file.sha256 or (recorded[0] if recorded else "none")):
-            return False
-    return True
-
-
-def _sources(model: Model, revision: str | None) -> tuple[Source, ...]:
-    """Return the sources in order. A pinned revision of the Hub is followed by main, if the Hub has it no more."""
-    if revision is None:
-        found: list[Source] = []
-        for source in model.sources:
-            found += [source, replace(source, revision="main")] if isinstance(source, Hub) else [source]
-        return tuple(dict.fromkeys(found))
-    hubs = tuple(source for source in model.sources if isinstance(source, Hub))
-    if not hubs:
-        raise ModelError(f"{model.name} has no revisions, because it is not from the Hub")
-    return hubs
-
-
-def _in_cache(model: Model, source: Source, revision: str | None) -> _Local | None:
-    if isinstance(source, Hub):
-        revision = revision or source.revision
-        paths = tuple(fetch.hub_cached(source.repo, file.name, revision) for file in source.files)
-    elif isinstance(source, Packaged):
-        paths = tuple(_package(source) / file.name for file in source.files)
-    else:
-        paths = tuple(cache.folder() / "models" / model.name / file.name for file in source.files)
-    existing = tuple(path for path in paths if path and path.is_file())
-    if not paths and isinstance(source, Packaged):  # the network needs no weights
-        return _Local(_package(source), source)
-    return _Local(_entry(existing), source, existing, revision or "") if len(existing) == len(paths) else None
-
-
-def _package(source: Packaged) -> Path:
-    """Return the path of a source's folder in an installed package."""
-    package, _, folder = source.folder.partition("/")
-    spec = find_spec(package)
-    assert spec is not None, package
-    assert spec.origin is not None, package
-    return Path(spec.origin).parent / folder
-
-
-def _status(model: Model) -> Status:
-    local = _local(model, None, None, sure=True)
-    spec = model.spec
-    return Status(
-        name=model.name,
-        about=model.about,
-        sample_rate=spec.sample_rate,
-        channels=spec.channels,
-        kbps=(spec.kbps(1), spec.kbps(len(spec.codebooks))),
-        size=sum(path.stat().st_size for path in local.paths) if local and local.paths else model.size,
-        licence=model.licence,
-        source=str(local.source if local and local.source else model.sources[0]),
-        path=local.path if local else None,
-        fingerprint=cache.fingerprint(model.name),
-    )
-
-
 # Downloading
 
 
-def _download(model: Model, revision: str | None, progress: bool) -> _Local:
+def _download(model: Model, revision: str | None, progress: bool) -> Local:
     if local := _intact(model, revision):
         return local
     if fetch.offline():
@@ -372,7 +225,7 @@ def _download(model: Model, revision: str | None, progress: bool) -> _Local:
     with cache.lock(model.name):
         if local := _intact(model, revision):  # another process was faster
             return local
-        for source in _sources(model, revision):
+        for source in finding.sources(model, revision):
             fallback = revision is None and source not in model.sources
             if fallback and not isinstance(failures[-1], fetch.UnknownRevision):
                 continue
@@ -386,25 +239,25 @@ def _download(model: Model, revision: str | None, progress: bool) -> _Local:
     raise ModelError(f"cannot download {model.name}: {'; '.join(map(str, failures))}", remedy="offline")
 
 
-def _intact(model: Model, revision: str | None) -> _Local | None:
+def _intact(model: Model, revision: str | None) -> Local | None:
     """Return the cached weights if they have the right SHA-256."""
-    local = _cached(model, revision)
+    local = finding.find_cached(model, revision)
     try:
-        return local if local and _verify(model, local) else None
+        return local if local and verifying.verify(model, local) else None
     except WrongWeights:
         return None
 
 
-def _fetch(model: Model, source: Source, revision: str | None, progress: bool) -> _Local:
-    if isinstance(source, Hub) and (damaged := _in_cache(model, source, revision)):
+def _fetch(model: Model, source: Source, revision: str | None, progress: bool) -> Local:
+    if isinstance(source, Hub) and (damaged := finding.in_cache(model, source, revision)):
         _discard(damaged)
     for file in source.files:
         _fetch_file(model, source, file, revision, progress)
-    local = _in_cache(model, source, revision)
+    local = finding.in_cache(model, source, revision)
     if local is None:
         raise ModelError(f"the weights of {model.name} were downloaded, but are not in the cache")
     try:
-        _verify(model, local)
+        verifying.verify(model, local)
     except WrongWeights:
         _discard(local)
         raise
@@ -426,72 +279,9 @@ def _fetch_file(model: Model, source: Source, file: File, revision: str | None, 
         raise fetch.Unavailable(f"{file.name} is missing in the package: reinstall it")
 
 
-def _discard(local: _Local) -> None:
+def _discard(local: Local) -> None:
     for path in local.paths:
         if isinstance(local.source, Hub):
             fetch.hub_discard(path)
         elif isinstance(local.source, Web):
             path.unlink(missing_ok=True)
-
-
-# Verifying
-
-
-def _verify(model: Model, local: _Local, *, fresh: bool = False) -> list[Verified]:
-    if local.source is None:
-        return []
-    return [
-        _verify_file(model, local, file, path, cache.sha256(path, fresh=fresh))
-        for file, path in zip(local.source.files, local.paths, strict=True)
-    ]
-
-
-def _verify_file(model: Model, local: _Local, file: File, path: Path, digest: str) -> Verified:
-    size, against = path.stat().st_size, "nothing published"
-    if isinstance(local.source, Hub) and not local.own and local.revision != local.source.revision:
-        file = File(file.name)  # the known SHA-256 is that of the pinned revision
-    if file.sha256:
-        if not digest.startswith(file.sha256):
-            found = f"{path} has SHA-256 {digest}, not the published {file.sha256}"
-            raise _wrong(f"{found}: damaged, or not the weights of {model.name}", model, local)
-        if file.sha256 == digest:
-            return Verified(path, size, digest, "published")
-        against = "published in part"
-    elif file.reported == digest:
-        against = "reported once"
-    elif file.reported:
-        message = "%s has SHA-256 %s, not %s, which was reported once but is not confirmed: used anyway"
-        cache.log.warning(message, path, digest, file.reported)
-    if not local.own and not isinstance(local.source, Packaged):
-        _check_first_use(model, local, path, digest)
-        against = against if file.reported == digest else "first use"
-    return Verified(path, size, digest, against)
-
-
-def _wrong(message: str, model: Model, local: _Local) -> WrongWeights:
-    """Return the error for wrong weights, with a remedy."""
-    if isinstance(local.source, Packaged) and not local.own:
-        return WrongWeights(f"{message}; reinstall nac")
-    return WrongWeights(message, remedy="weights" if local.own else "download_again", model=model.name)
-
-
-def _check_first_use(model: Model, local: _Local, path: Path, digest: str) -> None:
-    """Raise WrongWeights if the weights, whose SHA-256 is not published, have changed since their first use."""
-    key = origin = _first_use_key(model, local, path)
-    remedy: Remedy = ""
-    advice = f"; to accept it, delete the entry in {cache.folder() / 'first-use.json'}"
-    if isinstance(local.source, Hub):
-        origin, advice, remedy = f"{local.source.repo} at {path.parent.name}", "", "revision"
-    known = cache.first_use(key)
-    if known is None:
-        cache.record_first_use(key, digest, origin)
-    elif known[0] != digest:
-        found = f"{path.name} of {model.name} has SHA-256 {digest} ({origin})"
-        raise WrongWeights(
-            f"{found}, but on first use it had {known[0]} ({known[1]}): refused{advice}", remedy=remedy
-        )
-
-
-def _first_use_key(model: Model, local: _Local, path: Path) -> str:
-    hub = isinstance(local.source, Hub)
-    return f"{model.name}@{local.revision}/{path.name}" if hub else f"{local.source}/{path.name}"

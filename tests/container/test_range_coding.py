@@ -19,7 +19,9 @@ from nac.container import Chunk, Reader, verify
 from nac.container import codebooks as coded_layers
 from nac.container import range_coder as ranges
 from nac.container.chunk import Draft
-from nac.container.entropy import LayerId, decode, encode
+from nac.container.layer_decoding import decode
+from nac.container.layer_encoding import encode
+from nac.container.probability_model import LayerId
 from nac.container.tables import CURRENT, FOLDER, find_tables
 from nac.errors import FormatError
 from nac.spec import Codebook
@@ -274,7 +276,7 @@ def test_a_file_with_tables_that_are_not_here_is_whole_but_gives_no_codes():
 def test_damaged_layers_never_reach_the_coder(monkeypatch):
     data = bytearray(written(LYRA, lyra(1), 9600).getvalue())
     data[-40] ^= 1
-    monkeypatch.setattr(coded_layers.entropy, "decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(coded_layers.layer_decoding, "decode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(FormatError, match="damaged"):
         [chunk.codes(LYRA, 0) for chunk in Reader(io.BytesIO(data)).chunks()]
 
