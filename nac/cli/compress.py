@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -99,6 +99,8 @@ def compress(
     unchanged, and -o names the folder for the new shards.
     """
     from nac.audio.kinds import is_audio
+    from nac.files.conversion import Compression
+    from nac.files.encoding import Encoding
     from nac.files.names import nac_name
     from nac.files.shards import is_recording, recoding
 
@@ -106,45 +108,18 @@ def compress(
     _check_model(model, kbps, codebooks, loading)
     if verify and paths.out == "-":
         raise click.UsageError("--verify reads the output back, which standard output cannot be")
-    options: dict[str, Any] = {
-        "model": model,
-        "kbps": kbps,
-        "codebooks": codebooks,
-        "mono": mono,
-        "coding": coding,
-        "verify": verify or settings.remove_source,
-        "sound_only": settings.remove_source,
-    }
+    encoding = Encoding(model, kbps, codebooks, mono, coding)
+    how = Compression(encoding, verify or settings.remove_source, sound_only=settings.remove_source)
     named = None if model == "auto" else model
-    rename = partial(nac_name, keep_ending=keep_ending)
-    how = shards.how(verify=options["verify"])
+    rename, recode = partial(nac_name, keep_ending=keep_ending), shards.how(verify=how.verify)
     if engine.takes_over(paths):
         from nac.cluster import Action
 
-        action = partial(
-            Action,
-            "compress",
-            rename=rename,
-            options=options,
-            load=loading.elsewhere(),
-            shards=how,
-            model=named,
-            force=settings.force,
-        )
+        there = loading.elsewhere()
+        action = partial(Action, how, rename=rename, load=there, shards=recode, model=named, force=settings.force)
         hand_over(paths, settings, engine, action)
         return
     refuse_output_as_input(paths, "compress", ["nac"])
-
-    def work(job: Job, progress: Told) -> Result | Recoded:
-        from nac.files import conversion
-
-        if job.shard:
-            return recode_job(job, recoded, settings, progress)
-        return conversion.compress(
-            source(job.input), target(job.output), force=settings.force, load=load, progress=progress, **options
-        )
-
-    load = loading.loader(progress=not settings.quiet, download=True, only=named is not None)
     jobs = plan(
         paths,
         rename,
@@ -153,8 +128,14 @@ def compress(
         apart=HINTS["keep_ending"],
         is_shard=is_shard,
     )
-    at_a_time = items_at_once(jobs, settings)
-    recoded = recoding("compress", options, load, rename, workers=at_a_time, fatal=(Stop,), **how)
+    load = loading.loader(progress=not settings.quiet, download=True, only=named is not None)
+    recoded = recoding(how, load, rename, workers=items_at_once(jobs, settings), fatal=(Stop,), **recode)
+
+    def work(job: Job, progress: Told) -> Result | Recoded:
+        if job.shard:
+            return recode_job(job, recoded, settings, progress)
+        return how.run(source(job.input), target(job.output), load, force=settings.force, progress=progress)
+
     run(jobs, work, settings)
 
 

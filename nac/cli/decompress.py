@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -42,6 +42,7 @@ from nac.storage.output import Result
 from nac.storage.shards import is_shard
 
 if TYPE_CHECKING:
+    from nac.audio.wav import Bits
     from nac.files.shards import Recoded
 
 
@@ -79,7 +80,7 @@ def decompress(
     loading: Loading,
     shards: Shards,
     form: str | None,
-    bits: str | None,
+    bits: Bits | None,
     start: float,
     duration: float | None,
     kbps: float | None,
@@ -95,6 +96,7 @@ def decompress(
     for the new ones.
     """
     from nac.audio.writing import OUTPUT_FORMATS
+    from nac.files.conversion import Decompression
     from nac.files.names import audio_name
     from nac.files.opening import is_nac
     from nac.files.shards import is_packed, recoding
@@ -102,55 +104,18 @@ def decompress(
     one_of(kbps=kbps, codebooks=codebooks)
     if settings.remove_source and (start or any(value is not None for value in (duration, kbps, codebooks))):
         raise click.UsageError("--remove-source cannot be used with --start, --duration, -k or --codebooks")
-    options: dict[str, Any] = {
-        "start": start,
-        "duration": duration,
-        "format": form,
-        "bits": bits,
-        "kbps": kbps,
-        "codebooks": codebooks,
-        "force_model": force_model,
-        "verify": settings.remove_source,
-    }
-    rename = partial(audio_name, format=form)
-    how = shards.how(verify=options["verify"])
+    verify = settings.remove_source
+    how = Decompression(start, duration, form, bits, kbps, codebooks, force_model, verify)
+    rename, recode = partial(audio_name, format=form), shards.how(verify=verify)
     if engine.takes_over(paths):
         from nac.cluster import Action
 
-        action = partial(
-            Action,
-            "decompress",
-            rename=rename,
-            options=options,
-            # The user did not name the model, so nothing is downloaded.
-            load={**loading.elsewhere(), "download": False},
-            shards=how,
-            force=settings.force,
-        )
+        # The user did not name the model, so nothing is downloaded.
+        there = {**loading.elsewhere(), "download": False}
+        action = partial(Action, how, rename=rename, load=there, shards=recode, force=settings.force)
         hand_over(paths, settings, engine, action)
         return
     refuse_output_as_input(paths, "decompress", OUTPUT_FORMATS)
-
-    def work(job: Job, progress: Told) -> Result | Recoded:
-        from nac.files import conversion
-
-        if job.shard:
-            return recode_job(job, recoded, settings, progress)
-        try:
-            return conversion.decompress(
-                source(job.input),
-                target(job.output),
-                force=settings.force,
-                load=load,
-                progress=progress,
-                **options,
-            )
-        except NacError as error:
-            if error.remedy == "force" and paths.out is None:
-                raise NacError(_may_be_the_original(job)) from None
-            raise
-
-    load = loading.loader(progress=not settings.quiet, download=False)
     jobs = plan(
         paths,
         rename,
@@ -158,8 +123,19 @@ def decompress(
         wrong=shards.wrong(is_packed, ".nac files", _is_audio),
         is_shard=is_shard,
     )
-    at_a_time = items_at_once(jobs, settings)
-    recoded = recoding("decompress", options, load, rename, workers=at_a_time, fatal=(Stop,), **how)
+    load = loading.loader(progress=not settings.quiet, download=False)
+    recoded = recoding(how, load, rename, workers=items_at_once(jobs, settings), fatal=(Stop,), **recode)
+
+    def work(job: Job, progress: Told) -> Result | Recoded:
+        if job.shard:
+            return recode_job(job, recoded, settings, progress)
+        try:
+            return how.run(source(job.input), target(job.output), load, force=settings.force, progress=progress)
+        except NacError as error:
+            if error.remedy == "force" and paths.out is None:
+                raise NacError(_may_be_the_original(job)) from None
+            raise
+
     run(jobs, work, settings)
 
 

@@ -15,6 +15,7 @@ from nac.audio.kinds import may_be_audio
 from nac.cluster.manifest import Done, Row
 from nac.container.header import SIGNATURE
 from nac.errors import Remedy, reason
+from nac.files.conversion import Compression, Decompression
 from nac.storage.places import MANIFEST, Place, below, place
 from nac.storage.records import HEAD, Part
 from nac.storage.shards import ENDINGS, kind_of
@@ -26,7 +27,7 @@ Status = Literal["done", "skipped", "failed", "other"]
 
 @dataclass(frozen=True)
 class Action:
-    """What to do with every file: ``name`` is a function of nac.files.conversion, ``options`` its arguments.
+    """What to do with every file.
 
     ``source`` and ``target`` are folders or URLs; ``names``: the files in the source to process, by default all,
     also in its subfolders. ``load``: keyword arguments of :func:`nac.weights.models.load`, without the model's
@@ -34,20 +35,24 @@ class Action:
     :class:`nac.files.shards.Recoding`.
     """
 
-    name: Literal["compress", "decompress"]
+    how: Compression | Decompression
     source: str
     target: str
     rename: Callable[[str], str]
-    options: Mapping[str, Any]
     load: Mapping[str, Any]
     shards: Mapping[str, Any]
     model: str | None = None
     force: bool = False
     names: tuple[str, ...] = ()
 
+    @property
+    def compresses(self) -> bool:
+        """Whether outputs are .nac files; otherwise inputs are."""
+        return isinstance(self.how, Compression)
+
     def wants(self, head: bytes) -> bool:
         """Return whether the action applies to a file, not a shard, with these first bytes."""
-        return may_be_audio(head) if self.name == "compress" else head.startswith(SIGNATURE)
+        return may_be_audio(head) if self.compresses else head.startswith(SIGNATURE)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Worker:
         self._source, self._target = place(action.source), place(action.target)
         self._lock, self._loaded = threading.Lock(), dict[str, Codec[Any]]()
         self._converting = threading.Lock()  # a shard, which all threads work on
-        self._recoding = shards.recoding(action.name, action.options, self._load, action.rename, **action.shards)
+        self._recoding = shards.recoding(action.how, self._load, action.rename, **action.shards)
 
     def ready(self) -> tuple[str, ...]:
         """Return what must be equal for all workers: nac's version, and the weights. Raises NacError."""
@@ -113,12 +113,9 @@ class Worker:
         return folder + slash + (name if shard else self._action.rename(name))
 
     def _done(self, row: Row) -> Row:
-        from nac.files import conversion as files
-
-        function = getattr(files, self._action.name)
-        force = self._action.force
+        how, force = self._action.how, self._action.force
         with self._source.fetched(row.input) as path, self._target.written(row.output) as out:
-            result = function(path, out, force=force, load=self._load, **self._action.options)
+            result = how.run(path, out, self._load, force=force)
         return self._row(row, result)
 
     def _row(self, row: Row, result: Result, key: str | None = None) -> Row:
@@ -160,7 +157,7 @@ class Worker:
 
     def _existing(self, row: Row) -> Row:
         """Return the row of an existing output, for example if a run was killed before it wrote the row."""
-        compressed = self._action.name == "compress"
+        compressed = self._action.compresses
         try:
             with self._target.open(row.output) if compressed else self._source.open(row.input) as file:
                 header = info(file)
@@ -178,7 +175,7 @@ class Worker:
                 stack.enter_context(where.open(name))
                 for where, name in ((self._source, row.input), (self._target, row.output))
             )
-            packed, other = (target, source) if self._action.name == "compress" else (source, target)
+            packed, other = (target, source) if self._action.compresses else (source, target)
             count = 0
             for item in shards.items(packed, shards.is_packed, column):
                 count += 1

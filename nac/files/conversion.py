@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,6 +20,7 @@ from nac.audio.writing import OUTPUT_FORMATS, OutputFormat, open_sink
 from nac.bitrate import at_most
 from nac.codecs.base import Codec
 from nac.container.codebooks import Coding
+from nac.container.header import Header
 from nac.errors import ArgumentError, AudioError, NacError
 from nac.files.decoding import Load, at_rate, codec_of, loader, trimmed
 from nac.files.encoding import Encoding, prepare, write_nac
@@ -103,54 +104,9 @@ def compress(
     >>> nac.compress("song.flac", "small.nac", model="nac_24khz", kbps=3).kbps
     3.0
     """
-    watch = Stopwatch()
-    check_file(src, "read")
-    check_output(src, dst, force=force)
+    how = Compression(Encoding(model, kbps, codebooks, mono, coding), verify, sound_only)
     load = load or loader(None, weights, device, download=True)
-    how = Encoding(model, kbps, codebooks, mono, coding)
-    with open_source(Path(src) if isinstance(src, (str, os.PathLike)) else src) as source:
-        if sound_only and source.has_video:
-            raise AudioError("has video besides audio, and is not removed: a .nac file keeps only the audio")
-        codec, header = prepare(source, how, load)
-        with created(src, dst, force=force) as out:
-            _check_readable(out, verify)
-            samples, size = write_nac(out, _watched(source, progress), codec, header, coding)
-            if verify:
-                read_back(out, header, samples)
-        _tell(source)
-    return watch.result(src, dst, header, seconds=samples / source.sample_rate, size=size)
-
-
-def _tell(source: Source) -> None:
-    """Log remarks about a recording that was compressed."""
-    for note in source.notes:
-        log.warning("%s", note)
-    if decibels(source.peak) >= _AUDIBLE:
-        log.warning(
-            "its peak is %.1f dB above full scale: integer formats will be quieter by that much, floats will not",
-            decibels(source.peak),
-        )
-
-
-def _check_readable(out: BinaryIO, verify: bool) -> None:
-    if verify and not (out.readable() and out.seekable()):
-        raise NacError("this output cannot be verified, because it cannot be read back")
-
-
-def _count_again(out: BinaryIO, samples: int, rate: int) -> None:
-    """Read audio that was just written, from the disk if possible. Raises NacError if it is incomplete.
-
-    ``samples`` at ``rate``; Opus decodes at another rate.
-    """
-    sync(out)
-    try:
-        with open_source(out) as source:
-            found = sum(map(len, source.blocks)) * rate // source.sample_rate
-    except AudioError as error:
-        raise NacError(f"reading the output back failed: {error}") from None
-    if found != samples:
-        raise NacError(f"reading the output back gave {found} samples, not {samples}")
-    out.seek(0, os.SEEK_END)
+    return how.run(src, dst, load, force=force, progress=progress)
 
 
 def decompress(
@@ -221,42 +177,9 @@ def decompress(
     >>> nac.decompress("song.nac", "part.wav", start=1, duration=2).seconds
     2.0
     """
-    watch = Stopwatch()
-    check_output(src, dst, force=force)
-    output = output_format(format, dst).with_bits(bits)
+    how = Decompression(start, duration, format, bits, kbps, codebooks, force_model, verify)
     load = load or loader(None, weights, device)
-    with opened(src) as reader:
-        header = reader.header
-        counts = at_most(header, kbps=kbps, codebooks=codebooks)
-        low, high = sample_range(reader, start, duration)
-        gaps = check_stretch_bytes(reader, low, high)
-        codec = codec_of(header, load, force=force_model)
-        rate = output.sample_rate(header.original_sample_rate)
-        blocks = trimmed(reader, codec, counts, low, high, rate)
-        samples = 0
-        total = None if high is None else (high - low) / header.original_sample_rate
-        known = None if high is None else at_rate(high - low, header, rate)
-        with created(src, dst, force=force) as out:
-            _check_readable(out, verify)
-            with open_sink(out, output, rate, header.channels, known, header.tags) as sink:
-                for block in blocks:
-                    # A gain below 1 prevents clipping; it stays in formats that would clip.
-                    own_level = header.gain > 1 or output.bits == "float"
-                    sink.write(block / np.float32(header.gain) if own_level else block)
-                    samples += len(block)
-                    if progress:
-                        progress(len(block) / rate, total)
-            size = out.tell()
-            if verify:
-                _count_again(out, samples, rate)
-        if output.bits != "float" and decibels(1 / header.gain) >= _AUDIBLE:
-            log.warning(
-                "the recording's peak is %.1f dB above full scale, and this output is quieter by that much: "
-                "WAV with float samples would keep its level",
-                decibels(1 / header.gain),
-            )
-        tell_gaps(gaps if gaps is not None else reader.gaps)
-    return watch.result(src, dst, header, seconds=samples / rate, size=size, codebooks=counts)
+    return how.run(src, dst, load, force=force, progress=progress)
 
 
 def read(
@@ -323,6 +246,141 @@ def read(
         parts = [np.zeros((0, header.channels), np.float32)]
         parts += trimmed(reader, network, header.stream_codebooks, low, high, rate)
     return as_dtype(np.concatenate(parts) / np.float32(header.gain), dtype), rate
+
+
+@dataclass(frozen=True)
+class Compression:
+    """Options of :func:`nac.compress`, except those for the network and the output."""
+
+    encoding: Encoding
+    verify: bool = False
+    sound_only: bool = False
+
+    def run(
+        self,
+        src: PathOrFile,
+        dst: PathOrFile,
+        load: Load,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Compress a recording. The other options and the errors are those of :func:`nac.compress`."""
+        watch = Stopwatch()
+        check_file(src, "read")
+        check_output(src, dst, force=force)
+        with open_source(Path(src) if isinstance(src, (str, os.PathLike)) else src) as source:
+            if self.sound_only and source.has_video:
+                raise AudioError("has video besides audio, and is not removed: a .nac file keeps only the audio")
+            codec, header = prepare(source, self.encoding, load)
+            with created(src, dst, force=force) as out:
+                _check_readable(out, self.verify)
+                watched = _watched(source, progress)
+                samples, size = write_nac(out, watched, codec, header, self.encoding.coding)
+                if self.verify:
+                    read_back(out, header, samples)
+            _tell(source)
+        return watch.result(src, dst, header, seconds=samples / source.sample_rate, size=size)
+
+
+@dataclass(frozen=True)
+class Decompression:
+    """Options of :func:`nac.decompress`, except those for the network and the output."""
+
+    start: float = 0.0
+    duration: float | None = None
+    format: str | None = None
+    bits: Bits | None = None
+    kbps: float | None = None
+    codebooks: int | None = None
+    force_model: bool = False
+    verify: bool = False
+
+    def run(
+        self,
+        src: PathOrFile,
+        dst: PathOrFile,
+        load: Load,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Decompress a .nac file. The other options and the errors are those of :func:`nac.decompress`."""
+        watch = Stopwatch()
+        check_output(src, dst, force=force)
+        output = output_format(self.format, dst).with_bits(self.bits)
+        with opened(src) as reader:
+            header = reader.header
+            counts = at_most(header, kbps=self.kbps, codebooks=self.codebooks)
+            low, high = sample_range(reader, self.start, self.duration)
+            gaps = check_stretch_bytes(reader, low, high)
+            codec = codec_of(header, load, force=self.force_model)
+            rate = output.sample_rate(header.original_sample_rate)
+            total = None if high is None else at_rate(high - low, header, rate)
+            blocks = _at_level(trimmed(reader, codec, counts, low, high, rate), header, output)
+            with created(src, dst, force=force) as out:
+                _check_readable(out, self.verify)
+                samples = 0
+                with open_sink(out, output, rate, header.channels, total, header.tags) as sink:
+                    for block in blocks:
+                        sink.write(block)
+                        samples += len(block)
+                        if progress:
+                            progress(len(block) / rate, None if total is None else total / rate)
+                size = out.tell()
+                if self.verify:
+                    _count_again(out, samples, rate)
+            _tell_level(header, output)
+            tell_gaps(gaps if gaps is not None else reader.gaps)
+        return watch.result(src, dst, header, seconds=samples / rate, size=size, codebooks=counts)
+
+
+def _at_level(blocks: Iterable[Samples], header: Header, output: OutputFormat) -> Iterator[Samples]:
+    """Samples at the recording's level: a gain below 1 prevents clipping, and stays in formats that would clip."""
+    for block in blocks:
+        yield block / np.float32(header.gain) if header.gain > 1 or output.bits == "float" else block
+
+
+def _tell_level(header: Header, output: OutputFormat) -> None:
+    """Log that an output is quieter than the recording."""
+    if output.bits != "float" and decibels(1 / header.gain) >= _AUDIBLE:
+        log.warning(
+            "the recording's peak is %.1f dB above full scale, and this output is quieter by that much: "
+            "WAV with float samples would keep its level",
+            decibels(1 / header.gain),
+        )
+
+
+def _tell(source: Source) -> None:
+    """Log remarks about a recording that was compressed."""
+    for note in source.notes:
+        log.warning("%s", note)
+    if decibels(source.peak) >= _AUDIBLE:
+        log.warning(
+            "its peak is %.1f dB above full scale: integer formats will be quieter by that much, floats will not",
+            decibels(source.peak),
+        )
+
+
+def _check_readable(out: BinaryIO, verify: bool) -> None:
+    if verify and not (out.readable() and out.seekable()):
+        raise NacError("this output cannot be verified, because it cannot be read back")
+
+
+def _count_again(out: BinaryIO, samples: int, rate: int) -> None:
+    """Read audio that was just written, from the disk if possible. Raises NacError if it is incomplete.
+
+    ``samples`` at ``rate``; Opus decodes at another rate.
+    """
+    sync(out)
+    try:
+        with open_source(out) as source:
+            found = sum(map(len, source.blocks)) * rate // source.sample_rate
+    except AudioError as error:
+        raise NacError(f"reading the output back failed: {error}") from None
+    if found != samples:
+        raise NacError(f"reading the output back gave {found} samples, not {samples}")
+    out.seek(0, os.SEEK_END)
 
 
 def output_format(format: str | None, dst: PathOrFile) -> OutputFormat:

@@ -18,13 +18,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import PurePath
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, cast
 
 from nac.audio.kinds import ENDINGS, may_be_audio
 from nac.codecs.base import Codec
 from nac.codecs.parallel import ahead
 from nac.container.header import SIGNATURE
 from nac.errors import NacError, Remedy, reason
+from nac.files.conversion import Compression, Decompression
 from nac.files.names import ENDING
 from nac.files.opening import stream_of
 from nac.storage.output import PathOrFile, Result, check_output, created, name_of, size_of, sync
@@ -35,7 +36,7 @@ from nac.streams import write_all
 Progress = Callable[[float, float | None], None]
 """See :mod:`nac.files.conversion`."""
 Convert = Callable[[BinaryIO, BinaryIO, str], Result]
-"""A function of :mod:`nac.files.conversion` with its options; also gets the name of the output."""
+"""Compresses or decompresses an item; also gets the name of the output."""
 Gathered = Callable[[], AbstractContextManager[list[str]]]
 """A context that collects the lines that the thread logs."""
 _TYPES = mimetypes.MimeTypes()
@@ -193,30 +194,18 @@ def _matched(shard: Shard, done: Iterable[Done]) -> Iterator[tuple[Record, Done]
 
 
 def recoding(
-    command: Literal["compress", "decompress"],
-    options: Mapping[str, Any],
+    how: Compression | Decompression,
     load: Callable[[str], Codec],
     rename: Callable[[str], str],
-    **how: Any,
+    **more: Any,
 ) -> Recoding:
-    """Apply a function of :mod:`nac.files.conversion` to the items of shards.
+    """Compress or decompress the items of shards. ``more``: other fields of :class:`Recoding`."""
 
-    ``options``: its keyword arguments; ``how``: other fields of :class:`Recoding`.
-    """
+    def convert(src: BinaryIO, out: BinaryIO, name: str) -> Result:
+        as_named = how if isinstance(how, Compression) else replace(how, format=PurePath(name).suffix[1:])
+        return as_named.run(src, out, load)
 
-    def compress(src: BinaryIO, out: BinaryIO, name: str) -> Result:
-        from nac.files import conversion
-
-        return conversion.compress(src, out, load=load, **options)
-
-    def decompress(src: BinaryIO, out: BinaryIO, name: str) -> Result:
-        from nac.files import conversion
-
-        return conversion.decompress(src, out, load=load, **{**options, "format": PurePath(name).suffix[1:]})
-
-    if command == "compress":
-        return Recoding(compress, rename, is_recording, **how)
-    return Recoding(decompress, rename, is_packed, **how)
+    return Recoding(convert, rename, is_recording if isinstance(how, Compression) else is_packed, **more)
 
 
 class _Summed(io.RawIOBase):
