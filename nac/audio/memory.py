@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nac.audio.levels import measure, tamed
 from nac.audio.reading import BLOCK, Source
 from nac.audio.resample import Samples
-from nac.audio.stereo import common_angle
+from nac.audio.stereo import CommonAngle
 from nac.audio.tags import own
 from nac.container.header import MAX_CHANNELS, MAX_RATE, MIN_RATE, SampleFormat
 from nac.errors import ArgumentError, ArgumentTypeError
@@ -45,7 +45,7 @@ def in_memory(samples: Any, sample_rate: int, tags: Mapping[str, str] | None = N
         blocks, notes = (tamed(block, levels.peak) for block in blocks), levels.notes
         peak = max(1.0, levels.peak)
     form, named = format_of(array), own(tags)
-    angle = common_angle(as_blocks(array)) if array.shape[1] == 2 else None
+    angle = CommonAngle(array.shape[1]).scan(as_blocks(array))
     rate, channels = check_rate(sample_rate), array.shape[1]
     return Source(rate, channels, len(array), form, blocks, peak, tags=named, notes=notes, angle=angle)
 

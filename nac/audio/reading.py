@@ -22,7 +22,7 @@ from nac.audio.kinds import HEAD, id3_size, kind_of
 from nac.audio.levels import measure, tamed
 from nac.audio.plain import Pipe, PlainInput
 from nac.audio.resample import Samples
-from nac.audio.stereo import common_angle
+from nac.audio.stereo import CommonAngle
 from nac.audio.tags import Tags, read_tags
 from nac.audio.view import View
 from nac.audio.whole import bytes_of_sound, several
@@ -43,7 +43,7 @@ class Source:
     ``tags``: title, artist and so on, and the layout of channels (:mod:`nac.audio.layout`).
     ``notes``: remarks for the user. ``has_video``: the file has video, too.
     ``angle``: if both channels have the same sound up to a factor, and the file could be scanned first: see
-    :func:`nac.audio.stereo.common_angle`.
+    :class:`nac.audio.stereo.CommonAngle`.
     """
 
     sample_rate: int
@@ -108,23 +108,22 @@ def open_source(file: Path | BinaryIO) -> Iterator[Source]:
             file = stack.enter_context(_spooled(pipe))
         blocks = _open(file)
         stack.callback(lambda: blocks.close())
-        angle = None
-        if blocks.channels == 2:
-            angle = common_angle(_each(blocks))
-            blocks.close()
-            blocks = _open(file)
-        if blocks.samples is not None and blocks.sample_format not in _LOUD:
-            source = _source(blocks)
+        common, levels = CommonAngle(blocks.channels), None
+        if blocks.samples is None or blocks.sample_format in _LOUD:
+            # Such samples may exceed full scale, and their number may be undeclared: scan all of them first.
+            levels = measure(common.through(_each(blocks)))
+            levels = replace(levels, notes=(*blocks.notes, *levels.notes))
         else:
-            # Such samples may exceed full scale, and their number may be undeclared: scan first.
-            levels = measure(_each(blocks))
-            notes = (*blocks.notes, *levels.notes)
+            common.scan(_each(blocks))
+        if levels or blocks.channels == 2:
             blocks.close()
             blocks = _open(file)
-            source = replace(_source(blocks, levels.peak), samples=levels.samples, notes=notes)
+        source = _source(blocks, levels.peak if levels else 1.0)
+        if levels:
+            source = replace(source, samples=levels.samples, notes=levels.notes)
         tags = read_tags(file) or source.tags
         mask = blocks.mask or layout.of_tags(tags, blocks.channels)
-        yield replace(source, angle=angle, tags=layout.tagged(tags, mask, blocks.channels))
+        yield replace(source, angle=common.angle, tags=layout.tagged(tags, mask, blocks.channels))
 
 
 def _opened(path: Path) -> BinaryIO:

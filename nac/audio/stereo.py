@@ -7,7 +7,7 @@ Angles are in units of 1/256 of a full circle.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import atan2, pi
 
 import numpy as np
@@ -35,24 +35,47 @@ def principal_angle(pair: Samples, previous: int) -> int:
     return angle if abs(turn(previous, angle)) <= abs(turn(previous, opposite)) else opposite
 
 
-def common_angle(blocks: Iterable[Samples]) -> int | None:
+class CommonAngle:
     """The angle at which the first stream has all the sound of blocks [n, 2], and the second is silent.
 
-    Only for channels that are equal, opposite, or of which one is silent; None otherwise, and for silence. Reads
-    only as many blocks as necessary.
+    Only for channels that are equal, opposite, or of which one is silent. ``possible``: whether there may still be
+    such an angle, so that further blocks matter.
     """
-    left = right = equal = opposite = True
-    sounds = False
-    for block in blocks:
+
+    def __init__(self, channels: int) -> None:
+        self.possible = channels == 2
+        self._left = self._right = self._equal = self._opposite = True
+        self._sounds = False
+
+    def add(self, block: Samples) -> None:
+        """Take the next block."""
         a, b = block[:, 0], block[:, 1]
-        left, right = left and not b.any(), right and not a.any()
-        equal, opposite = equal and np.array_equal(a, b), opposite and np.array_equal(a, -b)
-        sounds = sounds or bool(np.abs(block).max(initial=0) >= SILENCE)
-        if not (left or right or equal or opposite):
+        self._left, self._right = self._left and not b.any(), self._right and not a.any()
+        self._equal = self._equal and np.array_equal(a, b)
+        self._opposite = self._opposite and np.array_equal(a, -b)
+        self._sounds = self._sounds or bool(np.abs(block).max(initial=0) >= SILENCE)
+        self.possible = self._left or self._right or self._equal or self._opposite
+
+    def through(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
+        """Yield the blocks, taking those that matter."""
+        for block in blocks:
+            if self.possible:
+                self.add(block)
+            yield block
+
+    def scan(self, blocks: Iterable[Samples]) -> int | None:
+        """Take blocks as long as they matter, and return the angle."""
+        through = self.through(blocks)
+        while self.possible and next(through, None) is not None:
+            pass
+        return self.angle
+
+    @property
+    def angle(self) -> int | None:
+        """The angle, or None, also for silence."""
+        if not (self.possible and self._sounds):
             return None
-    if not sounds:
-        return None
-    return LEFT if left else RIGHT if right else MID_SIDE if equal else OPPOSITE
+        return LEFT if self._left else RIGHT if self._right else MID_SIDE if self._equal else OPPOSITE
 
 
 def turn(start: int, end: int) -> int:

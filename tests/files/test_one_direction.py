@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 import nac
-from nac.audio import stereo
+from nac.audio import reading, stereo
 from nac.bitrate import allocate, default_kbps, ladder
 from nac.codecs.registry import MODELS
 from nac.files.opening import opened
@@ -105,10 +105,26 @@ def test_what_is_told_apart() -> None:
         RELATIONS.values(), (stereo.LEFT, stereo.RIGHT, stereo.MID_SIDE, stereo.OPPOSITE), strict=True
     ):
         blocks = np.array_split(sound * np.float32(relation), 7)
-        assert stereo.common_angle(blocks) == angle
-        assert stereo.common_angle([*blocks, sound[-100:] * np.float32([0.5, 0.4])]) is None
-    assert stereo.common_angle([sound * np.float32([1, 0]), sound * np.float32([0, 1])]) is None
-    assert stereo.common_angle([np.zeros((100, 2), np.float32)]) is None
+        assert stereo.CommonAngle(2).scan(blocks) == angle
+        assert stereo.CommonAngle(2).scan([*blocks, sound[-100:] * np.float32([0.5, 0.4])]) is None
+    assert stereo.CommonAngle(2).scan([sound * np.float32([1, 0]), sound * np.float32([0, 1])]) is None
+    assert stereo.CommonAngle(2).scan([np.zeros((100, 2), np.float32)]) is None
+
+
+@pytest.mark.parametrize("form", ["WAV", "OGG"])
+def test_floats_and_lossy_files_are_scanned_once(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For their level and for the relation of their channels, and then read."""
+    path, openings = tmp_path / "sound", []
+    channels = np.repeat(voice()[:, None], 2, axis=1)
+    soundfile.write(path, channels, RATE, format=form, subtype="FLOAT" if form == "WAV" else "VORBIS")
+    open_once = reading._open
+    monkeypatch.setattr(reading, "_open", lambda file: openings.append(file) or open_once(file))
+    with reading.open_source(path) as source:
+        assert source.angle == stereo.MID_SIDE
+        assert sum(map(len, source.blocks)) == source.samples == len(channels)
+    assert len(openings) == 2
 
 
 def test_many_channels_get_more_by_default() -> None:
