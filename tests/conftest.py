@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,21 @@ for _name in ("SIGHUP", "SIGINT", "SIGTERM"):
         signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, for busy machines
+
+
+@pytest.fixture(autouse=True)
+def marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that talks to a server has to say so with its mark."""
+    if request.node.get_closest_marker("network") is not None:
+        return
+    connect = socket.socket.connect
+
+    def connect_here(one: socket.socket, address: tuple[str, int] | str) -> None:
+        if one.family in (socket.AF_INET, socket.AF_INET6):
+            pytest.fail(f"connects to {address} without @pytest.mark.network")
+        connect(one, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
 
 
 @pytest.fixture

@@ -38,6 +38,8 @@ from nac.storage import sorting
 from nac.storage.places import MANIFEST, place
 from nac.version import __version__ as nac_version
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:

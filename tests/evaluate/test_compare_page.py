@@ -18,6 +18,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not in
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
+pytestmark = pytest.mark.network
 AUDIO = Path(__file__).parents[2] / "examples" / "audio"
 HOSTILE = "a<script>document.title='hurt'<!-- &amp;.wav"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -399,6 +399,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield throttle, system, options
 
 
+@pytest.mark.network
 def test_an_object_store(store: Any, folder: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nac.storage.places.PAUSES", (0.01,) * 4)
     from pyarrow.fs import FileSelector

@@ -27,6 +27,8 @@ GOOD = data(1)
 SHA = hashlib.sha256(GOOD).hexdigest()
 OTHER = data(2)
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:

@@ -16,6 +16,8 @@ SHA, OTHER_SHA = (hashlib.sha256(content).hexdigest() for content in (GOOD, OTHE
 TOY = "add('toy', Hub('someone/toy', (File('w.bin'),)))\n"
 KNOWN = f"add('toy', Hub('someone/toy', (File('w.bin', sha256='{SHA}'),)))\n"
 
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:

@@ -210,6 +210,7 @@ def test_devices() -> None:
         assert torch.get_float32_matmul_precision() == "highest"
 
 
+@pytest.mark.network
 @needs_lyra
 def test_soundstream_is_downloaded_checked_and_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     with HubServer() as server:
