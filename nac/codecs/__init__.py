@@ -1,1 +1,1 @@
-"""The neural codecs, one module a family, behind the interface of :mod:`nac.codecs.base`."""
+"""The neural codecs: one module per family, which implements the interface in :mod:`nac.codecs.base`."""

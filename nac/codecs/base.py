@@ -1,12 +1,13 @@
 """The interface that every codec family implements.
 
-A codec turns audio into *frames* of integer codes and back. A frame is the smallest step at which every
-codebook has whole codes: one hop for EnCodec, DAC and SoundStream, the stride of the coarsest codebook for SNAC.
-Codebooks are ordered from coarse to fine, and every prefix of them decodes: their number sets the bitrate.
+A codec encodes audio as *frames* of integer codes, and decodes them. A frame is the shortest time step in which
+every codebook has a whole number of codes: one hop for EnCodec, DAC and SoundStream, the stride of the coarsest
+codebook for SNAC. Codebooks are ordered from coarse to fine. The first *n* of them can be decoded alone, and *n*
+sets the bitrate.
 
 To add a family, subclass :class:`nac.codecs.windows.WindowedCodec` if the network's receptive field is finite,
-else :class:`Codec`. A codec computes with PyTorch's tensors or with numpy's arrays. This module does not import
-torch, so that specifications can be read, and codecs of the second kind run, without it.
+else :class:`Codec`. A codec computes with PyTorch tensors or with numpy arrays. This module does not import torch,
+so that specifications can be read, and codecs in numpy used, without it.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ Array = npt.NDArray[Any]
 P = ParamSpec("P")
 R = TypeVar("R")
 A = TypeVar("A", default="Tensor")
-"""What a codec computes with: tensors or numpy arrays."""
+"""The array type of a codec: tensors or numpy arrays."""
 
 
 def join(parts: Sequence[A]) -> A:
-    """Arrays of one kind, one after the other along the last dimension, as a new one."""
+    """Concatenate arrays of one type along the last dimension into a new one."""
     if isinstance(parts[0], np.ndarray):
         return cast(A, np.concatenate(cast("Sequence[Array]", parts), axis=-1))
     import torch
@@ -48,7 +49,7 @@ def join(parts: Sequence[A]) -> A:
 
 
 def stack(rows: Sequence[A]) -> A:
-    """Arrays of one kind and shape [B, T] as a new one [B, rows, T]."""
+    """Stack arrays [B, T] of one type into a new one [B, rows, T]."""
     if isinstance(rows[0], np.ndarray):
         return cast(A, np.stack(cast("Sequence[Array]", rows), axis=1))
     import torch
@@ -63,9 +64,9 @@ class Codes(Generic[A]):
     Parameters
     ----------
     arrays : tuple of tensors [B, frames * codes_per_frame]
-        One of int64 for each codebook, coarse to fine.
+        One int64 tensor for each codebook, coarse to fine.
     scale : tensor [B, segments], optional
-        Of float32, for codecs that have one.
+        The float32 loudness of each segment, for codecs that have one.
 
     Examples
     --------
@@ -81,46 +82,45 @@ class Codes(Generic[A]):
     scale: A | None = None
 
     def frames(self, spec: CodecSpec) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return cast(Any, self.arrays[0]).shape[-1] // spec.codebooks[0].codes_per_frame  # type: ignore[no-any-return]
 
     @classmethod
     def of(cls, tensor: A, scale: A | None = None) -> Codes[A]:
-        """Codes from one tensor or array, [B, K, T]: K codebooks, coarse to fine, of one rate.
+        """Make Codes from one tensor or array [B, K, T]: K codebooks with one rate, coarse to fine.
 
         ``scale``: float32 [B, segments], for codecs that have one. Raises ArgumentError for another shape.
         """
-        whole = cast(Any, tensor)
-        if not hasattr(whole, "shape"):
-            raise ArgumentTypeError(f"codes [B, K, T] are needed, not {type(whole).__name__}")
-        if len(shape := list(whole.shape)) != 3 or not shape[1]:
+        array = cast(Any, tensor)
+        if not hasattr(array, "shape"):
+            raise ArgumentTypeError(f"codes [B, K, T] are needed, not {type(array).__name__}")
+        if len(shape := list(array.shape)) != 3 or not shape[1]:
             raise ArgumentError(f"codes [B, K, T] are needed, not {shape}")
-        return cls(tuple(whole[:, book] for book in range(whole.shape[1])), scale)
+        return cls(tuple(array[:, book] for book in range(array.shape[1])), scale)
 
     @property
     def tensor(self) -> A:
-        """All codes as one, [B, K, T], as ``audio_codes`` of the models in transformers.
+        """All codes in one tensor [B, K, T], like ``audio_codes`` in transformers.
 
-        Raises ArgumentError where a frame has more codes of one codebook than of another (SNAC): nac.flatten
-        makes one row of those.
+        Raises ArgumentError if the codebooks have different rates (SNAC): use nac.flatten for these.
         """
         if len({cast(Any, array).shape for array in self.arrays}) > 1:
-            raise ArgumentError("these codebooks have several rates: their codes are no one tensor")
+            raise ArgumentError(
+                "the codebooks have different rates, so their codes are not one tensor: use nac.flatten"
+            )
         return stack(self.arrays)
 
     def prefix(self, codebooks: int) -> Codes[A]:
-        """The same codes with the coarsest ``codebooks`` codebooks only."""
+        """Return the codes of the coarsest ``codebooks`` codebooks only."""
         return Codes(self.arrays[:codebooks], self.scale)
 
     def row(self, number: int) -> Codes[A]:
-        """One signal of the batch, as a batch of one."""
+        """Return one signal of the batch, as a batch of one."""
         arrays = tuple(cast(Any, array)[number : number + 1] for array in self.arrays)
         return Codes(arrays, None if self.scale is None else cast(Any, self.scale)[number : number + 1])
 
     def between(self, spec: CodecSpec, first: int, end: int | None = None) -> Codes[A]:
-        """The codes of the frames from ``first`` up to ``end`` or the last, with the scales of segments that begin
-        there.
-        """
+        """Return the codes of the frames from ``first`` up to ``end``, or the last, with their segments' scales."""
         arrays = tuple(
             cast(Any, array)[:, first * book.codes_per_frame : None if end is None else end * book.codes_per_frame]
             for array, book in zip(self.arrays, spec.codebooks, strict=False)
@@ -133,40 +133,40 @@ class Codes(Generic[A]):
 
     @staticmethod
     def join(parts: Sequence[Codes[A]]) -> Codes[A]:
-        """Successive parts of one signal as one."""
+        """Concatenate successive parts of one signal."""
         arrays = tuple(join(layers) for layers in zip(*(part.arrays for part in parts), strict=True))
         scales = [part.scale for part in parts if part.scale is not None]
         return Codes(arrays, join(scales) if scales else None)
 
 
 class Encoder(Protocol[A]):
-    """A signal on its way to codes. What ``push`` and ``flush`` give, joined, is what ``Codec.encode`` gives."""
+    """A streaming encoder. The joined results of ``push`` and ``flush`` equal that of ``Codec.encode``."""
 
     def push(self, audio: A) -> Codes[A]:
-        """Take the next samples, float32 [B, C, n], any n; give the frames that are now certain, maybe none."""
+        """Encode the next samples, float32 [B, C, n], any n. Returns the frames that are complete, maybe none."""
         ...
 
     def flush(self) -> Codes[A]:
-        """End the signal and give the remaining frames."""
+        """End the signal. Returns the remaining frames."""
         ...
 
 
 class Decoder(Protocol[A]):
-    """Codes on their way to a signal. What ``push`` and ``flush`` give, joined, is what ``Codec.decode`` gives."""
+    """A streaming decoder. The joined results of ``push`` and ``flush`` equal that of ``Codec.decode``."""
 
     def push(self, codes: Codes[A]) -> A:
-        """Take the next frames, any number; give the samples that are now certain, float32 [B, C, n]."""
+        """Decode any number of frames. Returns the samples that are final, float32 [B, C, n]."""
         ...
 
     def flush(self) -> A:
-        """End the signal and give the remaining samples, up to the end of the last frame."""
+        """End the signal. Returns the remaining samples, up to the end of the last frame."""
         ...
 
 
 class Codec(ABC, Generic[A]):
-    """A network with its weights, ready to encode and decode. Made by :func:`nac.load`.
+    """A network with its weights, which encodes and decodes. Use :func:`nac.load` to make one.
 
-    Any number of threads may use one at the same time. ``spec`` says all about it, ``device`` where it computes.
+    A codec is thread-safe. ``spec``: its specification; ``device``: the device on which it computes.
 
     Examples
     --------
@@ -186,41 +186,41 @@ class Codec(ABC, Generic[A]):
     spec: CodecSpec
     device: torch.device
     _reload: Callable[[str], Codec[A]] | None = None
-    """Gives the same codec on the device of that name."""
+    """Returns the same codec on the device with this name."""
 
     @property
     def sample_rate(self) -> int:
-        """Of the signals it takes and gives, in Hz."""
+        """The sample rate of its input and output, in Hz."""
         return self.spec.sample_rate
 
     @property
     def channels(self) -> int:
-        """Of the signals it takes and gives."""
+        """The number of channels of its input and output."""
         return self.spec.channels
 
     @property
     def hop_length(self) -> int:
-        """Samples per channel that a frame stands for."""
+        """Samples per channel in a frame."""
         return self.spec.frame_samples
 
     @property
     def frame_rate(self) -> float:
-        """Frames per second: the least codes per second that a codebook has."""
+        """Frames per second: the code rate of the coarsest codebook."""
         return self.spec.sample_rate / self.spec.frame_samples
 
     @property
     def num_codebooks(self) -> int:
-        """The number of codebooks that there are, coarse to fine; any fewer of them decode too."""
+        """The number of codebooks."""
         return len(self.spec.codebooks)
 
     @property
     def codebook_size(self) -> int:
-        """Entries of a codebook: codes are from 0 up to that. Of the largest, where they differ."""
+        """The number of entries of the largest codebook; codes are less than this."""
         return 1 << max(book.bits for book in self.spec.codebooks)
 
     @property
     def kbps(self) -> float:
-        """Bitrate with all codebooks, in kbit/s; ``spec.kbps(n)`` is that with ``n``."""
+        """The bitrate of all codebooks in kbit/s; ``spec.kbps(n)`` is that of the first ``n``."""
         return self.spec.kbps(self.num_codebooks)
 
     def __repr__(self) -> str:
@@ -228,7 +228,7 @@ class Codec(ABC, Generic[A]):
         return f"<nac.Codec {self.spec.name}: {about}, {self.frame_rate:g} frames/s>"
 
     def to(self, device: str | torch.device) -> Codec[A]:
-        """The same codec on another device; this one stays where it is.
+        """Return the same codec on another device. This object is not changed.
 
         Parameters
         ----------
@@ -238,21 +238,21 @@ class Codec(ABC, Generic[A]):
         Returns
         -------
         Codec
-            This one, where it is there already.
+            This object, if it is on that device already.
 
         Raises
         ------
         ModelError
-            If there is no such device, if its weights are not there any more, or if :func:`nac.load` did not make
-            this codec.
+            If the device does not exist, the weights are missing now or have changed, or the codec was not made by
+            :func:`nac.load`.
         """
         if str(self.device) == str(device):
             return self
         if self._reload is None:
-            raise ModelError(f"this {self.spec.name} was not made by nac.load, and stays on {self.device}")
+            raise ModelError(f"cannot move {self.spec.name} from {self.device}: it was not made by nac.load")
         moved = self._reload(str(device))
         if moved.spec != self.spec:
-            raise ModelError(f"the weights of {self.spec.name} are not those any more that it was made with")
+            raise ModelError(f"the weights of {self.spec.name} have changed since it was loaded: load it again")
         return moved
 
     def encode(self, audio: A | Array, codebooks: int | None = None, *, kbps: float | None = None) -> Codes[A]:
@@ -261,21 +261,22 @@ class Codec(ABC, Generic[A]):
         Parameters
         ----------
         audio : tensor or numpy array of floats, [B, C, N]
-            At ``sample_rate``, C = ``channels``, nominally within -1 to 1.
+            Samples at ``sample_rate``, C = ``channels``, nominally from -1 to 1.
         codebooks : int, optional
-            How many, coarse to fine; all by default.
+            The number of codebooks to use, from the coarsest on; by default all.
         kbps : float, optional
-            Instead: as many as have at most so many kbit/s.
+            Instead of ``codebooks``: the maximum bitrate in kbit/s.
 
         Returns
         -------
         Codes
-            What the codec computes with: tensors, or numpy arrays.
+            Codes in the codec's array type: tensors, or numpy arrays.
 
         Raises
         ------
         ValueError
-            For integers, NaN and infinities, another shape, or a number of codebooks or a bitrate that cannot be.
+            If samples are integers, NaN or infinite, the shape is wrong, or the number of codebooks or the bitrate
+            is out of range.
         """
         self._check_audio(audio)
         checks.check_finite(self.spec, audio)
@@ -290,10 +291,10 @@ class Codec(ABC, Generic[A]):
         Parameters
         ----------
         codes : Codes, or tensor or numpy array [B, K, T]
-            As :meth:`encode` gives them: integers, the same frames in every codebook. Frames whose codes are all
-            -1 are silent, and the network begins afresh behind them, as in a .nac file.
+            The result of :meth:`encode`, or integers with the same frames in every codebook. Frames whose codes
+            are all -1 are silent, and the network is reset after them, as in a .nac file.
         length : int, optional
-            Samples per channel wanted; by default all that the frames hold.
+            The number of samples per channel to return; by default all samples of the frames.
 
         Returns
         -------
@@ -303,74 +304,75 @@ class Codec(ABC, Generic[A]):
         Raises
         ------
         ValueError
-            For codes that are no integers, out of range, not equally long, or silent in some codebooks only.
+            If codes are not integers, are out of range, have different lengths, or are silent only in some
+            codebooks.
         """
-        given: Codes[Any] = codes if isinstance(codes, Codes) else Codes.of(codes)
-        self._check_codes(given, silence=True)
-        arrays = tuple(self._array(array, np.int64) for array in given.arrays)
-        scale = None if given.scale is None else self._array(given.scale, np.float32)
-        taken = Codes(arrays, scale)
+        raw: Codes[Any] = codes if isinstance(codes, Codes) else Codes.of(codes)
+        self._check_codes(raw, silence=True)
+        arrays = tuple(self._array(array, np.int64) for array in raw.arrays)
+        scale = None if raw.scale is None else self._array(raw.scale, np.float32)
+        converted = Codes(arrays, scale)
         if not any(array.shape[-1] and int(array.min()) < 0 for array in cast(Any, arrays)):
             decoder = self.decoder()
-            return cast(A, cast(Any, join([decoder.push(taken), decoder.flush()]))[..., :length])
-        rows = [self._decode_runs(taken.row(number)) for number in range(cast(Any, arrays[0]).shape[0])]
+            return cast(A, cast(Any, join([decoder.push(converted), decoder.flush()]))[..., :length])
+        rows = [self._decode_runs(converted.row(number)) for number in range(cast(Any, arrays[0]).shape[0])]
         return self._array(np.concatenate(rows)[..., :length], np.float32)
 
     def _decode_runs(self, codes: Codes[A]) -> Array:
-        """One signal with silent frames, [1, C, N]."""
+        """Decode one signal with silent frames. Returns samples [1, C, N]."""
         spec = self.spec
-        whole = np.zeros((1, spec.channels, spec.start(codes.frames(spec))), np.float32)
+        samples = np.zeros((1, spec.channels, spec.start(codes.frames(spec))), np.float32)
         for first, end in checks.runs(spec, [self._numpy(array) for array in codes.arrays]):
             decoder = self.decoder(origin=first)
             audio = self._numpy(join([decoder.push(codes.between(spec, first, end)), decoder.flush()]))
             start = spec.start(first)
-            stop = min(start + audio.shape[-1], whole.shape[-1])
-            whole[..., start:stop] = audio[..., : stop - start]
-        return whole
+            stop = min(start + audio.shape[-1], samples.shape[-1])
+            samples[..., start:stop] = audio[..., : stop - start]
+        return samples
 
     @abstractmethod
     def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> Encoder[A]:
-        """A streaming encoder for a signal whose first frame has the number ``origin``.
+        """Return a streaming encoder for a signal whose first frame has the number ``origin``.
 
-        The number matters only for rounding: windows lie on a grid of absolute frame numbers.
+        The number only affects rounding, because windows are aligned to absolute frame numbers.
         """
 
     @abstractmethod
     def decoder(self, *, origin: int = 0, start: int | None = None) -> Decoder[A]:
-        """A streaming decoder for a signal whose first frame has the number ``origin``.
+        """Return a streaming decoder for a signal whose first frame has the number ``origin``.
 
-        With ``start``, the output begins at that frame, and the first frame pushed must be number
-        ``preroll(start, origin)``: exactly the samples that decoding from the origin gives there.
+        With ``start``, the output starts at that frame, and the first frame pushed must be number
+        ``preroll(start, origin)``. The samples are exactly those of decoding from the origin.
         """
 
     @abstractmethod
     def preroll(self, frame: int, origin: int = 0) -> int:
-        """The first frame a decoder has to be given for its output to be exact from ``frame`` on."""
+        """Return the first frame that a decoder needs for exact output from ``frame`` on."""
 
     def _array(self, values: Array | A, kind: type[np.float32] | type[np.int64]) -> A:
-        """Numbers as what this codec computes with, where it computes."""
+        """Convert to the codec's array type and device."""
         import torch
 
         dtype = torch.float32 if kind is np.float32 else torch.int64
-        if isinstance(values, np.ndarray):  # PyTorch takes none that run backwards, nor another machine's numbers
+        if isinstance(values, np.ndarray):  # PyTorch supports neither negative strides nor another byte order
             values = np.ascontiguousarray(values, kind)
         return cast(A, torch.as_tensor(values, dtype=dtype, device=self.device).detach())
 
     def _numpy(self, array: A) -> Array:
-        """What this codec gave, as a numpy array."""
+        """Convert from the codec's array type to a numpy array."""
         return cast("Tensor", array).cpu().numpy()
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
-        """What to compute within: no gradients, and on the processor one thread, whatever there are besides.
+        """Context for computing: no gradients, and on a CPU one thread in PyTorch.
 
-        Sums over several threads are rounded otherwise; :mod:`nac.codecs.parallel` makes use of the other cores.
+        Sums over several threads are rounded differently; :mod:`nac.codecs.parallel` uses the other cores.
         """
         import torch
 
         threads = torch.get_num_threads()
         if self.device.type == "cpu":
-            torch.set_num_threads(1)  # even from 1: that is OpenMP's number, and MKL's may be another
+            torch.set_num_threads(1)  # even if it is 1: that is OpenMP's number, and MKL's may differ
         try:
             with torch.inference_mode():
                 yield
@@ -379,16 +381,16 @@ class Codec(ABC, Generic[A]):
                 torch.set_num_threads(threads)
 
     def _within(self, job: Callable[P, R]) -> Callable[P, R]:
-        """The same, done within :meth:`_inference` by whatever thread."""
+        """Wrap a function so that it runs within :meth:`_inference`, in any thread."""
 
-        def done(*args: P.args, **kwargs: P.kwargs) -> R:
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
             with self._inference():
                 return job(*args, **kwargs)
 
-        return done
+        return wrapped
 
     def _run(self, jobs: Sequence[Callable[[], R]]) -> list[R]:
-        """Do pieces of work that do not depend on each other, within :meth:`_inference`."""
+        """Run independent jobs, within :meth:`_inference`. Returns their results in order."""
         if not self._on_gpu:
             return workers.each(jobs, self._inference)
         with self._inference():
@@ -396,7 +398,7 @@ class Codec(ABC, Generic[A]):
 
     @property
     def _on_gpu(self) -> bool:
-        """Whether it computes on a GPU, which does everything in turn."""
+        """Whether it computes on a GPU, where jobs run one after the other."""
         return self.device.type != "cpu"
 
     def _check_audio(self, audio: A | Array) -> None:

@@ -1,12 +1,12 @@
-"""Checkpoints of PyTorch networks, in every layout in which they are published.
+"""Read checkpoints of PyTorch networks in all published layouts.
 
-Each family has one canonical set of tensors: EnCodec's is named as in transformers, DAC's and SNAC's as in the
-original packages, weight norm is folded, and what only training needs is left out. All layouts are brought to that
-form before a network sees them, and the fingerprint is taken of it. A file in canonical form is itself accepted.
+Each family has one canonical set of tensors: EnCodec's are named as in transformers, DAC's and SNAC's as in the
+original packages, weight norm is folded, and tensors needed only for training are removed. All layouts are
+converted to this form for the network and for the fingerprint. A file in canonical form is accepted too.
 
-Weight norm (Salimans and Kingma 2016, arXiv:1602.07868) is folded by one rule on every machine. A checkpoint that
-was published folded was rounded by another: where a model is published in both ways, the fingerprint is of what
-rounding does not change.
+Weight norm (Salimans and Kingma 2016, arXiv:1602.07868) is folded with the same rounding on every machine.
+Published folded checkpoints were rounded differently, so for models that are published in both forms, the
+fingerprint is computed from values that do not depend on rounding.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nac.errors import ModelError
 from nac.spec import CodecSpec
 
 Tensors = dict[str, Tensor]
-PATTERNS = ("*.safetensors", "*.bin", "*.th", "*.pth")  # in a folder, the first that is there
+PATTERNS = ("*.safetensors", "*.bin", "*.th", "*.pth")  # in a folder, the first pattern that matches is used
 
 
 def load(
@@ -40,23 +40,24 @@ def load(
     device: torch.device | str,
     build: Callable[[CodecSpec, Weights], Codec],
     canonical: Callable[[Tensors], Tensors] = dict,
-    lasting: Callable[[Tensors], Tensors] | None = None,
+    stable: Callable[[Tensors], Tensors] | None = None,
 ) -> Codec:
-    """The codec of that specification with the weights of a checkpoint: a file, or a folder that holds one.
+    """Load a codec with the weights of a checkpoint: a file, or a folder that contains one.
 
-    ``canonical``: brings tensors, float32 and with weight norm folded, to the family's own names. ``lasting``:
-    what the fingerprint is of, if not these. ``build`` makes the codec of them, and raises ModelError if they are
-    not its own. Raises ModelError if there is no checkpoint, or if it cannot be read.
+    ``canonical``: converts tensors, float32 and with weight norm folded, to the family's canonical form.
+    ``stable``: converts these to values that do not depend on rounding, for the fingerprint. ``build``: makes the
+    codec, and raises ModelError if the tensors are not its own. Raises ModelError if there is no checkpoint, or it
+    cannot be read.
     """
     file = _find(Path(path))
     tensors, parameters = read(file)
     try:
         _check(spec, parameters)
         tensors = canonical(folded(tensors))
-        with ThreadPoolExecutor(1) as beside:  # to hash takes about as long as to pack
-            digest = beside.submit(_fingerprint, tensors)
+        with ThreadPoolExecutor(1) as pool:  # hashing takes about as long as packing
+            digest = pool.submit(_fingerprint, tensors)
             codec = build(spec, Weights(tensors, device))
-            digests = (_fingerprint(lasting(tensors)), digest.result()) if lasting else (digest.result(),)
+            digests = (_fingerprint(stable(tensors)), digest.result()) if stable else (digest.result(),)
         codec.spec = codec.spec.with_fingerprint(*digests)
         return codec
     except ModelError as error:
@@ -72,17 +73,17 @@ def _find(path: Path) -> Path:
         for pattern in PATTERNS:
             if found := sorted(path.glob(pattern)):
                 return found[0]
-        raise ModelError(f"{path} holds no checkpoint ({', '.join(PATTERNS)})")
+        raise ModelError(f"{path} contains no checkpoint ({', '.join(PATTERNS)})")
     if not path.exists():
         raise ModelError(f"{path} does not exist")
     return path
 
 
 def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a checkpoint under its own names, and the hyper-parameters that are told with them, if any.
+    """Read the tensors of a checkpoint with their original names, and its hyper-parameters, if any.
 
-    These stand in the file (``metadata.kwargs`` of a DAC checkpoint) or in a ``config.json`` beside it. Of a
-    pickle, tensors and plain containers are read and nothing else. Raises ModelError.
+    Hyper-parameters are in the file (``metadata.kwargs`` of a DAC checkpoint) or in a ``config.json`` beside it.
+    From a pickle, only tensors and plain containers are read. Raises ModelError.
     """
     try:
         with file.open("rb") as stream:
@@ -97,33 +98,33 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if isinstance(content, dict) and "state_dict" in content:
             parameters = content.get("metadata", {}).get("kwargs", parameters)
             content = content["state_dict"]
-    except Exception as error:  # fed with other bytes, a reader of pickles may raise anything
+    except Exception as error:  # for other bytes, a pickle reader may raise anything
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"{file} is not a checkpoint that can be read: {reason[0]}") from None
+        raise ModelError(f"{file} is not a readable checkpoint: {reason[0]}") from None
     tensors_only = (
         isinstance(content, dict) and all(map(_is_plain, content)) and all(map(_is_tensor, content.values()))
     )
     if not tensors_only or not isinstance(parameters, dict):
-        raise ModelError(f"{file} is not a checkpoint: it holds other things than tensors")
+        raise ModelError(f"{file} is not a checkpoint: it contains objects other than tensors")
     size = sum(tensor.numel() * tensor.element_size() for tensor in content.values())
-    if size > _MOST_GROWTH * file.stat().st_size:  # one number can be shown as a tensor of any shape
+    if size > _MAX_GROWTH * file.stat().st_size:  # one number can be expanded to a tensor of any shape
         raise ModelError(
             f"{file} is not a checkpoint: {file.stat().st_size} bytes would become {size / 1e9:.3g} GB"
         )
     return content, parameters
 
 
-_MOST_GROWTH = 4
-"""Bytes of tensors to each byte of a file."""
+_MAX_GROWTH = 4
+"""The most bytes of tensors per byte of a file."""
 
 
 def _check_unpacked(file: Path) -> None:
-    """Raise ValueError where so much would become of a .pt file that nothing but a bomb is like that."""
+    """Raise ValueError for a .pt file whose unpacked size is only plausible for a decompression bomb."""
     if not zipfile.is_zipfile(file):
         return
     with zipfile.ZipFile(file) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
-    if size > _MOST_GROWTH * file.stat().st_size:
+    if size > _MAX_GROWTH * file.stat().st_size:
         raise ValueError(f"{file.stat().st_size} bytes would become {size / 1e9:.3g} GB")
 
 
@@ -132,7 +133,7 @@ def _is_plain(name: object) -> bool:
 
 
 def _is_tensor(value: object) -> bool:
-    """Whether this is a tensor that lies in memory as a plain array."""
+    """Return whether this is a tensor with a plain memory layout."""
     return (
         isinstance(value, Tensor)
         and value.device.type == "cpu"
@@ -142,7 +143,7 @@ def _is_tensor(value: object) -> bool:
 
 
 def _check(spec: CodecSpec, parameters: Mapping[str, Any]) -> None:
-    """Raise ModelError if the hyper-parameters are another model's, which the shapes do not always tell."""
+    """Raise ModelError if the hyper-parameters are another model's; the shapes alone may be the same."""
     coarsest = spec.codebooks[-1].codes_per_frame
     expected = {
         "sample_rate": spec.sample_rate,
@@ -157,9 +158,9 @@ def _check(spec: CodecSpec, parameters: Mapping[str, Any]) -> None:
 
 
 def folded(tensors: Mapping[str, Tensor]) -> Tensors:
-    """The same as float32, with pairs of norm and direction replaced by weights."""
+    """Convert tensors to float32, and pairs of norm and direction to weights."""
     tensors = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
-    whole = dict(tensors)
+    converted = dict(tensors)
     for norm, direction in (
         (".weight_g", ".weight_v"),
         (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
@@ -167,15 +168,15 @@ def folded(tensors: Mapping[str, Tensor]) -> Tensors:
         for name in [name for name in tensors if name.endswith(norm)]:
             layer = name.removesuffix(norm)
             if layer + direction in tensors:
-                whole[f"{layer}.weight"] = _weight(whole.pop(name), whole.pop(layer + direction))
-    return whole
+                converted[f"{layer}.weight"] = _weight(converted.pop(name), converted.pop(layer + direction))
+    return converted
 
 
 def _weight(norm: Tensor, direction: Tensor) -> Tensor:
-    """``norm * direction / |direction|``, rounded the same everywhere.
+    """Compute ``norm * direction / |direction|`` with the same rounding on every machine.
 
     |direction| is summed in float64 and rounded to float32, so that the order of the sum does not matter; the rest
-    is exact but for one rounding to float64 and one to float32.
+    is exact except for one rounding to float64 and one to float32.
     """
     v = direction.numpy().astype(np.float64)
     length = np.sqrt(np.square(v).reshape(len(v), -1).sum(axis=1)).astype(np.float32).astype(np.float64)

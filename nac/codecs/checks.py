@@ -1,4 +1,4 @@
-"""What callers give a codec, looked at before it is computed with: samples and codes, numpy's or PyTorch's."""
+"""Validate the arguments of codecs: samples and codes, as numpy arrays or PyTorch tensors."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from nac.errors import ArgumentError
 from nac.spec import CodecSpec
 
 SILENCE = -1
-"""Stands for the codes of frames that are silent and have none."""
+"""The code of silent frames."""
 
 
 def kind_of(array: Any) -> str:
-    """What numbers an array has: i integers, f real, or another of numpy's letters."""
+    """Return the kind of an array's dtype: "i" for integers, "f" for floats, or another of numpy's letters."""
     dtype = getattr(array, "dtype", None)
     if isinstance(dtype, np.dtype):
         return "i" if dtype.kind == "u" else dtype.kind
     if dtype is None or not hasattr(dtype, "is_floating_point"):
-        raise ArgumentError(f"a tensor or a numpy array is expected, not {type(array).__name__}")
+        raise ArgumentError(f"a tensor or a numpy array is needed, not {type(array).__name__}")
     return "f" if dtype.is_floating_point else "c" if dtype.is_complex else "b" if "bool" in str(dtype) else "i"
 
 
@@ -36,10 +36,10 @@ def check_audio(spec: CodecSpec, audio: Any) -> None:
 
 
 def check_finite(spec: CodecSpec, audio: Any) -> None:
-    """Raise ArgumentError where samples [B, C, N] are NaN or infinite. Looks at all of them."""
+    """Raise ArgumentError if any sample [B, C, N] is NaN or infinite."""
     audio = audio.detach() if hasattr(audio, "detach") else audio
     if audio.shape[-1] and not -np.inf < float(audio.min()) <= float(audio.max()) < np.inf:
-        raise ArgumentError(f"{spec.name} takes samples that are numbers, not NaN nor infinities")
+        raise ArgumentError(f"{spec.name} takes finite samples, not NaN or infinity")
 
 
 def check_codes(spec: CodecSpec, arrays: Sequence[Any], *, silence: bool) -> None:
@@ -53,42 +53,42 @@ def check_codes(spec: CodecSpec, arrays: Sequence[Any], *, silence: bool) -> Non
     for number, (array, book) in enumerate(zip(arrays, spec.codebooks, strict=False)):
         name = f"codebook {number} of {spec.name}"
         if kind_of(array) != "i":
-            raise ArgumentError(f"{name}: integer codes are expected, not {array.dtype}")
+            raise ArgumentError(f"{name}: integer codes are needed, not {array.dtype}")
         shape = list(array.shape)
         if not shape:
-            raise ArgumentError(f"{name}: codes [B, frames] are expected, not a number")
+            raise ArgumentError(f"{name}: codes [B, frames] are needed, not a number")
         batch, frames = (shape[0], shape[-1] // book.codes_per_frame) if batch is None else (batch, frames)
         if len(shape) != 2 or shape != [batch, (frames or 0) * book.codes_per_frame]:
             raise ArgumentError(
-                f"{name}: codes [{batch}, {(frames or 0) * book.codes_per_frame}] are expected, not {shape}: "
-                f"{book.codes_per_frame} in each of {frames} frames, the same frames in every codebook"
+                f"{name}: codes [{batch}, {(frames or 0) * book.codes_per_frame}] are needed, not {shape}: "
+                f"{book.codes_per_frame} in each of {frames} frames, with the same frames in every codebook"
             )
         low, high = (int(array.min()), int(array.max())) if shape[-1] and batch else (0, 0)
         if low < (SILENCE if silence else 0) or high >= 1 << book.bits:
             also = f", or {SILENCE} for silence" if silence else ""
-            raise ArgumentError(f"{name}: codes are 0 to {(1 << book.bits) - 1}{also}, not {low} to {high}")
+            raise ArgumentError(f"{name}: codes must be 0 to {(1 << book.bits) - 1}{also}, not {low} to {high}")
 
 
 def runs(spec: CodecSpec, arrays: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """The frames that have codes, as runs from a first frame up to an end, of one signal's codes [1, n].
+    """Return the runs of frames with codes, as (first, end), for one signal's codes [1, n].
 
-    Raises ArgumentError where a frame has codes in some codebooks only, or a segment in some frames only.
+    Raises ArgumentError if a frame is silent only in some codebooks, or a segment only in some frames.
     """
     silent = [
         (array[0] == SILENCE).reshape(-1, book.codes_per_frame)
         for array, book in zip(arrays, spec.codebooks, strict=False)
     ]
-    together = np.concatenate(silent, axis=1)
+    joint = np.concatenate(silent, axis=1)
     unit = spec.segment.frames if spec.segment else 1
-    edges = range(0, len(together), unit)
-    some = np.array([together[edge : edge + unit].any() for edge in edges], bool)
-    every = np.array([together[edge : edge + unit].all() for edge in edges], bool)
-    if (some != every).any():
-        what = "a segment" if spec.segment else "a frame"
+    edges = range(0, len(joint), unit)
+    partly = np.array([joint[edge : edge + unit].any() for edge in edges], bool)
+    fully = np.array([joint[edge : edge + unit].all() for edge in edges], bool)
+    if (partly != fully).any():
+        what = "segment" if spec.segment else "frame"
+        number = int(np.flatnonzero(partly != fully)[0])
         raise ArgumentError(
-            f"{what} is silent ({SILENCE}) as a whole or not at all, and the {what[2:]} "
-            f"{int(np.flatnonzero(some != every)[0])} is so in part"
+            f"{what} {number} is silent ({SILENCE}) only in part: set all of its codes to {SILENCE}"
         )
-    borders = np.flatnonzero(np.diff(np.concatenate([[True], every, [True]]).astype(np.int8)))
-    ends = np.minimum(borders * unit, len(together))
+    borders = np.flatnonzero(np.diff(np.concatenate([[True], fully, [True]]).astype(np.int8)))
+    ends = np.minimum(borders * unit, len(joint))
     return [(int(a), int(b)) for a, b in zip(ends[::2], ends[1::2], strict=True)]

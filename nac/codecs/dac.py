@@ -1,7 +1,7 @@
 """DAC, the Descript Audio Codec (Kumar et al. 2023, arXiv:2306.06546).
 
-An encoder of residual units with Snake and strided convolutions, residual quantisation in few dimensions, and a
-decoder that mirrors the encoder (section 3 and appendix A). Nothing is causal and nothing remembers: the
+An encoder of residual units with Snake and strided convolutions, residual vector quantisation in few dimensions,
+and a decoder that mirrors the encoder (section 3 and appendix A). It is neither causal nor recurrent: the
 receptive field is finite, and a long signal is processed in windows.
 """
 
@@ -23,7 +23,7 @@ from nac.codecs.base import Codec
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import rvq
 from nac.codecs.layers.blocks import Tanh, conv, down, residual_units, snake, to_audio, up
-from nac.codecs.layers.chain import Chain, Layer, Plain, Stages
+from nac.codecs.layers.chain import Chain, Layer, PlainStage, Stages
 from nac.codecs.layers.convolutions import Convolved
 from nac.codecs.layers.spans import Span, context
 from nac.codecs.layers.tiles import each
@@ -51,7 +51,7 @@ SHAPES = {
     "dac_44khz_16kbps": Shape(latent=128),
 }
 
-WINDOW = 192  # frames; measured: context costs more in shorter windows, memory in longer ones
+WINDOW = 192  # frames, as measured: shorter windows spend more time on context, longer ones need more memory
 
 
 def _encoder(weights: Weights, shape: Shape) -> Chain:
@@ -60,8 +60,8 @@ def _encoder(weights: Weights, shape: Shape) -> Chain:
     for block, stride in enumerate(shape.strides, 1):
         name = f"encoder.block.{block}.block"
         layers += residual_units(weights, name, 0, width, by_channel=False)
-        narrow = down(weights, f"{name}.4", width, 2 * width, stride)
-        layers.append(Convolved(narrow, snake(weights, f"{name}.3", width)))
+        strided = down(weights, f"{name}.4", width, 2 * width, stride)
+        layers.append(Convolved(strided, snake(weights, f"{name}.3", width)))
         width *= 2
     end = len(shape.strides) + 1
     last = conv(weights, f"encoder.block.{end + 1}", width, shape.latent, 3)
@@ -70,25 +70,27 @@ def _encoder(weights: Weights, shape: Shape) -> Chain:
 
 def _decoder(weights: Weights, shape: Shape) -> Stages:
     width = shape.decoder
-    stages = [Plain(Chain([Convolved(conv(weights, "decoder.model.0", shape.latent, width, 7))]))]
+    stages = [PlainStage(Chain([Convolved(conv(weights, "decoder.model.0", shape.latent, width, 7))]))]
     for block, stride in enumerate(reversed(shape.strides), 1):
         name = f"decoder.model.{block}.block"
-        # No output padding: an odd stride loses the last step, and what follows sees zeros there.
-        wide = up(weights, f"{name}.1", width, width // 2, stride, short=stride % 2)
-        first = Convolved(wide, snake(weights, f"{name}.0", width))
+        # Without output padding, an odd stride loses the last step, and the next layers see zeros there.
+        upsampling = up(weights, f"{name}.1", width, width // 2, stride, short=stride % 2)
+        first = Convolved(upsampling, snake(weights, f"{name}.0", width))
         width //= 2
-        stages.append(Plain(Chain([first, *residual_units(weights, name, 2, width, by_channel=False)]), stride))
+        stages.append(
+            PlainStage(Chain([first, *residual_units(weights, name, 2, width, by_channel=False)]), stride)
+        )
     end = len(shape.strides) + 1
     last = to_audio(weights, f"decoder.model.{end + 1}", width, 7)
     return Stages(
-        [*stages, Plain(Chain([Convolved(last, snake(weights, f"decoder.model.{end}", width)), Tanh()]))]
+        [*stages, PlainStage(Chain([Convolved(last, snake(weights, f"decoder.model.{end}", width)), Tanh()]))]
     )
 
 
 class Dac(WindowedCodec):
     """DAC at 16, 24 or 44.1 kHz, one channel.
 
-    ``weights`` are those of the original checkpoints with weight norm folded; ModelError if they are not.
+    ``weights``: those of the original checkpoints with weight norm folded; otherwise raises ModelError.
     """
 
     def __init__(self, spec: CodecSpec, weights: Weights) -> None:
@@ -116,32 +118,33 @@ class Dac(WindowedCodec):
         size = self.spec.frame_samples
         span = Span(wanted.start * size, wanted.stop * size - 1)
         (audio,) = each(lambda *codes: (self._decoder(rvq.decode(self._quantisers, codes), first, span),), *arrays)
-        # At 16 and 24 kHz the network ends 8 samples early; nothing says what they should be.
+        # At 16 and 24 kHz, the network's output is 8 samples short.
         before = (wanted.start - first) * size
         missing = arrays[0].shape[-1] * size - before - audio.shape[1]
         return functional.pad(audio.transpose(1, 2), (before, missing))
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
-    """The codec of a checkpoint, a file or a folder. Raises ModelError where it holds another's weights."""
-    return checkpoints.load(spec, path, device, Dac, canonical, lasting)
+    """Load the codec from a checkpoint, a file or a folder. Raises ModelError for other weights."""
+    return checkpoints.load(spec, path, device, Dac, canonical, stable)
 
 
 def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
-    """The codec with random weights, and these by their names."""
+    """Make the codec with random weights. Returns it and the weights by name."""
     weights = RandomWeights(device, seed)
     return Dac(spec.with_fingerprint(RANDOM), weights), weights.tensors
 
 
 def canonical(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's tensors under the original package's names."""
+    """Rename a checkpoint's tensors to the original package's names."""
     return {_name(name): tensor for name, tensor in tensors.items()}
 
 
-def lasting(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What is the same of weights that are published folded and of those that are not: rounding changes no sign.
+def stable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert weights to values that are equal for folded and other checkpoints: rounding does not change signs.
 
-    Of convolutions eight signs at a time, as numbers from 0 to 255, the first in the highest bit; 1 is negative.
+    Weights of convolutions are replaced by their signs, eight in a number from 0 to 255, the first one in the
+    highest bit; 1 is negative.
     """
     return {
         name: torch.from_numpy(np.packbits(np.signbit(tensor.numpy())))
@@ -152,7 +155,7 @@ def lasting(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _layers() -> dict[str, str]:
-    """From transformers' names of layers to those of the original package."""
+    """Return the original package's names of layers by those in transformers."""
     names: dict[str, str] = {}
     for side, stack, first, strided in (
         ("encoder", "encoder.block", 0, {"snake1": 3, "conv1": 4}),

@@ -1,9 +1,9 @@
 """EnCodec (Défossez et al. 2022, arXiv:2210.13438).
 
-SEANet convolutions (Tagliasacchi et al. 2020, arXiv:2009.02095) with an LSTM on either side of a residual
-quantiser (section 3.1). The model at 24 kHz is causal: its convolutions and its LSTM carry what they remember
-from one block to the next, so that a signal of any length is one signal. The one at 48 kHz works on segments of a
-second, each brought to the same loudness, which overlap by 1 %.
+SEANet convolutions (Tagliasacchi et al. 2020, arXiv:2009.02095) with an LSTM on either side of a residual vector
+quantiser (section 3.1). The model at 24 kHz is causal: its convolutions and its LSTM keep their state from one
+block to the next, so a signal of any length is processed as a whole. The model at 48 kHz works on segments of one
+second, with normalised loudness, which overlap by 1 %.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from nac.codecs.layers.weights import RandomWeights, Weights
 from nac.codecs.reference import Reference
 from nac.spec import CodecSpec, Segment
 
-BLOCK = 64  # frames that the 24 kHz model computes at a time, as measured
-GROUP = 8  # segments that the 48 kHz model computes at a time
+BLOCK = 64  # frames per block of the 24 kHz model, as measured
+GROUP = 8  # segments that the 48 kHz model computes at once
 SHAPE = Shape(strides=(2, 4, 5, 8), width=32, latent=128)
 
 
 class _Encodec(Codec):
-    """What both models share. ``weights`` are named as in transformers, with weight norm folded."""
+    """Base class of both models. ``weights``: named as in transformers, with weight norm folded."""
 
     def __init__(self, spec: CodecSpec, weights: Weights) -> None:
         self.spec, self.device = spec, weights.device
@@ -53,10 +53,10 @@ class _Encodec(Codec):
 
 
 class Encodec24(_Encodec, CausalCodec):
-    """EnCodec at 24 kHz, one channel. Every frame depends on all before it."""
+    """EnCodec at 24 kHz, one channel. Every frame depends on all earlier ones."""
 
     block = BLOCK
-    pipelined = False  # the LSTM does best with all threads
+    pipelined = False  # the LSTM is faster with all threads
 
     def encode_stages(self, codebooks: int) -> Sequence[Stage]:
         network, quantisers = self.encode_network, self.quantisers[:codebooks]
@@ -64,7 +64,7 @@ class Encodec24(_Encodec, CausalCodec):
         def quantise(x: Tensor, stream: Stream) -> Tensor:
             return torch.stack(rvq.encode(quantisers, x), 1)
 
-        return Stage(network.front), Stage(network.middle, together=True), Stage([*network.back, quantise])
+        return Stage(network.front), Stage(network.middle, batched=True), Stage([*network.back, quantise])
 
     def decode_stages(self) -> Sequence[Stage]:
         network = self.decode_network
@@ -72,17 +72,18 @@ class Encodec24(_Encodec, CausalCodec):
         def look_up(codes: Tensor, stream: Stream) -> Tensor:
             return rvq.decode(self.quantisers, codes.unbind(1))
 
-        return Stage([look_up, *network.front]), Stage(network.middle, together=True), Stage(network.back)
+        return Stage([look_up, *network.front]), Stage(network.middle, batched=True), Stage(network.back)
 
 
 # 48 kHz
 
 
 class Encodec48(_Encodec):
-    """EnCodec at 48 kHz, two channels, in segments that are coded by themselves and cross-faded.
+    """EnCodec at 48 kHz, two channels, in segments that are coded independently and cross-faded.
 
-    Of a segment's frames each depends on all others. Segments are computed in groups, counted from the first of
-    the signal, so that the LSTM's weights are read once for all; there a segment has its row whatever the others.
+    Each frame of a segment depends on all of its frames. Segments are computed in groups, counted from the start
+    of the signal, so that the LSTM's weights are read once per group; a segment's result does not depend on the
+    others.
     """
 
     def __init__(self, spec: CodecSpec, weights: Weights) -> None:
@@ -104,7 +105,7 @@ class Encodec48(_Encodec):
         return max((segment - fading) * self.segment.frames, origin)
 
     def encode_segments(self, audio: Tensor, codebooks: int) -> Codes:
-        """Segments of equal length [B, S, C, n]."""
+        """Encode segments of equal length [B, S, C, n]."""
         batch = audio.shape[0]
         network, quantisers = self.encode_network, self.quantisers[:codebooks]
 
@@ -120,7 +121,7 @@ class Encodec48(_Encodec):
         return Codes(tuple(array.reshape(batch, -1) for array in codes), scale.reshape(batch, -1))
 
     def decode_segments(self, codes: Codes, segments: int) -> Tensor:
-        """The inverse: [B, S, C, n]."""
+        """Decode segments of equal length. Returns samples [B, S, C, n]."""
         assert codes.scale is not None
         batch, network = codes.scale.shape[0], self.decode_network
 
@@ -161,7 +162,7 @@ class Encoder48:
 
     @property
     def _whole(self) -> int:
-        """Segments of full length that are there."""
+        """The number of buffered segments with full length."""
         return max(self._rest.shape[-1] - self._codec.overlap, 0) // self._codec.segment.stride
 
     def _encode(self, count: int) -> Codes:
@@ -181,8 +182,9 @@ class Encoder48:
 class Decoder48:
     """See :class:`nac.codecs.base.Decoder`.
 
-    A signal whose last segment has at most half a frame ends with segments of 149 frames and 1; no other ends with
-    150. So a segment is whole when a frame follows it, and the last 150 frames are split if they have two scales.
+    A signal whose last segment is at most half a frame long ends with segments of 149 and 1 frames. So a segment
+    is known to be whole only when another frame follows it, and the last 150 frames are split if they have two
+    scales.
     """
 
     def __init__(self, codec: Encodec48, origin: int, start: int) -> None:
@@ -190,7 +192,7 @@ class Decoder48:
         self._segment = codec.preroll(start, origin) // codec.segment.frames
         self._skip = codec.spec.start(start) - self._segment * codec.segment.stride
         self._rest: Codes | None = None
-        self._fading: Tensor | None = None  # what reaches from the last segment into the next
+        self._fading: Tensor | None = None  # the part of the last segment that overlaps the next
         self._weight: Tensor | None = None
 
     def push(self, codes: Codes) -> Tensor:
@@ -214,13 +216,13 @@ class Decoder48:
 
     @property
     def _followed(self) -> int:
-        """Whole segments that are there."""
+        """The number of buffered segments that are followed by another frame."""
         return (
             0 if self._rest is None else max(self._rest.arrays[0].shape[-1] - 1, 0) // self._codec.segment.frames
         )
 
     def _decode(self, count: int, frames: int) -> list[Tensor]:
-        """Samples up to the next segment after ``count`` segments of so many frames."""
+        """Decode ``count`` segments of ``frames`` frames. Returns the samples up to the next segment's start."""
         assert self._rest is not None
         assert self._rest.scale is not None
         taken = Codes(tuple(a[:, : count * frames] for a in self._rest.arrays), self._rest.scale[:, :count])
@@ -231,7 +233,7 @@ class Decoder48:
         return [self._fade(segment) for segment in audio.unbind(1)]
 
     def _fade(self, audio: Tensor) -> Tensor:
-        """Weights are triangles, as long as the first segment, and brought to a sum of one where two overlap."""
+        """Cross-fade with triangular weights as long as the first segment, normalised to a sum of one."""
         if self._weight is None:
             ramp = torch.linspace(0, 1, audio.shape[-1] + 2, device=audio.device)[1:-1]
             self._weight = 0.5 - (ramp - 0.5).abs()
@@ -254,23 +256,23 @@ class Decoder48:
 
 
 def build(spec: CodecSpec, weights: Weights) -> Codec:
-    """The codec of a specification; ModelError if the weights are not its own."""
+    """Make the codec for a specification. Raises ModelError for other weights."""
     return (Encodec48 if spec.segment else Encodec24)(spec, weights)
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
-    """The codec of a checkpoint, a file or a folder. Raises ModelError where it holds another's weights."""
+    """Load the codec from a checkpoint, a file or a folder. Raises ModelError for other weights."""
     return checkpoints.load(spec, path, device, build, canonical)
 
 
 def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
-    """The codec with random weights, and these by their names."""
+    """Make the codec with random weights. Returns it and the weights by name."""
     weights = RandomWeights(device, seed)
     return build(spec.with_fingerprint(RANDOM), weights), weights.tensors
 
 
 def canonical(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's tensors under transformers' names, without what only training needs."""
+    """Rename a checkpoint's tensors as in transformers, and remove those needed only for training."""
     return {_name(name): tensor for name, tensor in tensors.items() if not _TRAINING.search(name)}
 
 
@@ -278,7 +280,7 @@ _TRAINING = re.compile(r"codebook\.(inited|cluster_size|embed_avg)$")
 
 
 def _name(name: str) -> str:
-    """From the original package's names to those of transformers."""
+    """Convert a name of the original package to that in transformers."""
     name = re.sub(r"^(encoder|decoder)\.model\.", r"\1.layers.", name)
     name = re.sub(r"\.(conv|convtr)\.(\1|norm)\.", lambda m: f".{m[2].removesuffix('tr')}.", name)
     return re.sub(r"^quantizer\.vq\.layers\.(\d+)\._codebook\.", r"quantizer.layers.\1.codebook.", name)

@@ -1,4 +1,4 @@
-"""nac's own families of codecs: what identifies each model, where its weights are published, how it is loaded."""
+"""nac's families of codecs: the specification of each model, the sources of its weights, and its loader."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MDCT = Family(
     (
         Model(
             CodecSpec("nac_24khz", "mdct", 24000, 1, 320, (Codebook(10),) * 16),
-            "any sound, small and fast; comes with nac",
+            "any audio, small and fast; part of the package",
             "MIT",
             (
                 Packaged(
@@ -84,7 +84,7 @@ ENCODEC = Family(
                 93_171_529,
                 "d7cc33bcf1aad7f2dad9836f36431530744abeace3ca033005e3290ed4fa47bf",
             ),
-            # Its LSTM never forgets altogether: three seconds are taken for all. It is run in blocks of 32 frames.
+            # The LSTM's memory is unlimited; three seconds are used as its context. Blocks have 32 frames.
             Plan(left=224, right=0, window=32),
         ),
         _encodec(
@@ -98,7 +98,7 @@ ENCODEC = Family(
                 has_scale=True,
                 segment=Segment(150, 47520),
             ),
-            "music in stereo",
+            "stereo music",
             Hub(
                 "facebook/encodec_48khz",
                 (
@@ -111,7 +111,8 @@ ENCODEC = Family(
                 "c3def8e7185ac8c8efdce6eb8c4a651e487a503e",
             ),
             File("encodec_48khz-7e698e3e.th", 76_337_089, "7e698e3e"),
-            # The segment before is faded into a segment, and one more is read, since a signal's end may overhang.
+            # A segment is cross-faded with the previous one; another one is read because a signal may have an
+            # overhang.
             Plan(left=300, right=0, window=150),
         ),
     ),
@@ -133,7 +134,7 @@ DAC = Family(
     (
         _dac(
             CodecSpec("dac_16khz", "dac", 16000, 1, 320, (Codebook(10),) * 12),
-            "speech, wide band",
+            "speech, wideband",
             "0.0.5",
             File("weights_16khz.pth", reported="95ab7176b67137d4d4c6c54b8d6ef3cea797faec228cb03ad084badcad570b4d"),
             File("model.safetensors", about=296_592_604),
@@ -153,7 +154,7 @@ DAC = Family(
         ),
         _dac(
             CodecSpec("dac_44khz", "dac", 44100, 1, 512, (Codebook(10),) * 9),
-            "music, full band",
+            "music, fullband",
             "0.0.1",
             File("weights.pth", 306_717_287, "a88eed82a7024ccc1facdb1e605c4c2f99281c8118c22c9895ffa846d8fb61aa"),
             File(
@@ -165,10 +166,10 @@ DAC = Family(
         ),
         _dac(
             CodecSpec("dac_44khz_16kbps", "dac", 44100, 1, 512, (Codebook(10),) * 18),
-            "music, full band, twice the bitrate",
+            "music, fullband, twice the bitrate",
             "1.0.0",
             File("weights_44khz_16kbps.pth", 256_984_809),
-            None,  # published there only
+            None,  # not on the Hub
             "",
         ),
     ),
@@ -191,7 +192,7 @@ def _snac(
     window: int = 1,
     plan: Plan,
 ) -> Model:
-    # A frame is one code of the coarsest codebook; ``window`` frames fill a window of the local attention.
+    # A frame has one code of the coarsest codebook; the local attention has windows of ``window`` frames.
     codebooks = tuple(Codebook(12, strides[0] // stride) for stride in strides)
     spec = CodecSpec(name, "snac", rate, 1, hop * strides[0], codebooks, frame_multiple=window)
     return Model(spec, about, "MIT", (Hub(f"hubertsiuzdak/{name}", (file,), revision),), plan)
@@ -234,7 +235,7 @@ SNAC = Family(
             44100,
             384,
             (8, 4, 2, 1),
-            "music, full band, at about 2.6 kbit/s",
+            "music, fullband, at about 2.6 kbit/s",
             File(
                 "pytorch_model.bin",
                 about=218_000_000,
@@ -256,7 +257,7 @@ MIMI = Family(
     (
         Model(
             CodecSpec("mimi", "mimi", 24000, 1, 1920, (Codebook(11),) * 32),
-            "speech at about 1 kbit/s; the codes of today's speech models (Kyutai)",
+            "speech at about 1 kbit/s; used by current speech models (Kyutai)",
             "CC-BY-4.0",
             (
                 Hub(
@@ -281,7 +282,7 @@ MIMI = Family(
                     ),
                 ),
             ),
-            # Eight layers that look back over 10 s each: exact, but far.
+            # Each of eight layers looks back over 10 s.
             Plan(left=1056, right=0, window=32),
         ),
     ),
@@ -298,4 +299,4 @@ BEST_FIRST = (
     (2.5, ("dac_44khz", "encodec_48khz", "dac_24khz", "encodec_24khz", "snac_44khz")),
     (0.0, ("snac_44khz", "snac_32khz", "snac_24khz", "dac_44khz", "encodec_24khz")),
 )
-"""Which model to prefer for any sound, from so many kbit/s per channel on; the rest follow in order."""
+"""The models to prefer, best first, from each bitrate (kbit/s per channel) on; the others follow in order."""

@@ -1,7 +1,7 @@
-"""What the rest of nac knows of a family of codecs: data only, so that reading it imports no network.
+"""The description of a family of codecs and its models: only data, so that importing it loads no network.
 
-To add a family, write one module with its network and one :class:`Family` in :mod:`nac.codecs.families`; a package
-of one's own offers its under the entry point group ``nac.codecs``.
+To add a family, write one module with its network and one :class:`Family` in :mod:`nac.codecs.families`; other
+packages provide theirs as an entry point of the group ``nac.codecs``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from nac.spec import CodecSpec
 
 @dataclass(frozen=True)
 class File:
-    """A file of weights. ``size`` in bytes, ``about`` where it is not known to the byte.
+    """A file of weights. ``size``: exact, ``about``: approximate number of bytes.
 
-    ``sha256``: hexadecimal, whole or as much of its beginning as is published, else None. ``reported``: the
-    SHA-256 that one record has and nobody confirmed, so that another file is taken with a warning.
+    ``sha256``: hexadecimal, or its first digits if only those are published, or None. ``reported``: an unconfirmed
+    SHA-256 from a single source; a different file causes only a warning.
     """
 
     name: str
@@ -32,7 +32,7 @@ class File:
 
 @dataclass(frozen=True)
 class Hub:
-    """Files of a Hugging Face Hub repository, at a pinned revision where one is known."""
+    """Files of a Hugging Face Hub repository, at a pinned revision if one is known."""
 
     repo: str
     files: tuple[File, ...]
@@ -44,7 +44,7 @@ class Hub:
 
 @dataclass(frozen=True)
 class Web:
-    """Files below an HTTPS address."""
+    """Files with a common HTTPS address."""
 
     base: str
     files: tuple[File, ...]
@@ -55,9 +55,9 @@ class Web:
 
 @dataclass(frozen=True)
 class Packaged:
-    """Files in a folder of an installed package; ``folder`` begins with the package's name, with slashes.
+    """Files in a folder of an installed package. ``folder``: starts with the package's name, with slashes.
 
-    There are no files where the network needs no weights.
+    There are no files if the network needs no weights.
     """
 
     folder: str
@@ -67,22 +67,22 @@ class Packaged:
         return "in the package"
 
 
-Source = Hub | Web | Packaged
+WeightsSource = Hub | Web | Packaged
 
 
 @dataclass(frozen=True)
 class Model:
     """A codec and its official weights.
 
-    ``about``: what it is good for. ``sources`` are tried in order. ``decode_plan``: the windows that its decoder
-    takes to give the same samples as for the whole signal; None where they are not known, and so its files cannot
-    be cut. ``fingerprint``: of the weights (see :mod:`nac.codecs.fingerprint`), where it is known.
+    ``about``: a short description. ``sources`` are tried in order. ``decode_plan``: the windows with which its
+    decoder returns the same samples as for the whole signal; None if unknown, then its files cannot be cut.
+    ``fingerprint``: that of the weights (see :mod:`nac.codecs.fingerprint`), if known.
     """
 
     spec: CodecSpec
     about: str
     licence: str
-    sources: tuple[Source, ...]
+    sources: tuple[WeightsSource, ...]
     decode_plan: Plan | None = None
     fingerprint: str = ""
 
@@ -92,34 +92,32 @@ class Model:
 
     @property
     def size(self) -> int | None:
-        """Bytes of the weights, maybe rounded, where published."""
+        """The size of the weights in bytes, maybe approximate, or None if unknown."""
         sizes = [file.size or file.about for file in self.sources[0].files]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of network and its models. Functions are named ``"module:function"`` and imported on first use.
+    """A type of network and its models. Functions are given as ``"module:function"`` and imported on first use.
 
     Parameters
     ----------
     name
-        As in the ``family`` of its models' specifications.
+        The name, which is also the ``family`` in its models' specifications.
     models
-        All its models.
+        All models of the family.
     load
-        ``(spec, path, device) -> Codec``: reads weights, a file or a folder;
-        raises ModelError where they are not its own.
+        ``(spec, path, device) -> Codec``: loads weights from a file or a folder; raises ModelError for other
+        weights.
     numpy
-        ``(spec, path) -> Codec``: the same for the processor, computed with numpy's arrays and without PyTorch.
-        None where there is no such network.
+        ``(spec, path) -> Codec``: the same for an implementation in numpy, without PyTorch; None if there is none.
     random
-        ``(spec, device, seed) -> (Codec, tensors)``: random weights of official size, to measure and to test with,
-        and these by their canonical names where a reference can take them. None where the official ones always are
-        at hand.
-    reference
-        A subclass of :class:`nac.codecs.reference.Reference`, and ``package``, the name of what it needs on
-        PyPI.
+        ``(spec, device, seed) -> (Codec, tensors)``: random weights of official size, for measurements and tests,
+        and these by their canonical names if a reference can use them. None if the official weights are always
+        available.
+    reference, package
+        A subclass of :class:`nac.codecs.reference.Reference`, and the PyPI package that it needs.
     """
 
     name: str
@@ -132,6 +130,6 @@ class Family:
 
     @staticmethod
     def resolve(function: str) -> Callable[..., Any]:
-        """What a name ``"module:function"`` stands for."""
+        """Import the function ``"module:function"``."""
         found: Callable[..., Any] = resolve_name(function)
         return found

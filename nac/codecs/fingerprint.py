@@ -1,4 +1,4 @@
-"""What identifies a model's weights in a .nac file."""
+"""The fingerprint that identifies a model's weights in a .nac file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 RANDOM = "0" * 16
-"""The fingerprint of random weights, whichever they are."""
+"""The fingerprint of all random weights."""
 
 
 def fingerprint(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
-    """16 hexadecimal digits: the first 8 bytes of a SHA-256 over all tensors in the order of their names.
+    """Compute the fingerprint: 16 hexadecimal digits, the first 8 bytes of a SHA-256 over all tensors.
 
-    Of each tensor: the name in UTF-8, a zero byte, the number of dimensions and each dimension as uint32, the
-    values as float32 in C order; all little-endian. Names are sorted by their bytes.
+    Tensors are sorted by the bytes of their names. For each tensor: the name in UTF-8, a zero byte, the number of
+    dimensions and each dimension as uint32, the values as float32 in C order; all little-endian.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items(), key=lambda item: item[0].encode()):

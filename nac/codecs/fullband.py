@@ -1,19 +1,18 @@
-"""A small network between lapped transforms, for any sound at 48 kHz.
+"""A small network between lapped transforms, for any audio at 48 kHz.
 
-The encoder is built as that of :mod:`nac.codecs.mdct`: MDCT and MDST of each frame, parted into band gains and
-companded shape, mapped to the latent of a residual vector quantiser by a linear map and ConvNeXt blocks. The
-decoder gives three descriptions of each frame, whose sounds are added:
+The encoder is like that of :mod:`nac.codecs.mdct`: MDCT and MDST of each frame are split into band gains and
+companded shape, and mapped to the latent of a residual vector quantiser by a linear map and ConvNeXt blocks. The
+decoder synthesises three signals for each frame, which are added:
 
-- the MDCT again, for the waveform as far as it was coded;
-- a longer one, for what is tonal: lines of an STFT that overlaps threefold. Level and shape are told apart, as in
-  CELT (Valin et al. 2013, arXiv:1602.04845): whatever the shape's size, its bands come out at their levels, so
-  that a tone whose phase was not coded does not fade;
-- a short one, four to a frame, for what is not: noise of given levels, and MDCT coefficients for clicks.
+- an MDCT for the waveform, as far as it was coded;
+- a longer transform for tonal content: lines of an STFT with threefold overlap. Level and shape are separate, as
+  in CELT (Valin et al. 2013, arXiv:1602.04845): each band has its level whatever the size of the shape, so a tone
+  whose phase was not coded does not fade;
+- a short transform, four per frame, for other content: noise with given levels, and MDCT coefficients for clicks.
 
-Frame t stands for samples 640 t to 640 t + 639.
+Frame t covers samples 640 t to 640 t + 639.
 
-This is the network in numpy, for the processor; :mod:`nac.codecs.fullband_torch` has the same for training and for
-GPUs.
+This is the implementation in numpy, for CPUs; :mod:`nac.codecs.fullband_torch` is the one for training and GPUs.
 """
 
 from __future__ import annotations
@@ -28,41 +27,41 @@ import numpy.typing as npt
 
 from nac.codecs import mdct
 from nac.codecs.base import Array
-from nac.codecs.mdct import Codes, Floats, Half, MdctCodec, Quantizer, Weights
+from nac.codecs.mdct import Floats, Half, Integers, MdctCodec, Quantizer, Weights
 from nac.spec import CodecSpec
 
 RATE = 48000
 #: samples from frame to frame
 HOP = 640
-#: widths of the gain bands in MDCT bins of 37.5 Hz, roughly the ear's resolution
+#: widths of the gain bands in MDCT bins of 37.5 Hz, roughly the frequency resolution of hearing
 BANDS = (
     *[2] * 10, *[3] * 4, *[4] * 3, 5, 5, 6, 6, 8, 8, 10, 10, 13, 13, 16, 16, 20, 24, 28, 40, 48, 44, 52, 60, 68
 )  # fmt: skip
 #: MDCT bins that are coded: to 20.4 kHz
 BINS = sum(BANDS)
-#: window of the long synthesis (samples), lines of 25 Hz of it
+#: window of the long transform (samples), and its number of lines of 25 Hz
 LONG = 3 * HOP
 LINES = BINS * LONG // (2 * HOP)
-#: hop of the short synthesis, how many to a frame, bins of 150 Hz, and the widths in them of its noise bands
+#: hop of the short transform, its number per frame, its bins of 150 Hz, and the widths of its noise bands in bins
 SHORT = 160
 PARTS = HOP // SHORT
 SHORT_BINS = BINS * SHORT // HOP
 NOISE_BANDS = (*[1] * 6, *[2] * 4, 3, 3, 4, 4, 5, 6, 7, 8, 10, 12, 14, 16, 14, 16)
-#: what the decoder's blocks give: MDCT shape and gains beside the linear map's, shape and share of the lines,
-#: levels of noise, shape of clicks
+# : sizes of the decoder blocks' outputs: corrections of MDCT shape and gains, shape and level of the lines, levels
+# of : noise, shape of clicks
 OUTPUTS = (BINS, len(BANDS), 2 * LINES, len(BANDS), PARTS * len(NOISE_BANDS), PARTS * SHORT_BINS)
-#: gains are measured above this amplitude, just below the last bit of 16
+#: the lowest amplitude of gains, just below the last of 16 bits
 FLOOR = 1e-5
-#: of a band's level in dB, the part that the companding of the shape takes away
+#: the share of a band's level in dB that companding removes from the shape
 COMPANDING = 0.5
-#: what a level is kept to before it is believed, as natural logarithms
+#: limits for levels, as natural logarithms
 LOWEST, HIGHEST = -12.0, 3.5
-#: a shape of this power or more is brought to its level; a fainter one stays below it
+#: a shape with this power or more gets its level; a weaker one stays below it
 SOFTNESS = 0.05
 
 
 def lapped_basis(hop: int, bins: int, sine: bool) -> Floats:
-    """MDCT basis with sine window, and the MDST's beside it: [2 hop samples, bins or 2 bins], orthonormal."""
+    """Return an orthonormal MDCT basis with sine window, or also the MDST's: [2 hop samples, bins or 2 bins]."""
     n, k = np.arange(2 * hop)[:, None], np.arange(bins)
     window = np.sin(math.pi / (2 * hop) * (n + 0.5)) * math.sqrt(2 / hop)
     phase = math.pi / hop * (n + 0.5 + hop / 2) * (k + 0.5)
@@ -72,7 +71,7 @@ def lapped_basis(hop: int, bins: int, sine: bool) -> Floats:
 
 
 def interpolation(middles: npt.NDArray[Any], at: npt.NDArray[Any]) -> Floats:
-    """Matrix [middles, at] that interpolates linearly between values at ``middles``, and keeps the outer ones."""
+    """Return a matrix [middles, at] for linear interpolation of values at ``middles``, constant outside."""
     right = np.searchsorted(middles, at).clip(1, len(middles) - 1)
     part = ((at - middles[right - 1]) / (middles[right] - middles[right - 1])).clip(0, 1)
     matrix = np.zeros((len(middles), len(at)), np.float32)
@@ -82,14 +81,14 @@ def interpolation(middles: npt.NDArray[Any], at: npt.NDArray[Any]) -> Floats:
 
 
 def membership(edges: npt.NDArray[Any], at: npt.NDArray[Any]) -> Floats:
-    """Matrix [bands, at]: 1 where a frequency is in a band."""
+    """Return a matrix [bands, at] that is 1 where a frequency is in a band."""
     band = (np.searchsorted(edges, at, side="right") - 1).clip(0, len(edges) - 2)
     matrix: Floats = (np.arange(len(edges) - 1)[:, None] == band).astype(np.float32)
     return matrix
 
 
 def constants() -> dict[str, Floats]:
-    """Matrices that both implementations use; frequencies in Hz."""
+    """Return the matrices that both implementations use."""
     edges = np.cumsum([0, *BANDS]) * (RATE / 2 / HOP)
     bins = (np.arange(BINS) + 0.5) * (RATE / 2 / HOP)
     lines = np.arange(LINES) * (RATE / LONG)
@@ -110,53 +109,53 @@ def constants() -> dict[str, Floats]:
 
 
 def position_noise(first: int, frames: int) -> Floats:
-    """Noise of unit power that depends on the absolute frame number only: [PARTS * frames, SHORT_BINS]."""
+    """Return noise [PARTS * frames, SHORT_BINS] with unit power that depends only on the absolute frame number."""
     return mdct.position_noise(PARTS * first, PARTS * frames, SHORT)[:, :SHORT_BINS]
 
 
-def hann() -> Floats:
-    """The window of the long synthesis."""
+def hann_window() -> Floats:
+    """Return the window of the long transform."""
     window: Floats = (0.5 - 0.5 * np.cos(2 * math.pi / LONG * np.arange(LONG))).astype(np.float32)
     return window
 
 
 def first_ramp() -> Floats:
-    """What the MDCT's window leaves of a signal's first half hop, which has one block; reversed, of its last."""
+    """Return the squared MDCT window of a signal's first half hop, which has one block; reversed for its last."""
     ramp: Floats = (np.sin(math.pi / (2 * HOP) * (np.arange(HOP // 2, HOP) + 0.5)) ** 2).astype(np.float32)
     return ramp
 
 
 def overlapped(blocks: Floats) -> Floats:
-    """Blocks [T, 2 hop], each half a block after the one before, to samples [hop * T]."""
+    """Overlap-add blocks [T, 2 hop] with a distance of half a block. Returns samples [hop * T]."""
     hop = blocks.shape[1] // 2
-    whole = np.zeros((len(blocks) + 1, hop), np.float32)
-    whole[:-1] = blocks[:, :hop]
-    whole[1:] += blocks[:, hop:]
-    samples: Floats = whole.reshape(-1)[hop // 2 : -(hop // 2)]
+    hops = np.zeros((len(blocks) + 1, hop), np.float32)
+    hops[:-1] = blocks[:, :hop]
+    hops[1:] += blocks[:, hop:]
+    samples: Floats = hops.reshape(-1)[hop // 2 : -(hop // 2)]
     return samples
 
 
 class Network:
-    """See the module's description. One signal at a time: samples [HOP * T], codes [T] in each codebook."""
+    """The network for one signal at a time: samples [HOP * T], codes [T] of each codebook."""
 
     def __init__(self, tensors: Mapping[str, Array]) -> None:
-        """``tensors``: named as in :class:`nac.codecs.fullband_torch.FullbandNet`, or ValueError is raised."""
+        """``tensors``: named as in :class:`nac.codecs.fullband_torch.FullbandNet`; otherwise raises ValueError."""
         weights, bands = Weights(tensors), len(BANDS)
         self.quantizer = Quantizer(weights)
         latent = self.quantizer.latent
         self.encoder = Half(weights, "encoder", (BINS + bands, latent), (2 * BINS + bands, latent))
         self.decoder = Half(weights, "decoder", (latent, BINS + bands), (latent, sum(OUTPUTS)))
-        # How much was coded tells how far to trust it.
+        # The decoder's input depends on the number of codebooks.
         self._level = weights.take("level.weight", self.quantizer.count, self.decoder.width)
         self._noise = weights.take("noise.weight", self.quantizer.count, len(NOISE_BANDS))
         self._basis = lapped_basis(HOP, BINS, sine=True)
         self._inverse = np.ascontiguousarray(self._basis[:, :BINS].T)
         self._short = np.ascontiguousarray(lapped_basis(SHORT, SHORT_BINS, sine=False).T)
-        self._hann = hann()
+        self._hann = hann_window()
         self._constants = constants()
 
-    def encode(self, samples: Floats, codebooks: int) -> list[Codes]:
-        """Samples to codes [T], one array a codebook."""
+    def encode(self, samples: Floats, codebooks: int) -> list[Integers]:
+        """Encode samples. Returns codes [T], one array per codebook."""
         padded = np.pad(samples, HOP // 2)
         coefficients = np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP] @ self._basis
         power = np.square(coefficients[:, :BINS])
@@ -169,31 +168,31 @@ class Network:
         latent += self.encoder.deep(shape)
         return self.quantizer.encode(latent, codebooks)
 
-    def decode(self, codes: tuple[Codes, ...], first: int) -> Floats:
-        """Codes of the frames ``first`` and on to samples."""
+    def decode(self, codes: tuple[Integers, ...], first: int) -> Floats:
+        """Decode the codes of frames from ``first`` on."""
         latent, number = self.quantizer.decode(codes), len(codes) - 1
         deep = self.decoder.deep(latent, self._level[number])
-        waveform, mended, shape, share, amounts, clicks = np.split(deep, np.cumsum(OUTPUTS[:-1]), axis=1)
+        waveform, gain_correction, shape, share, amounts, clicks = np.split(deep, np.cumsum(OUTPUTS[:-1]), axis=1)
         plain = self.decoder.linear(latent)
-        gains = (plain[:, BINS:] + mended).clip(LOWEST, HIGHEST)
+        gains = (plain[:, BINS:] + gain_correction).clip(LOWEST, HIGHEST)
         samples = self._waveform(plain[:, :BINS] + waveform, gains)
         samples += self._long(self._tonal(shape, (gains + share).clip(LOWEST, HIGHEST)))
         samples += self._clicks_and_noise(gains, amounts + np.tile(self._noise[number], PARTS), clicks, first)
         return samples
 
     def _expansion(self, gains: Floats) -> Floats:
-        """What a shape of unit power is multiplied by to get coefficients: [T, bands] to [T, BINS]."""
+        """Convert gains [T, bands] to factors [T, BINS] that undo the companding of the shape."""
         levels = gains @ self._constants["spread"]
         levels *= np.float32(COMPANDING)
         np.exp(levels, out=levels)
-        # The rest of the companding is half of the level again, so that its square is what was just computed.
+        # The rest of the level is the other half in dB, so its square is the value just computed.
         rest = np.square(levels) @ np.square(self._constants["weight"])[:, None] / np.float32(BINS)
         levels *= np.sqrt(rest)
         levels /= self._constants["weight"]
         return levels
 
     def _waveform(self, shape: Floats, gains: Floats) -> Floats:
-        """The MDCT's part of the samples, from companded shape [T, BINS] and gains [T, bands]."""
+        """Synthesise the MDCT's signal from companded shape [T, BINS] and gains [T, bands]."""
         shape *= self._expansion(gains)
         samples = overlapped(shape @ self._inverse)
         ramp = first_ramp()
@@ -202,7 +201,7 @@ class Network:
         return samples
 
     def _tonal(self, shape: Floats, levels: Floats) -> Floats:
-        """Lines [T, 2, LINES]: the shape [T, 2 LINES] brought to the bands' ``levels`` [T, bands]."""
+        """Scale a shape [T, 2 LINES] to the bands' ``levels`` [T, bands]. Returns lines [T, 2, LINES]."""
         lines = shape.reshape(-1, 2, LINES)
         lines *= np.exp(levels @ self._constants["long_spread"])[:, None]
         wanted = np.exp(2 * levels)
@@ -213,7 +212,7 @@ class Network:
         return lines
 
     def _long(self, lines: Floats) -> Floats:
-        """Lines [T, 2, LINES] to their part of the samples."""
+        """Synthesise the signal of lines [T, 2, LINES]."""
         spectrum = np.zeros((len(lines), LONG // 2 + 1), np.complex64)
         spectrum.real[:, :LINES], spectrum.imag[:, :LINES] = lines[:, 0], lines[:, 1]
         blocks = np.fft.irfft(spectrum, LONG).astype(np.float32, copy=False)
@@ -222,7 +221,7 @@ class Network:
         hops = middle.copy()
         hops[:-1] += early[1:]
         hops[1:] += late[:-1]
-        # Where a neighbour is missing, its window is.
+        # At both ends, the window of a neighbour is missing.
         overlap = np.full_like(hops, 1.125)
         overlap[0] -= np.square(self._hann[2 * HOP :])
         overlap[-1] -= np.square(self._hann[:HOP])
@@ -231,7 +230,7 @@ class Network:
         return samples
 
     def _clicks_and_noise(self, gains: Floats, amounts: Floats, clicks: Floats, first: int) -> Floats:
-        """The short transform's part of the samples, from what stands in each of a frame's parts."""
+        """Synthesise the signal of the short transform: clicks, and noise with levels relative to the gains."""
         spread = self._constants["noise_spread"]
         floor = gains @ self._constants["noise_bands"]
         levels = amounts.reshape(len(gains), PARTS, -1) + floor[:, None]
@@ -242,5 +241,5 @@ class Network:
 
 
 def load(spec: CodecSpec, path: Path) -> MdctCodec:
-    """The codec of a safetensors file, on the processor. Raises ModelError where it holds another's weights."""
+    """Load the codec from a safetensors file, for the CPU. Raises ModelError for other weights."""
     return mdct.load(spec, path, Network)

@@ -1,4 +1,4 @@
-"""The network of :mod:`nac.codecs.fullband` in PyTorch: for training, and for GPUs."""
+"""The network of :mod:`nac.codecs.fullband` in PyTorch, for training and GPUs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from nac.spec import CodecSpec
 
 
 def position_noise(first: int, frames: int, device: torch.device | None = None) -> Tensor:
-    """The same as :func:`nac.codecs.fullband.position_noise`, made where it is needed."""
+    """Return the same as :func:`nac.codecs.fullband.position_noise`, on a device."""
     counter = torch.arange(first * HOP, (first + frames) * HOP, dtype=torch.int64, device=device) & 0xFFFFFFFF
     for shift, factor in ((16, 0x45D9F3B), (15, 0x119DE1F3), (16, 0x45D9F3B)):
         counter = ((counter ^ (counter >> shift)) * factor) & 0xFFFFFFFF
@@ -43,14 +43,14 @@ def position_noise(first: int, frames: int, device: torch.device | None = None) 
 
 
 def overlapped(blocks: Tensor) -> Tensor:
-    """Blocks [B, T, 2 hop], each half a block after the one before, to [B, hop * T]."""
+    """Overlap-add blocks [B, T, 2 hop] with a distance of half a block. Returns [B, hop * T]."""
     hop = blocks.shape[-1] // 2
     early, late = torch.split(blocks, hop, dim=-1)
     return (F.pad(early, (0, 0, 0, 1)) + F.pad(late, (0, 0, 1, 0))).flatten(1)[:, hop // 2 : -(hop // 2)]
 
 
 class Half(nn.Module):
-    """Encoder or decoder: a linear map plus what the blocks add."""
+    """An encoder or decoder: the sum of a linear map and of ConvNeXt blocks."""
 
     def __init__(self, linear: tuple[int, int], deep: tuple[int, int], width: int, blocks: int, expansion: int):
         super().__init__()
@@ -90,12 +90,12 @@ class FullbandNet(nn.Module):
         self.encoder = Half((BINS + bands, latent), (2 * BINS + bands, latent), *encoder)
         self.quantizer = Quantizer(codebooks, entries, latent)
         self.decoder = Half((latent, BINS + bands), (latent, sum(OUTPUTS)), *decoder)
-        # How much was coded tells how far to trust it.
+        # The decoder's input depends on the number of codebooks.
         self.level = nn.Embedding(codebooks, decoder[0])
         self.noise = nn.Embedding(codebooks, len(NOISE_BANDS))
         arrays = fullband.constants() | {
             "basis": fullband.lapped_basis(HOP, BINS, sine=True),
-            "hann": fullband.hann(),
+            "hann": fullband.hann_window(),
             "ramp": fullband.first_ramp(),
             "short": fullband.lapped_basis(SHORT, SHORT_BINS, sine=False),
         }
@@ -103,56 +103,56 @@ class FullbandNet(nn.Module):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def context(self) -> tuple[int, int]:
-        """Frames on either side that the latent of a frame, and a decoded frame, depend on."""
+        """Return how many frames on either side the latent of a frame, and a decoded frame, depend on."""
         encoder, decoder = len(self.encoder.blocks), len(self.decoder.blocks)
         return encoder * (KERNEL // 2) + 1, decoder * (KERNEL // 2) + 1
 
     # Analysis
 
     def transform(self, audio: Tensor) -> Tensor:
-        """[B, 1, HOP * T] to MDCT and MDST coefficients [B, T, 2 BINS]."""
+        """Compute MDCT and MDST coefficients [B, T, 2 BINS] of audio [B, 1, HOP * T]."""
         blocks = F.pad(audio[:, 0], (HOP // 2, HOP // 2)).unfold(-1, 2 * HOP, HOP)
         return blocks.contiguous() @ self.basis
 
     def long_transform(self, audio: Tensor) -> Tensor:
-        """[B, 1, HOP * T] to lines [B, T, 2, LINES]; a line of white noise has the power of a sample."""
+        """Compute lines [B, T, 2, LINES] of audio [B, 1, HOP * T]; a line of white noise has a sample's power."""
         blocks = F.pad(audio[:, 0], (HOP, HOP)).unfold(-1, LONG, HOP)
         spectrum = torch.fft.rfft(blocks * self.hann)[..., :LINES]
         scale: float = (0.375 * LONG) ** -0.5
         return torch.stack([spectrum.real, spectrum.imag], -2) * scale
 
     def gains(self, coefficients: Tensor) -> Tensor:
-        """Natural logarithm of the bands' amplitudes: [B, T, 2 BINS] to [B, T, bands]."""
+        """Compute the natural logarithms of the bands' amplitudes: [B, T, 2 BINS] to [B, T, bands]."""
         power = 0.5 * (coefficients[..., :BINS].square() + coefficients[..., BINS:].square())
         return 0.5 * torch.log(power @ self.average + FLOOR**2)
 
     def expansion(self, gains: Tensor) -> Tensor:
-        """What a shape of unit power is multiplied by to get coefficients: [B, T, bands] to [B, T, BINS]."""
+        """Convert gains [B, T, bands] to factors [B, T, BINS] that undo the companding of the shape."""
         levels = gains @ self.spread
         rest = (2 * (1 - COMPANDING) * levels).exp().mul(self.weight.square()).mean(dim=-1, keepdim=True)
         return (COMPANDING * levels).exp() * rest.sqrt() / self.weight
 
     def analyse(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Companded shape [B, T, 2 BINS] and gains [B, T, bands] of audio [B, 1, HOP * T]."""
+        """Compute companded shape [B, T, 2 BINS] and gains [B, T, bands] of audio [B, 1, HOP * T]."""
         coefficients = self.transform(audio)
         gains = self.gains(coefficients)
         expansion = self.expansion(gains)
         return coefficients / torch.cat([expansion, expansion], dim=-1), gains
 
     def latent(self, shape: Tensor, gains: Tensor) -> Tensor:
-        """Companded shape and gains to the latent [B, T, D]."""
+        """Convert companded shape and gains to the latent [B, T, D]."""
         half = self.encoder
         deep = half.leave(half.blocks(half.enter(torch.cat([shape, gains], dim=-1))))
         return cast(Tensor, half.linear(torch.cat([shape[..., :BINS], gains], dim=-1)) + deep)
 
     def encode(self, audio: Tensor) -> Tensor:
-        """Audio [B, 1, HOP * T] to the latent [B, T, D]."""
+        """Convert audio [B, 1, HOP * T] to the latent [B, T, D]."""
         return self.latent(*self.analyse(audio))
 
     # Synthesis
 
     def tonal(self, shape: Tensor, levels: Tensor) -> Tensor:
-        """Lines [B, T, 2, LINES]: the shape [B, T, 2 LINES] brought to the bands' ``levels`` [B, T, bands]."""
+        """Scale a shape [B, T, 2 LINES] to the bands' ``levels`` [B, T, bands]. Returns lines [B, T, 2, LINES]."""
         lines = torch.unflatten(shape, -1, (2, LINES)) * (levels @ self.long_spread).exp()[..., None, :]
         wanted = (2 * levels).exp()
         power = lines.square().sum(-2) @ self.long_average
@@ -160,16 +160,16 @@ class FullbandNet(nn.Module):
         return lines * (factor @ self.long_bands)[..., None, :]
 
     def describe(self, latent: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
-        """What the linear map and the blocks say of the latent [B, T, D] of ``codebooks`` int64 [B]."""
+        """Apply the linear map and the blocks to the latent [B, T, D] of ``codebooks`` int64 [B]."""
         half = self.decoder
         deep = half.leave(half.blocks(half.enter(latent) + self.level((codebooks - 1)[:, None])))
         return half.linear(latent), deep
 
     def render(self, plain: Tensor, deep: Tensor, codebooks: Tensor, noise: Tensor) -> Tensor:
-        """Audio [B, 1, HOP * T] of what :meth:`describe` says, with unit noise [PARTS * T, SHORT_BINS]."""
-        waveform, mended, shape, share, amounts, clicks = torch.split(deep, [*OUTPUTS], dim=-1)
+        """Synthesise audio [B, 1, HOP * T] from :meth:`describe`'s results and noise [PARTS * T, SHORT_BINS]."""
+        waveform, gain_correction, shape, share, amounts, clicks = torch.split(deep, [*OUTPUTS], dim=-1)
         plain, gains = torch.split(plain, [BINS, len(BANDS)], dim=-1)
-        gains = (gains + mended).clamp(LOWEST, HIGHEST)
+        gains = (gains + gain_correction).clamp(LOWEST, HIGHEST)
         coefficients = (plain + waveform) * self.expansion(gains)
         lines = self.tonal(shape, (gains + share).clamp(LOWEST, HIGHEST))
         floor = (gains @ self.noise_bands)[..., None, :]
@@ -183,14 +183,14 @@ class FullbandNet(nn.Module):
         return (self.inverse(coefficients) + self.long_inverse(lines) + self.short_inverse(short))[:, None]
 
     def inverse(self, coefficients: Tensor) -> Tensor:
-        """MDCT coefficients [B, T, BINS] to their part of the audio [B, HOP * T]."""
+        """Synthesise the signal [B, HOP * T] of MDCT coefficients [B, T, BINS]."""
         audio = overlapped(coefficients @ self.basis[:, :BINS].T)
-        # The first and last half hop have one block only: undo its window.
+        # The first and last half hop have only one block: undo its window.
         one = torch.ones(audio.shape[-1] - HOP, device=audio.device)
         return audio / torch.cat([self.ramp, one, self.ramp.flip(0)])
 
     def long_inverse(self, lines: Tensor) -> Tensor:
-        """Lines [B, T, 2, LINES] to their part of the audio [B, HOP * T]."""
+        """Synthesise the signal [B, HOP * T] of lines [B, T, 2, LINES]."""
         real, imaginary = lines.unbind(-2)
         blocks = torch.fft.irfft(torch.complex(real, imaginary), LONG) * (self.hann * (0.375 * LONG) ** 0.5)
         early, middle, late = torch.unflatten(blocks, -1, (3, HOP)).unbind(-2)
@@ -202,18 +202,18 @@ class FullbandNet(nn.Module):
         return (hops / overlap).flatten(1)
 
     def short_inverse(self, coefficients: Tensor) -> Tensor:
-        """MDCT coefficients [B, PARTS * T, SHORT_BINS] to their part of the audio [B, HOP * T]."""
+        """Synthesise the signal [B, HOP * T] of short MDCT coefficients [B, PARTS * T, SHORT_BINS]."""
         return overlapped(coefficients @ self.short.T)
 
     def decode(self, latent: Tensor, codebooks: int, first: int = 0) -> Tensor:
-        """The quantised latent [B, T, D] of frames ``first`` and on to audio [B, 1, HOP * T]."""
+        """Decode the quantised latent [B, T, D] of frames from ``first`` on to audio [B, 1, HOP * T]."""
         count = torch.full((latent.shape[0],), codebooks, dtype=torch.int64, device=latent.device)
         noise = position_noise(first, latent.shape[1], latent.device)
         return self.render(*self.describe(latent, count), count, noise)
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device) -> TorchCodec:
-    """The codec of a safetensors file of :class:`FullbandNet`. Raises ModelError where it is none."""
+    """Load the codec from a safetensors file of :class:`FullbandNet`. Raises ModelError for other files."""
     net = FullbandNet()
     fill(net, spec, path)
     return TorchCodec(spec, net, device)

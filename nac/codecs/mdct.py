@@ -1,16 +1,17 @@
-"""A small network between a lapped transform and its inverse, for any sound at 24 kHz.
+"""A small network between a lapped transform and its inverse, for any audio at 24 kHz.
 
-Both halves run at frame rate, so that nearly all work is matrix products. The encoder takes the MDCT and MDST of
-each frame (Princen, Johnson and Bradley 1987, "Subband/transform coding using filter bank designs based on time
-domain aliasing cancellation"), parts band gains from companded shape, and adds ConvNeXt blocks (Liu et al. 2022,
-arXiv:2201.03545; at frame rate as in Vocos, Siuzdak 2023, arXiv:2306.00814) to a linear map of both. A residual
-vector quantiser (Zeghidour et al. 2021, arXiv:2107.03312, section III-C) codes the result. The decoder gives
-gains, shape, and how much noise stands in for what was not coded.
+Encoder and decoder run at the frame rate, so that nearly all work is matrix products. The encoder computes the
+MDCT and MDST of each frame (Princen, Johnson and Bradley 1987, "Subband/transform coding using filter bank designs
+based on time domain aliasing cancellation"), splits them into band gains and companded shape, and maps these to a
+latent, with the sum of a linear map and of ConvNeXt blocks (Liu et al. 2022, arXiv:2201.03545; at the frame rate
+as in Vocos, Siuzdak 2023, arXiv:2306.00814). A residual vector quantiser (Zeghidour et al. 2021, arXiv:2107.03312,
+section III-C) codes the latent. The decoder's outputs are gains, shape, and the level of noise that replaces what
+was not coded.
 
-Frame t stands for samples 320 t to 320 t + 319; its block of 640 samples has 160 more on either side.
+Frame t covers samples 320 t to 320 t + 319; its block of 640 samples has 160 more on either side.
 
-This is the network in numpy, for the processor: it starts in a fraction of the time that importing PyTorch takes.
-:mod:`nac.codecs.mdct_torch` has the same for training and for GPUs.
+This is the implementation in numpy, for CPUs: it starts in a fraction of the time that importing PyTorch takes.
+:mod:`nac.codecs.mdct_torch` is the one for training and GPUs.
 """
 
 from __future__ import annotations
@@ -33,24 +34,24 @@ from nac.errors import ModelError
 from nac.spec import CodecSpec
 
 Floats = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.int64]
 
 HOP = 320
 KERNEL = 7
-#: frames computed at a time
+#: frames per window
 WINDOW = 256
-#: widths of the gain bands in MDCT bins of 37.5 Hz, roughly the ear's resolution
+#: widths of the gain bands in MDCT bins of 37.5 Hz, roughly the frequency resolution of hearing
 BANDS = (*[2] * 10, *[3] * 4, *[4] * 3, 5, 5, 6, 6, 8, 8, 10, 10, 13, 13, 16, 16, 20, 24, 28, 40, 48)
-#: gains are measured above this amplitude, just below the last bit of 16
+#: the lowest amplitude of gains, just below the last of 16 bits
 FLOOR = 1e-5
-#: of a band's level in dB, the part that the companding of the shape takes away
+#: the share of a band's level in dB that companding removes from the shape
 COMPANDING = 0.5
-#: what a gain is kept to before it is believed, as natural logarithms
+#: limits for gains, as natural logarithms
 LOWEST, HIGHEST = -12.0, 3.0
 
 
 def lapped_basis() -> Floats:
-    """MDCT and MDST basis with sine window, orthonormal under overlap-add: [2 HOP samples, 2 HOP coefficients]."""
+    """Return the MDCT and MDST basis with sine window, orthonormal under overlap-add: [2 HOP, 2 HOP]."""
     n, k = np.arange(2 * HOP)[:, None], np.arange(HOP)
     window = np.sin(math.pi / (2 * HOP) * (n + 0.5))
     phase = math.pi / HOP * (n + 0.5 + HOP / 2) * (k + 0.5)
@@ -59,13 +60,13 @@ def lapped_basis() -> Floats:
 
 
 def first_ramp() -> Floats:
-    """What the window leaves of a signal's first half hop, which has one block only; reversed, of its last."""
+    """Return the squared window of a signal's first half hop, which has only one block; reversed for its last."""
     ramp: Floats = (np.sin(math.pi / (2 * HOP) * (np.arange(HOP // 2, HOP) + 0.5)) ** 2).astype(np.float32)
     return ramp
 
 
 def band_average() -> Floats:
-    """Mean over the bins of each band: [HOP, bands]."""
+    """Return a matrix [HOP, bands] that computes the mean over the bins of each band."""
     average = np.zeros((HOP, len(BANDS)), np.float32)
     start = 0
     for band, width in enumerate(BANDS):
@@ -75,7 +76,7 @@ def band_average() -> Floats:
 
 
 def band_spread() -> Floats:
-    """Linear interpolation from the middles of the bands to bins: [bands, HOP]."""
+    """Return a matrix [bands, HOP] that interpolates linearly from the middles of the bands to bins."""
     bins = np.arange(HOP, dtype=np.float32)
     middles = bins @ band_average()
     right = np.searchsorted(middles, bins).clip(1, len(BANDS) - 1)
@@ -87,13 +88,13 @@ def band_spread() -> Floats:
 
 
 def bin_weight() -> Floats:
-    """The ear resolves high frequencies less finely: [HOP]."""
+    """Return weights of bins [HOP], lower for high frequencies, which hearing resolves less finely."""
     weight: Floats = ((1 + np.arange(HOP) * (24000 / 2 / HOP) / 1500) ** -0.5).astype(np.float32)
     return weight
 
 
 def position_noise(first: int, frames: int, hop: int = HOP) -> Floats:
-    """Noise of unit power that depends on the absolute frame number only: uniform, [frames, hop]."""
+    """Return uniform noise [frames, hop] with unit power that depends only on the absolute frame number."""
     counter = np.arange(first * hop, (first + frames) * hop, dtype=np.uint64).astype(np.uint32)
     for shift, factor in ((16, 0x45D9F3B), (15, 0x119DE1F3), (16, 0x45D9F3B)):
         counter ^= counter >> np.uint32(shift)
@@ -104,9 +105,9 @@ def position_noise(first: int, frames: int, hop: int = HOP) -> Floats:
 
 
 def gelu(x: Floats) -> None:
-    """x times the normal distribution's mass below x, in place: Abramowitz and Stegun 1964, formula 7.1.26."""
+    """Apply GELU in place, with the error function of Abramowitz and Stegun 1964, formula 7.1.26."""
     scale = np.float32(math.sqrt(0.5))
-    for part in np.split(x, range(16, len(x), 16)):  # what is worked on stays in the cache
+    for part in np.split(x, range(16, len(x), 16)):  # parts that fit in the cache
         z = np.abs(part)
         z *= scale
         t = z * np.float32(0.3275911)
@@ -119,38 +120,38 @@ def gelu(x: Floats) -> None:
         z *= z
         np.negative(z, out=z)
         tail *= np.exp(z, out=z)
-        # Half of it is the mass beyond |x|.
+        # Half of this is the probability beyond |x|.
         np.multiply(tail, np.abs(part) * np.float32(0.5), out=tail)
         np.maximum(part, 0, out=part)
         part -= tail
 
 
 class Weights:
-    """The tensors of a checkpoint, taken by name."""
+    """The tensors of a checkpoint by name."""
 
     def __init__(self, tensors: Mapping[str, Array]) -> None:
         self._tensors = tensors
 
     def take(self, name: str, *shape: int) -> Floats:
-        """A tensor as float32. Raises ValueError where there is none of that shape."""
+        """Return a tensor as float32. Raises ValueError if it is missing or has another shape."""
         tensor = self._tensors.get(name)
         if tensor is None or tensor.shape != shape:
-            found = "is absent" if tensor is None else f"has the shape {list(tensor.shape)}, not {list(shape)}"
+            found = "is missing" if tensor is None else f"has the shape {list(tensor.shape)}, not {list(shape)}"
             raise ValueError(f"{name} {found}")
         return tensor.astype(np.float32)
 
     def size(self, name: str) -> tuple[int, ...]:
-        """Shape of a tensor."""
+        """Return the shape of a tensor."""
         return self._tensors[name].shape if name in self._tensors else (0, 0, 0)
 
     def count(self, name: str) -> int:
-        """How many blocks there are under a name."""
+        """Return the number of blocks with a name."""
         numbers = [int(n[len(name) + 1 :].split(".")[0]) for n in self._tensors if n.startswith(name + ".")]
         return max(numbers, default=-1) + 1
 
 
 class Linear:
-    """Frames [T, inner] to [T, outer]."""
+    """A linear layer for frames: [T, inner] to [T, outer]."""
 
     def __init__(self, weights: Weights, name: str, inner: int, outer: int) -> None:
         self._weight = np.ascontiguousarray(weights.take(f"{name}.weight", outer, inner).T)
@@ -163,7 +164,7 @@ class Linear:
 
 
 class Block:
-    """ConvNeXt block over frames [T, C]."""
+    """A ConvNeXt block for frames [T, C]."""
 
     def __init__(self, weights: Weights, name: str, width: int) -> None:
         hidden = weights.size(f"{name}.up.weight")[0]
@@ -198,10 +199,10 @@ class Block:
 
 
 class Half:
-    """Encoder or decoder: a linear map plus what the blocks add."""
+    """An encoder or decoder: the sum of a linear map and of ConvNeXt blocks."""
 
     def __init__(self, weights: Weights, name: str, linear: tuple[int, int], deep: tuple[int, int]) -> None:
-        """``linear`` and ``deep``: sizes of what goes into either part and comes out."""
+        """``linear`` and ``deep``: input and output sizes of the linear map and of the blocks."""
         self.width = width = weights.size(f"{name}.enter.weight")[0]
         self.linear = Linear(weights, f"{name}.linear", *linear)
         self.enter = Linear(weights, f"{name}.enter", deep[0], width)
@@ -209,7 +210,7 @@ class Half:
         self.leave = Linear(weights, f"{name}.leave", width, deep[1])
 
     def deep(self, x: Floats, level: Floats | None = None) -> Floats:
-        """What the blocks add; ``level`` is added to what enters them."""
+        """Apply the blocks. ``level``: added to their input."""
         x = self.enter(x)
         if level is not None:
             x += level
@@ -219,13 +220,13 @@ class Half:
 
     @property
     def context(self) -> int:
-        """Frames on either side that an output depends on."""
-        # One more for the blocks of samples, which overlap their neighbours.
+        """The number of frames on either side that an output depends on."""
+        # One more, because blocks of samples overlap.
         return len(self.blocks) * (KERNEL // 2) + 1
 
 
 class Quantizer:
-    """Residual vector quantiser: each codebook codes what the ones before it left."""
+    """A residual vector quantiser: each codebook codes the residual of the coarser ones."""
 
     def __init__(self, weights: Weights) -> None:
         self.count, entries, self.latent = weights.size("quantizer.codebooks")
@@ -233,11 +234,11 @@ class Quantizer:
         self._columns = [np.ascontiguousarray(book.T) for book in self.books]
         self._half_norms = 0.5 * np.square(self.books).sum(axis=2)
 
-    def encode(self, rest: Floats, codebooks: int) -> list[Codes]:
-        """The latent [T, D], which is used up, to codes [T], one array a codebook.
+    def encode(self, rest: Floats, codebooks: int) -> list[Integers]:
+        """Quantise the latent [T, D], which is overwritten. Returns codes [T], one array per codebook.
 
-        Each entry is the nearest to what is left, without a look at the codebooks that follow: so fewer codebooks
-        give the beginning of what more give, and a file can be brought to a lower bitrate by dropping codes.
+        Each code is that of the entry nearest to the residual, whatever the number of codebooks. So the bitrate of
+        a file can be reduced by removing the codes of the finest codebooks.
         """
         codes = []
         for book, columns, half_norms in zip(
@@ -249,8 +250,8 @@ class Quantizer:
             rest -= book[codes[-1]]
         return codes
 
-    def decode(self, codes: tuple[Codes, ...]) -> Floats:
-        """Codes [T] of some codebooks to the latent [T, D]."""
+    def decode(self, codes: tuple[Integers, ...]) -> Floats:
+        """Return the latent [T, D] for the codes [T] of some codebooks."""
         latent: Floats = self.books[0][codes[0]]
         for book, index in zip(self.books[1:], codes[1:], strict=False):
             latent += book[index]
@@ -258,24 +259,24 @@ class Quantizer:
 
 
 class Network:
-    """See the module's description. One signal at a time: samples [HOP * T], codes [T] in each codebook."""
+    """The network for one signal at a time: samples [HOP * T], codes [T] of each codebook."""
 
     def __init__(self, tensors: Mapping[str, Array]) -> None:
-        """``tensors``: named as in :class:`nac.codecs.mdct_torch.MdctNet`, or ValueError is raised."""
+        """``tensors``: named as in :class:`nac.codecs.mdct_torch.MdctNet`; otherwise raises ValueError."""
         weights, bands = Weights(tensors), len(BANDS)
         self.quantizer = Quantizer(weights)
         count, latent = self.quantizer.count, self.quantizer.latent
         self.encoder = Half(weights, "encoder", (HOP + bands, latent), (2 * HOP + bands, latent))
         self.decoder = Half(weights, "decoder", (latent, HOP + bands), (latent, HOP + 2 * bands))
-        # How much was coded tells how far to trust it.
+        # The decoder's input depends on the number of codebooks.
         self._level = weights.take("decoder.level.weight", count, self.decoder.width)
         self._noise = weights.take("decoder.noise.weight", count, bands)
         self._basis = lapped_basis()
         self._inverse = np.ascontiguousarray(self._basis[:, :HOP].T)
         self._average, self._spread, self._weight = band_average(), band_spread(), bin_weight()
 
-    def encode(self, samples: Floats, codebooks: int) -> list[Codes]:
-        """Samples to codes [T], one array a codebook."""
+    def encode(self, samples: Floats, codebooks: int) -> list[Integers]:
+        """Encode samples. Returns codes [T], one array per codebook."""
         coefficients = self._transform(samples)
         power = np.square(coefficients[:, :HOP])
         power += np.square(coefficients[:, HOP:])
@@ -287,8 +288,8 @@ class Network:
         rest += self.encoder.deep(shape)
         return self.quantizer.encode(rest, codebooks)
 
-    def decode(self, codes: tuple[Codes, ...], first: int) -> Floats:
-        """Codes of the frames ``first`` and on to samples."""
+    def decode(self, codes: tuple[Integers, ...], first: int) -> Floats:
+        """Decode the codes of frames from ``first`` on."""
         latent, count = self.quantizer.decode(codes), len(codes)
         bands = len(BANDS)
         deep = self.decoder.deep(latent, self._level[count - 1])
@@ -304,28 +305,28 @@ class Network:
         return self._overlapped(coefficients @ self._inverse)
 
     def _transform(self, samples: Floats) -> Floats:
-        """Samples to MDCT and MDST coefficients [T, 2 HOP]."""
+        """Compute the MDCT and MDST coefficients [T, 2 HOP] of samples."""
         padded = np.pad(samples, HOP // 2)
         return np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP] @ self._basis
 
     @staticmethod
     def _overlapped(blocks: Floats) -> Floats:
-        """Blocks [T, 2 HOP], each half a block after the one before, to samples [HOP * T]."""
-        whole = np.zeros((len(blocks) + 1, HOP), np.float32)
-        whole[:-1] = blocks[:, :HOP]
-        whole[1:] += blocks[:, HOP:]
-        samples = whole.reshape(-1)[HOP // 2 : -(HOP // 2)]
+        """Overlap-add blocks [T, 2 HOP] with a distance of half a block. Returns samples [HOP * T]."""
+        hops = np.zeros((len(blocks) + 1, HOP), np.float32)
+        hops[:-1] = blocks[:, :HOP]
+        hops[1:] += blocks[:, HOP:]
+        samples = hops.reshape(-1)[HOP // 2 : -(HOP // 2)]
         ramp = first_ramp()
         samples[: HOP // 2] /= ramp
         samples[-(HOP // 2) :] /= ramp[::-1]
         return samples
 
     def _expansion(self, gains: Floats) -> Floats:
-        """What a shape of unit power is multiplied by to get coefficients: [T, bands] to [T, HOP]."""
+        """Convert gains [T, bands] to factors [T, HOP] that undo the companding of the shape."""
         levels = gains @ self._spread
         levels *= np.float32(COMPANDING)
         np.exp(levels, out=levels)
-        # The rest of the companding is half of the level again, so that its square is what was just computed.
+        # The rest of the level is the other half in dB, so its square is the value just computed.
         rest = np.square(levels) @ np.square(self._weight)[:, None] / np.float32(HOP)
         levels *= np.sqrt(rest)
         levels /= self._weight
@@ -333,14 +334,14 @@ class Network:
 
 
 class Coder(Protocol):
-    """A network in numpy: one signal at a time, samples [hop * T] to codes [T] of each codebook and back."""
+    """A network in numpy for one signal at a time: samples [hop * T], codes [T] of each codebook."""
 
     encoder: Half
     decoder: Half
 
-    def encode(self, samples: Floats, codebooks: int) -> list[Codes]: ...
+    def encode(self, samples: Floats, codebooks: int) -> list[Integers]: ...
 
-    def decode(self, codes: tuple[Codes, ...], first: int) -> Floats: ...
+    def decode(self, codes: tuple[Integers, ...], first: int) -> Floats: ...
 
 
 class MdctCodec(NumpyCodec):
@@ -361,26 +362,27 @@ class MdctCodec(NumpyCodec):
 
 
 def read(spec: CodecSpec, path: Path) -> dict[str, Any]:
-    """The tensors of a safetensors file, or of the first in a folder. Raises ModelError where it is none."""
+    """Read the tensors of a safetensors file, or of the first one in a folder. Raises ModelError."""
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
         if not files:
-            raise ModelError(f"{path} holds no weights of {spec.name} (*.safetensors)")
+            raise ModelError(f"{path} contains no weights of {spec.name} (*.safetensors)")
         path = files[0]
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise refused(spec, path, error) from error
+        raise wrong_weights(spec, path, error) from error
 
 
-def refused(spec: CodecSpec, path: Path, error: Exception) -> ModelError:
-    return ModelError(f"{path} does not hold the weights of {spec.name}: {error}")
+def wrong_weights(spec: CodecSpec, path: Path, error: Exception) -> ModelError:
+    """Return the error for a file with other weights."""
+    return ModelError(f"{path} does not contain the weights of {spec.name}: {error}")
 
 
 def load(spec: CodecSpec, path: Path, network: Callable[[Mapping[str, Array]], Coder] = Network) -> MdctCodec:
-    """The codec of a safetensors file, on the processor. Raises ModelError where it holds another's weights."""
+    """Load the codec from a safetensors file, for the CPU. Raises ModelError for other weights."""
     tensors = read(spec, path)
     try:
         return MdctCodec(spec, network(tensors), tensors)
     except ValueError as error:
-        raise refused(spec, path, error) from error
+        raise wrong_weights(spec, path, error) from error

@@ -1,4 +1,4 @@
-"""The network of :mod:`nac.codecs.mdct` in PyTorch: for training, and for GPUs."""
+"""The network of :mod:`nac.codecs.mdct` in PyTorch, for training and GPUs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nac.spec import CodecSpec
 
 
 def position_noise(first: int, frames: int, device: torch.device | None = None) -> Tensor:
-    """The same as :func:`nac.codecs.mdct.position_noise`, made where it is needed."""
+    """Return the same as :func:`nac.codecs.mdct.position_noise`, on a device."""
     counter = torch.arange(first * HOP, (first + frames) * HOP, dtype=torch.int64, device=device) & 0xFFFFFFFF
     for shift, factor in ((16, 0x45D9F3B), (15, 0x119DE1F3), (16, 0x45D9F3B)):
         counter = ((counter ^ (counter >> shift)) * factor) & 0xFFFFFFFF
@@ -27,7 +27,7 @@ def position_noise(first: int, frames: int, device: torch.device | None = None) 
 
 
 class Block(nn.Module):
-    """ConvNeXt block over frames [B, T, C]."""
+    """A ConvNeXt block for frames [B, T, C]."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Block(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        # As an image of one column with channels last, which x is already, oneDNN takes it without a copy.
+        # As an image of one column in channels-last layout, which x already has, oneDNN needs no copy.
         image = x.transpose(1, 2)[..., None]
         across = self.across
         y = F.conv2d(image, across.weight[..., None], across.bias, padding=(KERNEL // 2, 0), groups=image.shape[1])
@@ -46,7 +46,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Shape and gains of frames to the latent: a linear map plus what the blocks add."""
+    """Maps shape and gains of frames to the latent, with the sum of a linear map and of ConvNeXt blocks."""
 
     def __init__(self, latent: int, width: int, blocks: int, expansion: int) -> None:
         super().__init__()
@@ -56,14 +56,14 @@ class Encoder(nn.Module):
         self.leave = nn.Linear(width, latent)
 
     def forward(self, shape: Tensor, gains: Tensor) -> Tensor:
-        """``shape`` [B, T, 2 HOP], ``gains`` [B, T, bands] to [B, T, latent]."""
+        """Map ``shape`` [B, T, 2 HOP] and ``gains`` [B, T, bands] to [B, T, latent]."""
         linear = self.linear(torch.cat([shape[..., :HOP], gains], dim=-1))
         deep = self.leave(self.blocks(self.enter(torch.cat([shape, gains], dim=-1))))
         return cast(Tensor, linear + deep)
 
 
 class Decoder(nn.Module):
-    """The latent to shape, gains and noise: a linear map plus what the blocks add."""
+    """Maps the latent to shape, gains and noise, with the sum of a linear map and of ConvNeXt blocks."""
 
     def __init__(self, latent: int, width: int, blocks: int, expansion: int, codebooks: int) -> None:
         super().__init__()
@@ -71,12 +71,12 @@ class Decoder(nn.Module):
         self.enter = nn.Linear(latent, width)
         self.blocks = nn.Sequential(*[Block(width, expansion * width) for _ in range(blocks)])
         self.leave = nn.Linear(width, HOP + 2 * len(BANDS))
-        # How much was coded tells how far to trust it.
+        # The input depends on the number of codebooks.
         self.level = nn.Embedding(codebooks, width)
         self.noise = nn.Embedding(codebooks, len(BANDS))
 
     def forward(self, latent: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The latent [B, T, D] of ``codebooks`` int64 [B] to shape [B, T, HOP], gains and noise [B, T, bands]."""
+        """Map the latent [B, T, D] of ``codebooks`` int64 [B] to shape [B, T, HOP], gains, noise [B, T, bands]."""
         level = (codebooks - 1)[:, None]
         deep = self.leave(self.blocks(self.enter(latent) + self.level(level)))
         shape, gains = (self.linear(latent) + deep[..., : HOP + len(BANDS)]).split([HOP, len(BANDS)], dim=-1)
@@ -84,7 +84,7 @@ class Decoder(nn.Module):
 
 
 class Quantizer(nn.Module):
-    """Residual vector quantiser: each codebook codes what the ones before it left."""
+    """A residual vector quantiser: each codebook codes the residual of the coarser ones."""
 
     codebooks: Tensor
 
@@ -93,10 +93,10 @@ class Quantizer(nn.Module):
         self.register_buffer("codebooks", torch.zeros(codebooks, entries, latent))
 
     def encode(self, latent: Tensor, codebooks: int) -> Tensor:
-        """[B, T, D] to int64 [codebooks, B, T].
+        """Quantise the latent [B, T, D]. Returns codes, int64 [codebooks, B, T].
 
-        Each entry is the nearest to what is left, without a look at the codebooks that follow: so fewer codebooks
-        give the beginning of what more give, and a file can be brought to a lower bitrate by dropping codes.
+        Each code is that of the entry nearest to the residual, whatever the number of codebooks. So the bitrate of
+        a file can be reduced by removing the codes of the finest codebooks.
         """
         codes, rest = [], latent
         for book in self.codebooks[:codebooks]:
@@ -105,7 +105,7 @@ class Quantizer(nn.Module):
         return torch.stack(codes)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[codebooks, B, T] to [B, T, D]."""
+        """Return the latent [B, T, D] for codes [codebooks, B, T]."""
         latent = self.codebooks[0][codes[0]]
         for book, index in zip(self.codebooks[1:], codes[1:], strict=False):
             latent = latent + book[index]
@@ -113,10 +113,10 @@ class Quantizer(nn.Module):
 
 
 def nearest(vectors: Tensor, book: Tensor) -> Tensor:
-    """Index of the nearest entry (Euclidean): [..., D] and [entries, D] to int64 [...]."""
+    """Return the indices, int64 [...], of the entries [entries, D] nearest (Euclidean) to ``vectors`` [..., D]."""
     half_norms = -0.5 * book.square().sum(dim=1)
     flat = vectors.reshape(-1, vectors.shape[-1])
-    # The place of the largest comes faster with its value than alone.
+    # max is faster than argmax.
     return torch.addmm(half_norms, flat, book.T).max(1).indices.view(vectors.shape[:-1])
 
 
@@ -146,38 +146,38 @@ class MdctNet(nn.Module):
             self.register_buffer(name.split("_")[1], torch.from_numpy(getattr(mdct, name)()), persistent=False)
 
     def context(self) -> tuple[int, int]:
-        """Frames on either side that the latent of a frame, and a decoded frame, depend on."""
-        # One more for the blocks of samples, which overlap their neighbours.
+        """Return how many frames on either side the latent of a frame, and a decoded frame, depend on."""
+        # One more, because blocks of samples overlap.
         encoder, decoder = len(self.encoder.blocks), len(self.decoder.blocks)
         return encoder * (KERNEL // 2) + 1, decoder * (KERNEL // 2) + 1
 
     def transform(self, audio: Tensor) -> Tensor:
-        """[B, 1, HOP * T] to MDCT and MDST coefficients [B, T, 2 HOP]."""
+        """Compute MDCT and MDST coefficients [B, T, 2 HOP] of audio [B, 1, HOP * T]."""
         blocks = F.pad(audio[:, 0], (HOP // 2, HOP // 2)).unfold(-1, 2 * HOP, HOP)
         return blocks @ self.basis
 
     def inverse(self, coefficients: Tensor) -> Tensor:
-        """MDCT coefficients [B, T, HOP] to [B, 1, HOP * T]."""
+        """Synthesise audio [B, 1, HOP * T] from MDCT coefficients [B, T, HOP]."""
         blocks = coefficients @ self.basis[:, :HOP].T
         early, late = F.pad(blocks[..., :HOP], (0, 0, 0, 1)), F.pad(blocks[..., HOP:], (0, 0, 1, 0))
         audio = (early + late).flatten(1)[:, HOP // 2 : -(HOP // 2)]
-        # The first and last half hop have one block only: undo its window.
+        # The first and last half hop have only one block: undo its window.
         one = torch.ones(audio.shape[-1] - HOP, device=audio.device)
         return (audio / torch.cat([self.ramp, one, self.ramp.flip(0)]))[:, None]
 
     def gains(self, coefficients: Tensor) -> Tensor:
-        """Natural logarithm of the bands' amplitudes: [B, T, 2 HOP] to [B, T, bands]."""
+        """Compute the natural logarithms of the bands' amplitudes: [B, T, 2 HOP] to [B, T, bands]."""
         power = 0.5 * (coefficients[..., :HOP].square() + coefficients[..., HOP:].square())
         return 0.5 * torch.log(power @ self.average + FLOOR**2)
 
     def expansion(self, gains: Tensor) -> Tensor:
-        """What a shape of unit power is multiplied by to get coefficients: [B, T, bands] to [B, T, HOP]."""
+        """Convert gains [B, T, bands] to factors [B, T, HOP] that undo the companding of the shape."""
         levels = gains @ self.spread
         rest = (2 * (1 - COMPANDING) * levels).exp().mul(self.weight.square()).mean(dim=-1, keepdim=True)
         return (COMPANDING * levels).exp() * rest.sqrt() / self.weight
 
     def encode(self, audio: Tensor) -> Tensor:
-        """Audio [B, 1, HOP * T] to the latent [B, T, D]."""
+        """Convert audio [B, 1, HOP * T] to the latent [B, T, D]."""
         coefficients = self.transform(audio)
         gains = self.gains(coefficients)
         expansion = self.expansion(gains)
@@ -185,21 +185,21 @@ class MdctNet(nn.Module):
         return cast(Tensor, self.encoder(shape, gains))
 
     def synthesize(self, latent: Tensor, codebooks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """MDCT coefficients without and with noise, [B, T, HOP] each, from the latent and unit noise [T, HOP]."""
+        """Compute MDCT coefficients [B, T, HOP] without and with noise, from latent and unit noise [T, HOP]."""
         shape, gains, amount = self.decoder(latent, codebooks)
         gains = gains.clamp(LOWEST, HIGHEST)
         coded = shape * self.expansion(gains)
         return coded, coded + noise * (amount @ self.spread) * (gains @ self.spread).exp()
 
     def decode(self, latent: Tensor, codebooks: int, first: int = 0) -> Tensor:
-        """The quantised latent [B, T, D] of frames ``first`` and on to audio [B, 1, HOP * T]."""
+        """Decode the quantised latent [B, T, D] of frames from ``first`` on to audio [B, 1, HOP * T]."""
         count = torch.full((latent.shape[0],), codebooks, dtype=torch.int64, device=latent.device)
         noise = position_noise(first, latent.shape[1], latent.device)
         return self.inverse(self.synthesize(latent, count, noise)[1])
 
 
 class FrameNet(Protocol):
-    """What a network at frame rate, of which :class:`TorchCodec` makes a codec, has to have."""
+    """The interface of networks for :class:`TorchCodec`."""
 
     quantizer: Quantizer
 
@@ -209,7 +209,7 @@ class FrameNet(Protocol):
 
 
 class TorchCodec(WindowedCodec):
-    """A network of lapped transforms as a codec. See :class:`nac.codecs.base.Codec`."""
+    """A codec with a network for lapped transforms. See :class:`nac.codecs.base.Codec`."""
 
     def __init__(self, spec: CodecSpec, net: nn.Module, device: torch.device) -> None:
         """``net``: a :class:`FrameNet`."""
@@ -229,16 +229,16 @@ class TorchCodec(WindowedCodec):
 
 
 def fill(net: nn.Module, spec: CodecSpec, path: Path) -> None:
-    """Give a network the tensors of a safetensors file. Raises ModelError where they are not its own."""
+    """Load the tensors of a safetensors file into a network. Raises ModelError for other weights."""
     tensors = mdct.read(spec, path)
     try:
         net.load_state_dict({name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()})
     except RuntimeError as error:
-        raise mdct.refused(spec, path, error) from error
+        raise mdct.wrong_weights(spec, path, error) from error
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device) -> TorchCodec:
-    """The codec of a safetensors file of :class:`MdctNet`. Raises ModelError where it is none."""
+    """Load the codec from a safetensors file of :class:`MdctNet`. Raises ModelError for other files."""
     net = MdctNet()
     fill(net, spec, path)
     return TorchCodec(spec, net, device)

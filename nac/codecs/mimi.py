@@ -1,8 +1,8 @@
 """Mimi (Défossez et al. 2024, arXiv:2410.00037, section 3.3).
 
 SEANet convolutions with a transformer on either side of a split quantiser, all causal. Attention looks back over
-250 steps, so that after 80 s nothing is left of what was before: a decoder that starts there gives the samples of
-the whole.
+250 steps in each of eight layers, so an output depends on 80 s of input: a decoder that starts 80 s earlier
+returns the same samples as for the whole signal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nac.codecs import checkpoints
 from nac.codecs.base import Codec
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import rvq, seanet
-from nac.codecs.layers.causal import CausalCodec, Layer, Stage, Stream, run
+from nac.codecs.layers.causal import CausalCodec, Stage, Stream, StreamLayer, run
 from nac.codecs.layers.convolutions import kernel
 from nac.codecs.layers.kernels import Kernel, add_convolved, convolve
 from nac.codecs.layers.seanet import Padded, Shape
@@ -33,18 +33,18 @@ from nac.spec import CodecSpec
 
 SHAPE = Shape((4, 5, 6, 8), 64, 512, last=3, edges=seanet.zeros, shortcut=False, lstm=False)
 LAYERS, HEADS, INNER = 8, 8, 2048  # of a transformer
-WINDOW = 250  # steps that attention sees, the present one included
-STEPS = 2  # of the transformers in a frame
-CODEBOOK = 256  # numbers in an entry
-# As measured: frames that are computed at a time, and by the convolutions at high rates, whose signals are large;
-# those at low rates have large weights, and had better read them once for many frames.
+WINDOW = 250  # steps in the attention's window, including the current one
+STEPS = 2  # steps of the transformers per frame
+CODEBOOK = 256  # dimensions of a codebook's entries
+# Frames per block, and per tile of the convolutions at high rates, as measured. Those have large signals; layers
+# at low rates have large weights, which are better read once for many frames.
 BLOCK, TILE = 32, 4
 
 
 class Tiles:
-    """Layers that take a block in parts of ``size`` steps, so that what they pass on stays in a core's cache."""
+    """Layers that process a block in tiles of ``size`` steps, so that results stay in a core's cache."""
 
-    def __init__(self, layers: Sequence[Layer], size: int) -> None:
+    def __init__(self, layers: Sequence[StreamLayer], size: int) -> None:
         self._layers, self._size = layers, size
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
@@ -61,14 +61,14 @@ class Tiles:
 
 
 class Positions:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864), and which steps see which.
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864), and the attention mask.
 
-    Positions are counted from the first step in sight, since their differences are all that matters: so rounding
-    does not grow with the length of a signal.
+    Positions are counted from the first step in the window, because only their differences matter. So rounding
+    errors do not grow with the length of a signal.
     """
 
     def __init__(self, width: int, device: torch.device) -> None:
-        """``width``: of a head."""
+        """``width``: channels of a head."""
         most = STEPS * BLOCK
         frequencies = 10000.0 ** -(torch.arange(0, width, 2) / width)
         angles = torch.arange(WINDOW - 1 + most)[:, None] * frequencies
@@ -78,21 +78,21 @@ class Positions:
         self._hidden = hidden.to(device)
 
     def rotate(self, x: Tensor, first: int) -> Tensor:
-        """[..., T, width], of which the first step is at that position."""
+        """Rotate [..., T, width]; ``first``: the position of the first step."""
         cos, sin = (table[first : first + x.shape[-2]] for table in (self._cos, self._sin))
         a, b = x.chunk(2, -1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
     def hidden(self, steps: int, before: int) -> Tensor:
-        """[steps, before + steps]: minus infinity where a step does not see another, else 0."""
+        """Return the mask [steps, before + steps]: minus infinity for steps outside the window, else 0."""
         return self._hidden[:steps, WINDOW - 1 - before : WINDOW - 1 + steps]
 
 
 class Attention:
-    """Self-attention over the last steps, whose keys and values are remembered."""
+    """Self-attention over the last steps, with cached keys and values."""
 
     def __init__(self, weights: Weights, name: str, width: int, scale: Tensor, positions: Positions) -> None:
-        """``scale``: of each channel of the result."""
+        """``scale``: a factor for each channel of the result."""
         into = torch.cat([weights.take(f"{name}.{part}_proj.weight", width, width) for part in "qkv"])
         out = weights.take(f"{name}.o_proj.weight", width, width)
         self._into, self._out = _matrix(into), _matrix(out * scale[:, None])
@@ -112,7 +112,7 @@ class Attention:
 
 
 class Norm:
-    """Each step brought to mean 0 and variance 1 over its channels, then scaled and shifted."""
+    """Layer normalisation over the channels of each step."""
 
     def __init__(self, weights: Weights, name: str, width: int) -> None:
         self._scale, self._shift = (weights.take(f"{name}.{part}", width) for part in ("weight", "bias"))
@@ -122,7 +122,7 @@ class Norm:
 
 
 class TransformerLayer:
-    """Attention and two fully connected layers, each after a normalisation and added to what came in."""
+    """Attention and two fully connected layers, each with a preceding normalisation and a skip connection."""
 
     def __init__(self, weights: Weights, name: str, positions: Positions) -> None:
         width = SHAPE.latent
@@ -130,16 +130,16 @@ class TransformerLayer:
         self._second = Norm(weights, f"{name}.post_attention_layernorm", width)
         scales = [weights.take(f"{name}.{part}_layer_scale.scale", width) for part in ("self_attn", "mlp")]
         self._attention = Attention(weights, f"{name}.self_attn", width, scales[0], positions)
-        self._wide = _matrix(weights.take(f"{name}.mlp.fc1.weight", INNER, width))
-        self._narrow = _matrix(weights.take(f"{name}.mlp.fc2.weight", width, INNER) * scales[1][:, None])
+        self._expand = _matrix(weights.take(f"{name}.mlp.fc1.weight", INNER, width))
+        self._reduce = _matrix(weights.take(f"{name}.mlp.fc2.weight", width, INNER) * scales[1][:, None])
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
         x = self._attention(self._first(x), stream, x)
-        return add_convolved(functional.gelu(convolve(self._second(x), self._wide)), self._narrow, x)
+        return add_convolved(functional.gelu(convolve(self._second(x), self._expand)), self._reduce, x)
 
 
-class Double:
-    """Two steps of each, by a transposed convolution of each channel by itself, of kernel 4."""
+class DoubleRate:
+    """Doubles the number of steps, with a depthwise transposed convolution with kernel 4."""
 
     def __init__(self, weights: Weights, name: str) -> None:
         width = SHAPE.latent
@@ -152,8 +152,8 @@ class Double:
         return torch.addcmul(x[:, :, None] * self._now, before[:, :, None], self._before).flatten(1, 2)
 
 
-class Half:
-    """Some of the codebooks, in few dimensions: the semantic one or the acoustic ones."""
+class SplitQuantiser:
+    """The semantic codebook, or the acoustic ones, with a projection to few dimensions."""
 
     def __init__(self, weights: Weights, name: str, sizes: Sequence[int]) -> None:
         width, name = SHAPE.latent, f"quantizer.{name}_residual_vector_quantizer"
@@ -174,20 +174,21 @@ class Half:
 
 
 class Mimi(CausalCodec):
-    """Mimi at 24 kHz, one channel: a semantic codebook and acoustic ones, both of the same latent vectors.
+    """Mimi at 24 kHz, one channel: a semantic codebook and acoustic ones, both for the same latent vectors.
 
-    ``weights`` are named as in transformers, without what only training needs; ModelError if they are not Mimi's.
+    ``weights``: named as in transformers, without those needed only for training; otherwise raises ModelError.
     """
 
     def __init__(self, spec: CodecSpec, weights: Weights) -> None:
         self.spec, self.device, self.block = spec, weights.device, BLOCK
-        # So many frames before it a sample depends on, to which convolutions add less than 6. One block more, and
-        # the attention has its full window in every block that matters: the shapes are those of the whole.
+        # A sample depends on this many earlier frames; convolutions add less than 6. With one more block,
+        # attention has its full window in every relevant block, so that shapes are the same as for the whole
+        # signal.
         reach = LAYERS * (WINDOW - 1) // STEPS + 6
         self.decode_plan = Plan(-(-reach // BLOCK) * BLOCK + BLOCK, 0, BLOCK)
         sizes = [2**book.bits for book in spec.codebooks]
-        self._semantic = Half(weights, "semantic", sizes[:1])
-        self._acoustic = Half(weights, "acoustic", sizes[1:])
+        self._semantic = SplitQuantiser(weights, "semantic", sizes[:1])
+        self._acoustic = SplitQuantiser(weights, "acoustic", sizes[1:])
         positions = Positions(SHAPE.latent // HEADS, weights.device)
         self._encoder = _encoder(weights, spec, positions)
         self._decoder = _decoder(weights, spec, positions)
@@ -211,8 +212,10 @@ class Mimi(CausalCodec):
         return Stage([look_up, *low]), Stage(high)
 
 
-def _encoder(weights: Weights, spec: CodecSpec, positions: Positions) -> tuple[list[Layer], list[Layer]]:
-    """The layers at high rates and those at low ones, down to what is quantised."""
+def _encoder(
+    weights: Weights, spec: CodecSpec, positions: Positions
+) -> tuple[list[StreamLayer], list[StreamLayer]]:
+    """Return the encoder's layers at high rates and those at low rates."""
     width, convolutions = SHAPE.latent, seanet.encoder(weights, spec.channels, SHAPE)
     high, low = convolutions.front[:5], convolutions.front[5:]  # the first convolution and two strides
     shape = replace(SHAPE, edges=seanet.repeat)
@@ -221,31 +224,33 @@ def _encoder(weights: Weights, spec: CodecSpec, positions: Positions) -> tuple[l
     return [Tiles(high, TILE * spec.frame_samples)], [*low, *convolutions.back, *transformer, last]
 
 
-def _decoder(weights: Weights, spec: CodecSpec, positions: Positions) -> tuple[list[Layer], list[Layer]]:
-    """The layers at low rates and those at high ones."""
-    first, transformer = Double(weights, "upsample"), _transformer(weights, "decoder_transformer", positions)
+def _decoder(
+    weights: Weights, spec: CodecSpec, positions: Positions
+) -> tuple[list[StreamLayer], list[StreamLayer]]:
+    """Return the decoder's layers at low rates and those at high rates."""
+    first, transformer = DoubleRate(weights, "upsample"), _transformer(weights, "decoder_transformer", positions)
     convolutions = seanet.decoder(weights, spec.channels, SHAPE)
-    low, high = convolutions.back[:4], convolutions.back[4:]  # two strides; two and the last convolution
-    steps = spec.frame_samples // prod(SHAPE.strides[:2])  # of a frame after the former
+    low, high = convolutions.back[:4], convolutions.back[4:]  # two strides; two strides and the last convolution
+    steps = spec.frame_samples // prod(SHAPE.strides[:2])  # steps per frame after the low-rate layers
     return [first, *transformer, *convolutions.front, *low], [Tiles(high, TILE * steps)]
 
 
-def _transformer(weights: Weights, name: str, positions: Positions) -> list[Layer]:
+def _transformer(weights: Weights, name: str, positions: Positions) -> list[StreamLayer]:
     return [TransformerLayer(weights, f"{name}.layers.{i}", positions) for i in range(LAYERS)]
 
 
 def _matrix(matrix: Tensor) -> Kernel:
-    """What multiplies rows with a matrix [out, in]."""
+    """Make a kernel that multiplies rows with a matrix [out, in]."""
     return kernel(matrix[..., None], None, steps=STEPS * BLOCK)
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
-    """The codec of a checkpoint, a file or a folder. Raises ModelError where it holds another's weights."""
+    """Load the codec from a checkpoint, a file or a folder. Raises ModelError for other weights."""
     return checkpoints.load(spec, path, device, Mimi, canonical)
 
 
 def canonical(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's tensors under transformers' names, without what only training needs."""
+    """Rename a checkpoint's tensors as in transformers, and remove those needed only for training."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         name = _name(name)
@@ -275,7 +280,7 @@ _NAMES = (
     (r"\.vq\.layers\.(\d+)\._codebook\._?", r".layers.\1.codebook."),
     (r"\.embedding_sum$", ".embed_sum"),
 )
-"""From the authors' names to those of transformers."""
+"""Substitutions from the authors' names to those in transformers."""
 
 
 def _name(name: str) -> str:
@@ -285,12 +290,12 @@ def _name(name: str) -> str:
 
 
 def _halves(matrix: Tensor) -> Tensor:
-    """Outputs in pairs that a rotary position turns: the authors' neighbours as two halves of a head."""
+    """Reorder outputs for rotary positions: the authors rotate neighbours, transformers the halves of a head."""
     return matrix.view(HEADS, -1, 2, matrix.shape[1]).transpose(1, 2).reshape(matrix.shape)
 
 
 class _Random(RandomWeights):
-    """Lets the transformers have their say, and codebooks shrink."""
+    """Random weights with which transformers matter, and the entries of codebooks become smaller."""
 
     def _random(self, name: str, shape: tuple[int, ...]) -> Tensor:
         drawn = super()._random(name, shape)
@@ -304,7 +309,7 @@ class _Random(RandomWeights):
 
 
 def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
-    """The codec with random weights, and these by their names."""
+    """Make the codec with random weights. Returns it and the weights by name."""
     weights = _Random(device, seed)
     return Mimi(spec.with_fingerprint(RANDOM), weights), weights.tensors
 

@@ -1,4 +1,4 @@
-"""Work done side by side, each piece by one thread, so that results do not depend on the number of threads."""
+"""Run jobs in parallel, each in one thread, so that results do not depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -18,53 +18,53 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-Within = Callable[[], AbstractContextManager[object]]
+Context = Callable[[], AbstractContextManager[object]]
 
 
 def count() -> int:
-    """How many threads work: what PyTorch is set to, if it is loaded, else what it would be set to."""
+    """Return the number of threads: PyTorch's setting if it is loaded, else its default."""
     if torch := sys.modules.get("torch"):
         return int(torch.get_num_threads())
-    told = re.match(r"[1-9]\d*", os.environ.get("OMP_NUM_THREADS", ""))  # as by Ray, for each of its workers
-    return int(told[0]) if told else cores()
+    setting = re.match(r"[1-9]\d*", os.environ.get("OMP_NUM_THREADS", ""))  # Ray sets it for its workers
+    return int(setting[0]) if setting else cores()
 
 
 def cores() -> int:
-    """How many cores may be used."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(jobs: Sequence[Callable[[], T]], within: Within = nullcontext) -> list[T]:
-    """Do the jobs and give their results in order. The caller takes part, and whoever of the crew is idle.
+def each(jobs: Sequence[Callable[[], T]], context: Context = nullcontext) -> list[T]:
+    """Run jobs in the calling thread and idle threads of the pool. Returns their results in order.
 
-    ``within``: made and entered by every thread that takes part. Jobs may have parts, see :func:`parts`.
+    ``context``: a context manager that every participating thread enters. Jobs can have parts, see :func:`parts`.
     """
-    if _mine.work or not jobs:
+    if _current.work or not jobs:
         return parts(jobs)
     if (threads := count()) < 2:
-        with within():
+        with context():
             return [job() for job in jobs]
-    _crew.enter(threads)
+    _pool.enter(threads)
     try:
-        with within():
-            return _shared(Work(jobs, threads, within))
+        with context():
+            return _shared(Work(jobs, threads, context))
     finally:
-        _crew.leave()
+        _pool.leave()
 
 
 def parts(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Do the parts of a job that :func:`each` does, with whoever is idle by then; those of any other in turn."""
-    outer = _mine.work
+    """Run the parts of a job in :func:`each` with threads that are idle by then; elsewhere, one by one."""
+    outer = _current.work
     if outer is None or len(jobs) < 2:
         return [job() for job in jobs]
-    return _shared(Work(jobs, outer.threads, outer.within))
+    return _shared(Work(jobs, outer.threads, outer.context))
 
 
 def _shared(work: Work[T]) -> list[T]:
-    """The results of work that this thread leads."""
-    _crew.call(work)
+    """Run work with helpers from the pool. Returns the results."""
+    _pool.call(work)
     try:
-        work.take_part()
+        work.run()
     finally:
         work.close()
     return work.results()
@@ -72,17 +72,17 @@ def _shared(work: Work[T]) -> list[T]:
 
 @contextmanager
 def idle() -> Iterator[int]:
-    """Keep those of the crew who are idle for what has threads of its own; gives how many it may have."""
-    work = _mine.work
-    taken = _crew.take(work.threads) if work else 0
+    """Reserve idle threads of the pool for code with its own threads. Yields the number of threads it may use."""
+    work = _current.work
+    taken = _pool.take(work.threads) if work else 0
     try:
         yield 1 + taken
     finally:
-        _crew.leave(taken)
+        _pool.leave(taken)
 
 
-def in_turn(stages: Sequence[Callable[[T], T]], items: Sequence[T]) -> list[T]:
-    """Every item through all stages. A stage takes items in order, while others work on their neighbours."""
+def run_pipeline(stages: Sequence[Callable[[T], T]], items: Sequence[T]) -> list[T]:
+    """Apply all stages to each item. A stage processes items in order, in parallel with other stages."""
     threads = min(count(), len(stages), len(items))
     if threads < 2:
         return [reduce(lambda item, stage: stage(item), stages, item) for item in items]
@@ -104,31 +104,30 @@ def in_turn(stages: Sequence[Callable[[T], T]], items: Sequence[T]) -> list[T]:
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """What a function makes of each item, in order, by so many threads; few items are taken before their time."""
+    """Apply a function to items with ``workers`` threads. Yields the results in order, reads few items ahead."""
     if workers == 1:
         yield from map(function, items)
         return
-    left = iter(items)
+    remaining = iter(items)
     with ThreadPoolExecutor(workers) as pool:
-        running: deque[Future[R]] = deque(pool.submit(function, item) for item in islice(left, 2 * workers))
+        running: deque[Future[R]] = deque(pool.submit(function, item) for item in islice(remaining, 2 * workers))
         try:
             while running:
                 yield running.popleft().result()
-                running.extend(pool.submit(function, item) for item in islice(left, 1))
+                running.extend(pool.submit(function, item) for item in islice(remaining, 1))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-class Together(Generic[T, R]):
-    """A function of lists, called with one item each by several threads: what waits is done at once.
+class Batcher(Generic[T, R]):
+    """Batches calls from several threads: each passes one item, and waiting items are processed as one list.
 
-    While one call is worked on, others gather, so that batches grow as the work does.
+    While a batch is processed, the next one is collected, so batches become larger under load.
     """
 
-    def __init__(self, function: Callable[[list[T]], list[R]], most: int) -> None:
-        """``most``: items in a batch."""
-        self._function, self._most = function, most
+    def __init__(self, function: Callable[[list[T]], list[R]], max_batch: int) -> None:
+        self._function, self._max_batch = function, max_batch
         self._lock, self._busy = threading.Lock(), False
         self._waiting: list[tuple[T, Future[R]]] = []
 
@@ -139,7 +138,7 @@ class Together(Generic[T, R]):
             leads, self._busy = not self._busy, True
         while leads:
             with self._lock:
-                batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
                 leads = self._busy = bool(batch)
             if batch:
                 self._do(batch)
@@ -157,24 +156,24 @@ class Together(Generic[T, R]):
 
 
 class Work(Generic[T]):
-    """Jobs that several threads take from, in order."""
+    """A queue of jobs that several threads process, in order."""
 
-    def __init__(self, jobs: Sequence[Callable[[], T]], threads: int, within: Within) -> None:
-        """``threads``: that may be at work in the process."""
-        self.threads, self.within, self.helpers_wanted = threads, within, len(jobs) - 1
+    def __init__(self, jobs: Sequence[Callable[[], T]], threads: int, context: Context) -> None:
+        """``threads``: the maximum number of busy threads in the process."""
+        self.threads, self.context, self.max_helpers = threads, context, len(jobs) - 1
         self._left = deque(enumerate(jobs))
         self._results: dict[int, T] = {}
         self._errors: dict[int, BaseException] = {}
         self._changed, self._helpers, self._closed = threading.Condition(), 0, False
 
-    def take_part(self, stays: Callable[[], bool] = lambda: True) -> None:
-        """Do what jobs there are, while the thread ``stays``. After an error no more are begun."""
-        outer, _mine.work = _mine.work, self
+    def run(self, continues: Callable[[], bool] = lambda: True) -> None:
+        """Process jobs in this thread, while ``continues`` returns true. After an error, no more jobs start."""
+        outer, _current.work = _current.work, self
         try:
-            while self._left and stays():
+            while self._left and continues():
                 try:
                     number, job = self._left.popleft()
-                except IndexError:  # another was faster
+                except IndexError:  # another thread was faster
                     break
                 try:
                     self._results[number] = job()
@@ -182,24 +181,24 @@ class Work(Generic[T]):
                     self._errors[number] = error
                     self._left.clear()
         finally:
-            _mine.work = outer
+            _current.work = outer
 
     def help(self) -> None:
-        """The same for a thread of the crew, if it does not come too late."""
+        """Process jobs in a thread of the pool, unless the work is closed."""
         with self._changed:
             if self._closed:
                 return
             self._helpers += 1
         try:
-            with self.within():
-                self.take_part(lambda: not _crew.ended)  # who leads the work does the rest
+            with self.context():
+                self.run(lambda: not _pool.ended)  # the calling thread does the rest
         finally:
             with self._changed:
                 self._helpers -= 1
                 self._changed.notify()
 
     def close(self) -> None:
-        """Wait for those who help; no more may."""
+        """Accept no more helpers, and wait for those at work."""
         with self._changed:
             self._closed = True
             while self._helpers:
@@ -211,14 +210,14 @@ class Work(Generic[T]):
         return [self._results[number] for number in range(len(self._results))]
 
 
-class _Mine(threading.local):
-    """Work that a thread takes part in."""
+class _Current(threading.local):
+    """The work that the current thread processes."""
 
     work: Work[Any] | None = None
 
 
-class _Crew:
-    """Threads that help, for all files and models of the process, so that they do not crowd each other out."""
+class _Pool:
+    """The helper threads of the process, shared by all files and models so that there are not too many."""
 
     def __init__(self) -> None:
         self._changed, self._busy, self.ended = threading.Condition(), 0, False
@@ -226,14 +225,14 @@ class _Crew:
         self._members: list[tuple[threading.Thread, SimpleQueue[Work[Any] | None]]] = []
 
     def enter(self, threads: int) -> None:
-        """Begin to work when fewer than so many do."""
+        """Count the caller as busy, once fewer than ``threads`` threads are."""
         with self._changed:
             while self._busy >= threads:
                 self._changed.wait()
             self._busy += 1
 
     def take(self, threads: int) -> int:
-        """Count as busy those who are not, of so many; how many they are."""
+        """Count all idle ones of ``threads`` threads as busy. Returns their number."""
         with self._changed:
             taken = max(threads - self._busy, 0)
             self._busy += taken
@@ -245,18 +244,18 @@ class _Crew:
             self._changed.notify_all()
 
     def call(self, work: Work[Any]) -> None:
-        """Have as many help as may."""
-        if self._busy >= work.threads:  # without the lock: a moment later will do as well
+        """Assign work to as many helpers as allowed."""
+        if self._busy >= work.threads:  # without the lock, since an outdated value does no harm
             return
         with self._changed:
             if self.ended:
                 return
-            for _ in range(min(work.helpers_wanted, work.threads - self._busy)):
+            for _ in range(min(work.max_helpers, work.threads - self._busy)):
                 self._busy += 1
                 self._queue().put(work)
 
     def end(self) -> None:
-        """Have all go, each after the job that it is at."""
+        """Stop all threads after their current jobs."""
         with self._changed:
             self.ended = True
         for _, queue in self._members:
@@ -276,7 +275,7 @@ class _Crew:
     def _serve(self, queue: SimpleQueue[Work[Any] | None]) -> None:
         while (work := queue.get()) is not None:
             if (torch := sys.modules.get("torch")) and torch.get_num_threads() > 1:
-                torch.set_num_threads(1)  # for good, as to change it takes as long as a tile
+                torch.set_num_threads(1)  # permanently, since changing it takes as long as a tile
             work.help()
             with self._changed:
                 self._busy -= 1
@@ -284,12 +283,12 @@ class _Crew:
                 self._changed.notify()
 
 
-_mine, _crew = _Mine(), _Crew()
+_current, _pool = _Current(), _Pool()
 
 
 def _forget() -> None:
-    global _crew
-    _crew = _Crew()  # threads do not survive a fork
+    global _pool
+    _pool = _Pool()  # threads do not survive a fork
 
 
 if hasattr(os, "register_at_fork"):
@@ -298,4 +297,4 @@ if hasattr(os, "register_at_fork"):
 
 @atexit.register
 def _end() -> None:
-    _crew.end()  # a thread within PyTorch when the interpreter ends would abort the process
+    _pool.end()  # a thread inside PyTorch at exit of the interpreter would abort the process

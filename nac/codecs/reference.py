@@ -1,4 +1,4 @@
-"""The reference implementation of a family, where its package is installed: to measure and to test against."""
+"""The interface to reference implementations in other packages, for measurements and tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nac.spec import CodecSpec
 
 
 class Reference(ABC):
-    """A reference with the weights of a network of ours. Audio [1, C, N]; codes are as the package gives them."""
+    """A reference network with the weights of nac's network. Audio [1, C, N]; codes in the package's own form."""
 
     def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         self._fill(model, tensors)
@@ -23,34 +23,34 @@ class Reference(ABC):
     @staticmethod
     @abstractmethod
     def network(spec: CodecSpec) -> nn.Module:
-        """The network at its official size."""
+        """Make the network at its official size."""
 
     @abstractmethod
     def encode(self, audio: Tensor) -> Any:
-        """Codes of all codebooks."""
+        """Return the codes of all codebooks."""
 
     @abstractmethod
     def decode(self, codes: Any) -> Any:
-        """Audio from what :meth:`encode` gave."""
+        """Decode the result of :meth:`encode`."""
 
     @abstractmethod
     def layers(self, codes: Any) -> Sequence[Tensor]:
-        """One tensor per codebook, [1, T], from what :meth:`encode` gave."""
+        """Convert the result of :meth:`encode` to one tensor [1, T] per codebook."""
 
     def same(self, ours: Codes, theirs: Any) -> float:
-        """The part of our codes that the reference gives too."""
+        """Return the share of our codes that are equal to the reference's."""
         layers = self.layers(theirs)
         pairs = [(a == b[..., : a.shape[-1]]).flatten() for a, b in zip(ours.arrays, layers, strict=True)]
         return float(torch.cat(pairs).float().mean())
 
     @staticmethod
     def layer(path: str) -> str:
-        """What our tensors call the layer at that path of the network."""
+        """Return the name in our tensors of the layer at this path of the network."""
         return path
 
     @torch.no_grad()
     def _fill(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-        """Give it the weights of a network of ours, which has weight norm folded: every one of them."""
+        """Copy all weights of nac's network, which have weight norm folded, to the model."""
         used = set()
         for path, module in model.named_modules():
             normed = getattr(module, "parametrizations", {})

@@ -1,11 +1,11 @@
-"""The families and models by name: those of nac, and those that installed packages offer.
+"""The families and models by name: those of nac, and those of installed packages.
 
-A package offers a :class:`nac.codecs.family.Family` as an entry point of the group ``nac.codecs``::
+A package provides a :class:`nac.codecs.family.Family` as an entry point of the group ``nac.codecs``::
 
     [project.entry-points."nac.codecs"]
     mine = "mine:FAMILY"
 
-They are looked for when a name is none of nac's own, or when all are listed.
+Entry points are loaded when a name is not one of nac's, or when all models are listed.
 """
 
 from __future__ import annotations
@@ -31,22 +31,24 @@ LOG = logging.getLogger("nac")
 
 FAMILIES: dict[str, Family] = {}
 MODELS: dict[str, Model] = {}
-"""What is registered so far; :func:`models` has all there are."""
+"""The registered families and models; :func:`models` also loads those of installed packages."""
 
 
 def register(family: Family) -> None:
-    """Make a family's models known under their names.
+    """Register a family and its models.
 
     Raises
     ------
     ModelError
-        If a name is taken, or a model's specification is of another family.
+        If a name is already in use, or a model's specification names another family.
     """
     if taken := FAMILIES.keys() & {family.name} or MODELS.keys() & {model.name for model in family.models}:
-        raise ModelError(f"there already is a codec named {', '.join(sorted(taken))}")
+        raise ModelError(f"a codec named {', '.join(sorted(taken))} is already registered")
     for model in family.models:
         if model.spec.family != family.name:
-            raise ModelError(f"{model.name} says that its family is {model.spec.family!r}, not {family.name!r}")
+            raise ModelError(
+                f"the specification of {model.name} has family {model.spec.family!r}, not {family.name!r}"
+            )
     FAMILIES[family.name] = family
     MODELS.update({model.name: model for model in family.models})
 
@@ -56,33 +58,33 @@ for _family in OWN:
 
 
 def models() -> dict[str, Model]:
-    """All models by name, nac's own first."""
+    """Return all models by name, nac's own first."""
     _discover()
     return MODELS
 
 
 def find(name: str) -> Model:
-    """The model of that name. Raises ModelError, with the names that come near."""
+    """Return the model with this name. Raises ModelError, which suggests similar names."""
     if not isinstance(name, str):
-        raise ArgumentTypeError(f"the name of a model is needed, not {name!r}")
+        raise ArgumentTypeError(f"a model's name is needed, not {name!r}")
     if name in MODELS or name in models():
         return MODELS[name]
     near = difflib.get_close_matches(name.lower(), MODELS, n=2)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(MODELS)}"
-    raise ModelChoiceError(f"there is no model {name!r}; {hint}")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(MODELS)}"
+    raise ModelChoiceError(f"unknown model {name!r}: {hint}")
 
 
 def family(name: str) -> Family:
-    """The family of that name. Raises ModelError for an unknown one."""
+    """Return the family with this name. Raises ModelError if it is unknown."""
     if name not in FAMILIES:
         _discover()
     if name not in FAMILIES:
-        raise ModelError(f"there is no family of codecs {name!r}; there are {', '.join(FAMILIES)}")
+        raise ModelError(f"unknown family of codecs {name!r}: known are {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]:
-    """The codec of a specification with weights from a file or a folder, in numpy where ``device`` is None.
+    """Load the codec of a specification with weights from a file or a folder; in numpy if ``device`` is None.
 
     Raises
     ------
@@ -96,12 +98,12 @@ def load(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]
     elif own.numpy is not None:
         codec = own.resolve(own.numpy)(spec, path)
     else:
-        raise ModelError(f"{spec.name} needs PyTorch: name a device")
+        raise ModelError(f"{spec.name} has no implementation in numpy: give a device")
     return codec
 
 
 def random(spec: CodecSpec, device: torch.device | str = "cpu", seed: int = 0) -> tuple[Codec, dict[str, Any]]:
-    """The codec of a specification with random weights of official size, and these by their canonical names.
+    """Make the codec of a specification with random weights. Returns it and the weights by canonical names.
 
     Raises
     ------
@@ -119,19 +121,19 @@ def random(spec: CodecSpec, device: torch.device | str = "cpu", seed: int = 0) -
 
 @cache
 def _discover() -> None:
-    """Register what installed packages offer. One that fails is reported, and the others go on."""
+    """Register the families of installed packages. Failures are logged."""
     for entry in entry_points(group=GROUP):
         try:
-            register(_offered(entry))
+            register(_loaded(entry))
         except ModelError as error:
             LOG.warning("%s", error)
 
 
-def _offered(entry: EntryPoint) -> Family:
+def _loaded(entry: EntryPoint) -> Family:
     try:
-        offered = entry.load()
-    except Exception as error:  # a package of somebody else's may raise anything
+        found = entry.load()
+    except Exception as error:  # another package may raise anything
         raise ModelError(f"the codec {entry.value} cannot be imported: {error}") from error
-    if not isinstance(offered, Family):
+    if not isinstance(found, Family):
         raise ModelError(f"the codec {entry.value} is not a nac.codecs.family.Family")
-    return offered
+    return found

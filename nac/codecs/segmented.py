@@ -1,4 +1,4 @@
-"""Decoding segments that a codec without segments of its own coded each by itself, as .dac files have them."""
+"""Decode segments that were coded independently by a codec without own segments, as in .dac files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nac.spec import Segment
 
 
 class Segmented(Codec):
-    """A codec whose segments overlap: each is decoded by itself, and its middle, ``stride`` samples, counts."""
+    """A codec with overlapping segments: each is decoded separately, its middle ``stride`` samples are used."""
 
     def __init__(self, codec: Codec, segment: Segment) -> None:
         self.codec, self.segment, self.device = codec, segment, codec.device
@@ -28,7 +28,7 @@ class Segmented(Codec):
 
     def preroll(self, frame: int, origin: int = 0) -> int:
         segment, inner = divmod(frame, self.segment.frames)
-        before = inner * self.spec.frame_samples < self.margin  # it begins where the segment before still counts
+        before = inner * self.spec.frame_samples < self.margin  # it starts in the range of the previous segment
         return max((segment - before) * self.segment.frames, origin)
 
 
@@ -40,8 +40,8 @@ class SegmentedDecoder:
         first = codec.preroll(start, origin)
         self._skip = codec.spec.start(start) - codec.spec.start(first)
         self._rest: Codes | None = None
-        self._low = 0  # where a segment begins to count: the first from its first sample
-        self._end: Tensor | None = None  # of the last segment, which counts if none follows
+        self._low = 0  # the first sample of a segment that is used: 0 for the first segment
+        self._end: Tensor | None = None  # the end of the last segment, which is used if none follows
 
     @torch.inference_mode()
     def push(self, codes: Codes) -> Tensor:

@@ -1,8 +1,8 @@
 """SNAC, the Multi-Scale Neural Audio Codec (Siuzdak et al. 2024, arXiv:2410.14411).
 
-DAC with depthwise convolutions, codebooks at several time scales (section 3.1), attention within short windows
+DAC with depthwise convolutions, codebooks at several time scales (section 3.1), attention in short windows
 (section 3.4) and a decoder that adds noise (section 3.2). The noise is a function of the absolute position, so
-that decoding any part gives the samples of the whole.
+decoding a part gives the same samples as decoding the whole signal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nac.codecs.base import Codec
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import rvq
 from nac.codecs.layers.blocks import Tanh, conv, depthwise, down, residual_units, snake, to_audio, up
-from nac.codecs.layers.chain import Chain, Layer, Plain, Stage, Stages
+from nac.codecs.layers.chain import Chain, Layer, PlainStage, Stage, Stages
 from nac.codecs.layers.convolutions import Convolved, kernel
 from nac.codecs.layers.kernels import convolve
 from nac.codecs.layers.spans import Span, context
@@ -43,7 +43,7 @@ class Shape:
     decoder: int = 1536
     attention: int | None = 32
     codebook: int = 8
-    window: int = 32  # frames computed at a time, as measured
+    window: int = 32  # frames per window, as measured
 
     @property
     def latent(self) -> int:
@@ -58,7 +58,7 @@ SHAPES = {
 
 
 class Attention:
-    """Attention with rotary positions (Su et al. 2021, arXiv:2104.09864) within windows that do not overlap."""
+    """Attention with rotary positions (Su et al. 2021, arXiv:2104.09864) in windows without overlap."""
 
     def __init__(self, weights: Weights, name: str, channels: int, window: int) -> None:
         self.window, self._heads = window, channels // HEAD
@@ -71,15 +71,15 @@ class Attention:
         self._cos, self._sin = angles.cos(), angles.sin()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[B, T, C], T a multiple of the window."""
+        """Apply attention to [B, T, C]; T must be a multiple of the window."""
         normal = functional.layer_norm(x, x.shape[-1:], self._scale, self._shift)
         joint = convolve(normal, self._into)
         # [B, T, 3 C] -> query, key, value of [B, windows, heads, window, HEAD]
         query, key, value = joint.view(x.shape[0], -1, self.window, 3, self._heads, HEAD).permute(3, 0, 1, 4, 2, 5)
-        mixed = functional.scaled_dot_product_attention(self._turn(query), self._turn(key), value)
+        mixed = functional.scaled_dot_product_attention(self._rotate(query), self._rotate(key), value)
         return convolve(mixed.transpose(2, 3).reshape(x.shape), self._out).add_(x)
 
-    def _turn(self, x: Tensor) -> Tensor:
+    def _rotate(self, x: Tensor) -> Tensor:
         first, second = x.chunk(2, -1)
         return x * self._cos + torch.cat([-second, first], -1) * self._sin
 
@@ -89,12 +89,12 @@ class Attention:
 
 
 def noise(position: int, count: int, stream: int, device: torch.device | str = "cpu") -> Tensor:
-    """Nearly normal noise, float32 [count], for the samples from ``position`` on: the same on every machine.
+    """Return nearly normal noise, float32 [count], for the samples from ``position`` on; equal on every machine.
 
-    Each sample is the sum of twelve 16-bit numbers, brought to mean 0 and variance 1. They are cut from three
-    values of SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"): those numbered
-    ``3 * position`` to ``3 * position + 2``, counted from ``stream * 2**56``. All of it is integer arithmetic; the
-    sum has 20 bits and is exact as a float.
+    Each sample is the sum of twelve 16-bit numbers, with mean 0 and variance 1. They are parts of three values of
+    SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"): those numbered ``3 *
+    position`` to ``3 * position + 2``, counted from ``stream * 2**56``. All arithmetic is in integers; the sum has
+    20 bits and is exact as a float.
     """
     counter = torch.arange(3 * position + 1, 3 * (position + count) + 1, device=device) + (stream << 56)
     bits = counter * -0x61C8864680B583EB  # 0x9E3779B97F4A7C15; products wrap around
@@ -107,12 +107,12 @@ def noise(position: int, count: int, stream: int, device: torch.device | str = "
 
 
 def _shifted(bits: Tensor, count: int) -> Tensor:
-    """Shifted right, with zeros coming in."""
+    """Shift right, filling with zeros."""
     return (bits >> count) & ((1 << (64 - count)) - 1)
 
 
 class Noise:
-    """``x + noise * linear(x)``, the same noise in all channels. ``stream``: the number of this layer's noise."""
+    """``x + noise * linear(x)``, with equal noise in all channels. ``stream``: number of the noise sequence."""
 
     def __init__(self, weights: Weights, name: str, channels: int, stream: int) -> None:
         weight = weights.take(f"{name}.linear.weight", channels, channels, 1)
@@ -131,7 +131,7 @@ class Noise:
 
 
 class Block(NamedTuple):
-    """A block of the decoder: upsampling, noise, residual units."""
+    """A decoder block: upsampling, noise, residual units."""
 
     up: Convolved
     noise: Noise
@@ -146,18 +146,19 @@ class Block(NamedTuple):
 
 
 def _body(weights: Weights, shape: Shape, first: int) -> Stages:
-    """The decoder after its attention: latent vectors to samples. ``first``: number of its first layer."""
+    """Make the decoder's layers after the attention. ``first``: the number of the first one."""
     width, stages = shape.decoder, list[Stage]()
     for block, stride in enumerate(reversed(shape.strides)):
         name = f"decoder.model.{first + block}.block"
-        wide = Convolved(up(weights, f"{name}.1", width, width // 2, stride), snake(weights, f"{name}.0", width))
+        upsampling = up(weights, f"{name}.1", width, width // 2, stride)
+        first_layer = Convolved(upsampling, snake(weights, f"{name}.0", width))
         width //= 2
         units = Chain(residual_units(weights, name, 3, width, by_channel=True))
-        stages.append(Block(wide, Noise(weights, f"{name}.2", width, block), units, stride))
+        stages.append(Block(first_layer, Noise(weights, f"{name}.2", width, block), units, stride))
     end = first + len(shape.strides)
     last = to_audio(weights, f"decoder.model.{end + 1}", width, 7)
     return Stages(
-        [*stages, Plain(Chain([Convolved(last, snake(weights, f"decoder.model.{end}", width)), Tanh()]))]
+        [*stages, PlainStage(Chain([Convolved(last, snake(weights, f"decoder.model.{end}", width)), Tanh()]))]
     )
 
 
@@ -167,8 +168,8 @@ def _encoder(weights: Weights, shape: Shape) -> Chain:
     for block, stride in enumerate(shape.strides, 1):
         name = f"encoder.block.{block}.block"
         layers += residual_units(weights, name, 0, width, by_channel=True)
-        narrow = down(weights, f"{name}.4", width, 2 * width, stride)
-        layers.append(Convolved(narrow, snake(weights, f"{name}.3", width)))
+        strided = down(weights, f"{name}.4", width, 2 * width, stride)
+        layers.append(Convolved(strided, snake(weights, f"{name}.3", width)))
         width *= 2
     end = len(shape.strides) + 1
     if shape.attention:
@@ -178,7 +179,7 @@ def _encoder(weights: Weights, shape: Shape) -> Chain:
 
 
 def _decoder(weights: Weights, shape: Shape) -> tuple[Chain, Stages]:
-    """The decoder up to its attention, and the rest, where the work is."""
+    """Make the decoder's layers up to the attention, and the rest, which takes most of the time."""
     head: list[Layer] = [
         Convolved(depthwise(weights, "decoder.model.0", shape.latent, 7)),
         Convolved(conv(weights, "decoder.model.1", shape.latent, shape.decoder, 1)),
@@ -191,14 +192,14 @@ def _decoder(weights: Weights, shape: Shape) -> tuple[Chain, Stages]:
 class Snac(WindowedCodec):
     """SNAC at 24, 32 or 44.1 kHz, one channel.
 
-    ``weights`` are those of the original checkpoints with weight norm folded; ModelError if they are not.
+    ``weights``: those of the original checkpoints with weight norm folded; otherwise raises ModelError.
     """
 
     def __init__(self, spec: CodecSpec, weights: Weights) -> None:
         self.spec, self.device, shape = spec, weights.device, SHAPES[spec.name]
         self._encoder = _encoder(weights, shape)
         self._head, self._body = _decoder(weights, shape)
-        self._steps = spec.codebooks[-1].codes_per_frame  # of latent vectors, in a frame
+        self._steps = spec.codebooks[-1].codes_per_frame  # latent vectors per frame
         self._quantisers = [
             rvq.Projected(
                 weights,
@@ -218,10 +219,10 @@ class Snac(WindowedCodec):
         return self._head.needs(self._body.needs(span))
 
     def _plan(self, needs: Callable[[Span], Span], in_units: int, out_units: int, window: int) -> Plan:
-        """Context in whole windows of the attention, which may begin at multiples of so many frames only."""
-        whole = self.spec.frame_multiple
-        left, right = context(needs, in_units=whole * in_units, out_units=whole * out_units)
-        return Plan(whole * left, whole * right, window)
+        """Return a plan whose context consists of whole windows of the attention."""
+        unit = self.spec.frame_multiple
+        left, right = context(needs, in_units=unit * in_units, out_units=unit * out_units)
+        return Plan(unit * left, unit * right, window)
 
     def encode_frames(self, audio: Tensor, codebooks: int) -> tuple[Tensor, ...]:
         quantisers = self._quantisers[:codebooks]
@@ -247,12 +248,12 @@ class Snac(WindowedCodec):
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
-    """The codec of a checkpoint, a file or a folder. Raises ModelError where it holds another's weights."""
+    """Load the codec from a checkpoint, a file or a folder. Raises ModelError for other weights."""
     return checkpoints.load(spec, path, device, Snac)
 
 
 def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
-    """The codec with random weights, and these by their names."""
+    """Make the codec with random weights. Returns it and the weights by name."""
     weights = RandomWeights(device, seed)
     return Snac(spec.with_fingerprint(RANDOM), weights), weights.tensors
 
@@ -281,7 +282,7 @@ class SnacReference(Reference):
 
 
 def published_config(spec: CodecSpec) -> dict[str, Any]:
-    """What config.json holds of a model."""
+    """Return the contents of a model's config.json."""
     shape, coarsest = SHAPES[spec.name], spec.codebooks[-1].codes_per_frame
     return {
         "sampling_rate": spec.sample_rate,

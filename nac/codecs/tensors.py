@@ -1,4 +1,4 @@
-"""Codecs for programs: whatever a codec computes with, tensors go in and tensors come out."""
+"""A wrapper with PyTorch tensors for codecs that compute in numpy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nac.codecs.base import Array, Codec, Codes, Decoder, Encoder
 
 
 class TensorCodec(Codec):
-    """A codec that computes with numpy's arrays, for tensors."""
+    """A codec in numpy whose inputs and outputs are tensors."""
 
     def __init__(self, inner: Codec[Array]) -> None:
         self._inner = inner

@@ -1,10 +1,10 @@
 """Exact processing of long signals in windows.
 
-A network with a finite receptive field gives the same frames whether it sees the whole signal or a window with
-enough context on both sides. Windows lie on a fixed grid of absolute frame numbers, so that their shapes, and with
-them every rounding, do not depend on how the caller cuts the signal: pushing blocks of any size, or starting to
-decode anywhere, gives the same numbers. Context is never zeros but the signal itself; only before its first and
-after its last frame does the network's own padding apply, as it does for a whole signal.
+A network with a finite receptive field computes the same frames from the whole signal and from a window with
+enough context on both sides. Windows are aligned to absolute frame numbers, so that their shapes, and thereby all
+rounding, do not depend on how the caller splits the signal: blocks of any size, and decoding from any start, give
+the same numbers. The context is the signal itself; the network's own padding is only used before the first and
+after the last frame, as for a whole signal.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Tensors = tuple["Tensor", ...]
 
 @dataclass(frozen=True)
 class Plan:
-    """How one direction of a network is run: all lengths in frames.
+    """The windows for an encoder or decoder; all lengths in frames.
 
-    ``left`` and ``right``: context that a frame's output depends on, before and after it. ``window``: output
-    frames computed at a time, the spacing of the grid; a multiple of the codec's ``frame_multiple``.
+    ``left`` and ``right``: the context on which a frame depends, before and after it. ``window``: output frames
+    per window; a multiple of the codec's ``frame_multiple``.
     """
 
     left: int
@@ -37,20 +37,20 @@ class Plan:
     window: int
 
     def preroll(self, frame: int, origin: int = 0) -> int:
-        """First input frame that the window holding ``frame`` takes."""
+        """Return the first input frame of the window with ``frame``."""
         return max(frame // self.window * self.window - self.left, origin)
 
     def end(self, frame: int) -> int:
-        """The number after the last input frame that the window holding ``frame`` takes."""
+        """Return the number after the last input frame of the window with ``frame``."""
         return (frame // self.window + 1) * self.window + self.right
 
 
 class Windows(Generic[A]):
-    """A function of frames applied along a signal that arrives in parts.
+    """Applies a function of frames to a signal that arrives in parts.
 
-    ``apply(inputs, first, wanted)`` maps arrays [..., n * in_units[i]] of n frames, of which the first is number
-    ``first``, to arrays [..., n * out_units[j]]; those outside the frames ``wanted`` are not looked at.
-    ``run`` does the work of several windows, none of which depends on another.
+    ``apply(inputs, first, wanted)``: maps arrays [..., n * in_units[i]] of n frames, the first of which has the
+    number ``first``, to arrays [..., n * out_units[j]]; only the frames ``wanted`` are used. ``run``: processes
+    several independent windows.
     """
 
     def __init__(
@@ -67,35 +67,35 @@ class Windows(Generic[A]):
         self._apply, self._plan, self._run = apply, plan, run
         self._in_units, self._out_units = in_units, out_units
         self._origin = origin
-        self._next = start  # next frame to give
-        self._first = plan.preroll(start, origin)  # number of the first frame held
-        self._held: tuple[A, ...] | None = None
+        self._next = start  # next frame to return
+        self._first = plan.preroll(start, origin)  # number of the first buffered frame
+        self._buffer: tuple[A, ...] | None = None
 
     @property
     def end(self) -> int:
-        """Number after the last frame taken."""
-        return self._first + (0 if self._held is None else length(self._held[0]) // self._in_units[0])
+        """The number after the last frame pushed."""
+        return self._first + (0 if self._buffer is None else length(self._buffer[0]) // self._in_units[0])
 
     def push(self, inputs: tuple[A, ...]) -> list[tuple[A, ...]]:
-        """Take whole frames; give the windows they complete."""
-        if self._held is not None:
-            inputs = tuple(join(pair) for pair in zip(self._held, inputs, strict=True))
-        self._held = inputs
+        """Push whole frames. Returns the windows that are now complete."""
+        if self._buffer is not None:
+            inputs = tuple(join(pair) for pair in zip(self._buffer, inputs, strict=True))
+        self._buffer = inputs
         jobs = []
         while (self._next // self._plan.window + 1) * self._plan.window + self._plan.right <= self.end:
             jobs.append(self._job(inputs))
-        self._forget(inputs)
+        self._discard(inputs)
         return self._run(jobs)
 
     def flush(self) -> list[tuple[A, ...]]:
-        """Give the windows up to the last frame taken."""
+        """Return the windows up to the last frame pushed."""
         jobs = []
-        while self._held is not None and self._next < self.end:
-            jobs.append(self._job(self._held))
+        while self._buffer is not None and self._next < self.end:
+            jobs.append(self._job(self._buffer))
         return self._run(jobs)
 
     def _job(self, inputs: tuple[A, ...]) -> Callable[[], tuple[A, ...]]:
-        """What computes the window that holds the next frame, and those after it in turn."""
+        """Return a function that computes the window with the next frame, and advance to the next window."""
         plan, base = self._plan, self._next // self._plan.window * self._plan.window
         low = max(base - plan.left, self._origin)
         high = min(base + plan.window + plan.right, self.end)
@@ -105,11 +105,11 @@ class Windows(Generic[A]):
         self._next = stop
         return lambda: self._slice(self._apply(window, low, wanted), self._out_units, start - low, stop - low)
 
-    def _forget(self, inputs: tuple[A, ...]) -> None:
-        """Drop the input that no later window takes."""
+    def _discard(self, inputs: tuple[A, ...]) -> None:
+        """Discard input that no later window needs."""
         keep = max(self._plan.preroll(self._next, self._origin), self._first)
-        held = self._slice(inputs, self._in_units, keep - self._first, self.end - self._first)
-        self._held = tuple(join([array]) for array in held)
+        kept = self._slice(inputs, self._in_units, keep - self._first, self.end - self._first)
+        self._buffer = tuple(join([array]) for array in kept)
         self._first = keep
 
     @staticmethod
@@ -118,19 +118,19 @@ class Windows(Generic[A]):
 
 
 def length(array: A) -> int:
-    """Size of the last dimension."""
+    """Return the size of the last dimension."""
     return int(cast(Any, array).shape[-1])
 
 
 def cut(array: A, low: int, high: int | None = None) -> A:
-    """Part of the last dimension."""
+    """Slice the last dimension."""
     return cast(A, cast(Any, array)[..., low:high])
 
 
 class WindowedCodec(Codec[A]):
     """A codec whose encoder and decoder have finite receptive fields.
 
-    A family gives ``encode_plan``, ``decode_plan`` and the two functions below; everything else is here.
+    Subclasses define ``encode_plan``, ``decode_plan`` and the two abstract methods.
     """
 
     encode_plan: Plan
@@ -138,20 +138,20 @@ class WindowedCodec(Codec[A]):
 
     @abstractmethod
     def encode_frames(self, audio: A, codebooks: int) -> tuple[A, ...]:
-        """Codes of whole frames: float32 [B, C, n * frame_samples] to int64 [B, n * codes_per_frame] a codebook.
+        """Encode whole frames: float32 [B, C, n * frame_samples] to int64 [B, n * codes_per_frame] per codebook.
 
-        The signal is taken to begin and end with ``audio``: the network pads as it does a whole signal.
+        The network pads ``audio`` like a whole signal.
         """
 
     @abstractmethod
     def decode_frames(self, arrays: tuple[A, ...], first: int) -> A:
-        """Inverse of :meth:`encode_frames` for as many codebooks as are given: float32 [B, C, n * frame_samples].
+        """Decode whole frames of any number of codebooks to float32 [B, C, n * frame_samples].
 
-        ``first`` is the number of the first frame, for networks that draw noise by position.
+        ``first``: the number of the first frame, for networks whose noise depends on the position.
         """
 
     def decode_window(self, arrays: tuple[A, ...], first: int, wanted: range) -> A:
-        """The same where only the frames ``wanted`` matter; the others, which are context, may be anything."""
+        """Decode like :meth:`decode_frames`, but only the frames ``wanted``; others may have any values."""
         return self.decode_frames(arrays, first)
 
     def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> WindowedEncoder[A]:
@@ -179,7 +179,7 @@ class WindowedEncoder(Generic[A]):
             start=origin,
             run=codec._run,
         )
-        self._rest: A | None = None  # samples that do not fill a frame yet
+        self._rest: A | None = None  # samples of an incomplete frame
         self._batch = 1
 
     def push(self, audio: A) -> Codes[A]:
@@ -194,21 +194,21 @@ class WindowedEncoder(Generic[A]):
         return self._codes(self._windows.push((cut(audio, 0, whole),)) if whole else [])
 
     def flush(self) -> Codes[A]:
-        spec, given = self._codec.spec, []
+        spec, results = self._codec.spec, []
         rest = 0 if self._rest is None else length(self._rest)
         taken = (self._windows.end - self._origin) * spec.frame_samples + rest
         missing = -taken % (spec.frame_samples * spec.frame_multiple)
         if self._rest is not None and rest + missing:
             zeros = self._codec._array(np.zeros((self._batch, spec.channels, missing)), np.float32)
-            given = self._windows.push((join([self._rest, zeros]),))
+            results = self._windows.push((join([self._rest, zeros]),))
             self._rest = None
-        return self._codes(given + self._windows.flush())
+        return self._codes(results + self._windows.flush())
 
-    def _codes(self, given: list[tuple[A, ...]]) -> Codes[A]:
-        if not given:
+    def _codes(self, results: list[tuple[A, ...]]) -> Codes[A]:
+        if not results:
             empty = self._codec._array(np.zeros((self._batch, 0)), np.int64)
             return Codes((empty,) * len(self._out_units))
-        return Codes.join([Codes(arrays) for arrays in given])
+        return Codes.join([Codes(arrays) for arrays in results])
 
 
 class WindowedDecoder(Generic[A]):
@@ -239,7 +239,7 @@ class WindowedDecoder(Generic[A]):
     def flush(self) -> A:
         return self._audio([] if self._windows is None else self._windows.flush())
 
-    def _audio(self, given: list[tuple[A, ...]]) -> A:
-        if not given:
+    def _audio(self, results: list[tuple[A, ...]]) -> A:
+        if not results:
             return self._codec._array(np.zeros((self._batch, self._codec.spec.channels, 0)), np.float32)
-        return join([audio for (audio,) in given])
+        return join([audio for (audio,) in results])

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nac.codecs import registry
-from nac.codecs.family import Hub, Model, Packaged, Source
+from nac.codecs.family import Hub, Model, Packaged, WeightsSource
 from nac.errors import ModelError, WeightsMissing
 from nac.weights import cache
 from nac.weights import download as fetch
@@ -19,7 +19,7 @@ class Local:
     """Weights on this machine: the path for the loader, and the single files if they have a source's names."""
 
     path: Path
-    source: Source | None = None
+    source: WeightsSource | None = None
     paths: tuple[Path, ...] = ()
     revision: str = ""  # the requested one
     own: bool = False  # the user's folder, not a cache
@@ -116,10 +116,10 @@ def _is_known(model: Model, local: Local) -> bool:
     return True
 
 
-def sources(model: Model, revision: str | None) -> tuple[Source, ...]:
+def sources(model: Model, revision: str | None) -> tuple[WeightsSource, ...]:
     """Return the sources in order. A pinned revision of the Hub is followed by main, if the Hub has it no more."""
     if revision is None:
-        found: list[Source] = []
+        found: list[WeightsSource] = []
         for source in model.sources:
             found += [source, replace(source, revision="main")] if isinstance(source, Hub) else [source]
         return tuple(dict.fromkeys(found))
@@ -129,7 +129,7 @@ def sources(model: Model, revision: str | None) -> tuple[Source, ...]:
     return hubs
 
 
-def in_cache(model: Model, source: Source, revision: str | None) -> Local | None:
+def in_cache(model: Model, source: WeightsSource, revision: str | None) -> Local | None:
     """Find the weights from one source, if all of its files are there."""
     if isinstance(source, Hub):
         revision = revision or source.revision

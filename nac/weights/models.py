@@ -21,7 +21,7 @@ from nac.bitrate import allocate, default_kbps
 from nac.codecs import registry
 from nac.codecs.base import Codec
 from nac.codecs.families import BEST_FIRST
-from nac.codecs.family import File, Hub, Model, Source, Web
+from nac.codecs.family import File, Hub, Model, Web, WeightsSource
 from nac.codecs.registry import find
 from nac.errors import ModelChoiceError, ModelError, what
 from nac.weights import cache, finding, verifying
@@ -248,7 +248,7 @@ def _intact(model: Model, revision: str | None) -> Local | None:
         return None
 
 
-def _fetch(model: Model, source: Source, revision: str | None, progress: bool) -> Local:
+def _fetch(model: Model, source: WeightsSource, revision: str | None, progress: bool) -> Local:
     if isinstance(source, Hub) and (damaged := finding.in_cache(model, source, revision)):
         _discard(damaged)
     for file in source.files:
@@ -264,7 +264,7 @@ def _fetch(model: Model, source: Source, revision: str | None, progress: bool) -
     return local
 
 
-def _fetch_file(model: Model, source: Source, file: File, revision: str | None, progress: bool) -> None:
+def _fetch_file(model: Model, source: WeightsSource, file: File, revision: str | None, progress: bool) -> None:
     if isinstance(source, Hub):
         revision = revision or source.revision
         sha256 = file.sha256 if revision == source.revision else None

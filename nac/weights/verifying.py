@@ -65,7 +65,7 @@ def _wrong(message: str, model: Model, local: Local) -> WrongWeights:
 
 
 def _check_first_use(model: Model, local: Local, path: Path, digest: str) -> None:
-    """Raise WrongWeights if the weights, whose SHA-256 is not published, have changed since their first use."""
+    """Raise WrongWeights if weights without a published SHA-256 have changed since their first use."""
     key = origin = first_use_key(model, local, path)
     remedy: Remedy = ""
     advice = f"; to accept it, delete the entry in {cache.folder() / 'first-use.json'}"

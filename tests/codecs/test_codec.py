@@ -65,7 +65,7 @@ def test_codes_are_one_tensor_where_they_can_be(codecs: dict[str, Codec], name: 
     audio = torch.randn(2, codec.channels, codec.sample_rate // 2)
     codes = codec.encode(audio)
     if len({book.codes_per_frame for book in codec.spec.codebooks}) > 1:
-        with pytest.raises(ValueError, match="several rates"):
+        with pytest.raises(ValueError, match="different rates"):
             _ = codes.tensor
         return
     tensor = codes.tensor
@@ -113,7 +113,7 @@ def test_a_moved_codec_has_the_same_weights(tmp_path) -> None:
     assert codec.to("auto").spec == codec.spec
     name = next(name for name in tensors if name.endswith("weight"))
     save_file({**tensors, name: tensors[name] * 2}, own)
-    with pytest.raises(nac.ModelError, match="not those any more"):
+    with pytest.raises(nac.ModelError, match="have changed since it was loaded"):
         codec.to("auto")
 
 

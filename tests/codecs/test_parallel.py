@@ -19,7 +19,7 @@ from nac.codecs import parallel as workers
 @pytest.fixture(params=[1, 3])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(workers, "count", lambda: request.param)
-    monkeypatch.setattr(workers, "_crew", workers._Crew())
+    monkeypatch.setattr(workers, "_pool", workers._Pool())
     return int(request.param)
 
 
@@ -39,7 +39,7 @@ def test_stages_take_items_in_turn(threads: int) -> None:
         seen[number].append(item)
         return item
 
-    found = workers.in_turn([lambda item: stage(0, item), lambda item: stage(1, item)], list(range(9)))
+    found = workers.run_pipeline([lambda item: stage(0, item), lambda item: stage(1, item)], list(range(9)))
     assert found == list(range(9))
     assert seen == [list(range(9))] * 2
 
@@ -53,7 +53,7 @@ def test_errors_end_it(threads: int) -> None:
     with pytest.raises(ValueError, match="two"):
         workers.each([lambda number=n: fail(number) for n in range(4)])  # type: ignore[misc]
     with pytest.raises(ValueError, match="two"):
-        workers.in_turn([fail, fail], list(range(4)))
+        workers.run_pipeline([fail, fail], list(range(4)))
 
 
 def test_what_waits_is_done_at_once() -> None:
@@ -67,11 +67,11 @@ def test_what_waits_is_done_at_once() -> None:
             raise ValueError("thirteen")
         return [2 * item for item in items]
 
-    together, found = workers.Together(double, most=4), {}
+    batcher, found = workers.Batcher(double, max_batch=4), {}
 
     def call(item: int) -> None:
         try:
-            found[item] = together(item)
+            found[item] = batcher(item)
         except ValueError as error:
             found[item] = str(error)
 
@@ -80,7 +80,7 @@ def test_what_waits_is_done_at_once() -> None:
     begun.wait(10)
     for caller in callers[1:]:
         caller.start()
-        while len(together._waiting) + 1 < callers.index(caller) + 1:
+        while len(batcher._waiting) + 1 < callers.index(caller) + 1:
             time.sleep(0.001)
     release.set()
     for caller in callers:

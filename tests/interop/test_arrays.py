@@ -185,7 +185,7 @@ def test_what_is_no_codes_is_refused(capsys: pytest.CaptureFixture[str]) -> None
         refused(bad, "npz", FormatError, model="encodec_24khz")
     codes = np.ones((2, 4), int)
     refused(npy(codes), "does not name the model")
-    refused(npy(codes), "there is no model 'nothing'", model="nothing")
+    refused(npy(codes), "unknown model 'nothing'", model="nothing")
     refused(npy(codes), "scales", model="encodec_48khz")
     refused(npy(codes * 1024), "0 to 1023", model="encodec_24khz")
     refused(npy(codes * 0.5), "integers", FormatError, model="encodec_24khz")

@@ -170,7 +170,7 @@ def test_silence_has_no_code() -> None:
         (np.zeros((4, 75), int), {"codec": MODEL}, TypeError, "not 'nac_24khz'"),
         (np.zeros((4, 75), int), {"model": MODEL, "channels": 2}, ValueError, "do not make 2 channels"),
         (np.zeros((4, 75), int), {"model": MODEL, "samples": 24001}, ValueError, "24001 samples"),
-        (np.zeros((4, 75), int), {"model": "none"}, nac.ModelError, "no model 'none'"),
+        (np.zeros((4, 75), int), {"model": "none"}, nac.ModelError, "unknown model 'none'"),
         (np.zeros((4, 150), int), {"model": "encodec_48khz"}, nac.NacError, "need scales"),
         ("x.npz", {"model": MODEL, "format": "nac"}, nac.NacError, "cannot be read"),
     ],

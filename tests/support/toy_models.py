@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nac.codecs import registry
-from nac.codecs.family import File, Hub, Model, Source, Web
+from nac.codecs.family import File, Hub, Model, Web, WeightsSource
 from nac.codecs.registry import MODELS
 from nac.weights import models
 
@@ -22,7 +22,7 @@ def data(seed: int, size: int = 300_000) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def toy(name: str, *sources: Source) -> Model:
+def toy(name: str, *sources: WeightsSource) -> Model:
     return Model(replace(SPEC, name=name), "a toy", "MIT", sources)
 
 

@@ -1,1 +1,1 @@
-"""What several families are built of: convolutions, LSTM, quantisers, and the kernels that compute them."""
+"""Layers used by several families: convolutions, LSTM, quantisers, and the kernels that compute them."""

@@ -1,4 +1,4 @@
-"""The blocks of DAC and SNAC, made of the tensors of their checkpoints."""
+"""The blocks of DAC and SNAC, made from the tensors of their checkpoints."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ class Tanh(Pointwise):
 
 
 class Residual:
-    """``x + last(snake(wide(snake(x))))``, added to ``x`` in place; ``wide`` keeps the length."""
+    """``x + last(snake(dilated(snake(x))))``, computed in place; ``dilated`` keeps the length."""
 
-    def __init__(self, first: Activation, wide: Conv | Depthwise, second: Activation, last: Conv) -> None:
-        self.needs, self._pad, self._tile = wide.needs, wide.pad, wide.tile
-        self._activations, self._kernels = (first, second), (wide.weights, last.weights)
+    def __init__(self, first: Activation, dilated: Conv | Depthwise, second: Activation, last: Conv) -> None:
+        self.needs, self._pad, self._tile = dilated.needs, dilated.pad, dilated.tile
+        self._activations, self._kernels = (first, second), (dilated.weights, last.weights)
 
     def __call__(self, x: Tensor) -> Tensor:
         left, right = self._pad
         spans = tiles(x.shape[1], self._tile, device=x.device)
-        # What tiles need of their neighbours is kept, who may have changed by then.
+        # Copy the context of each tile, because neighbouring tiles change in place.
         sides = [(x[:, max(low - left, 0) : low], x[:, high + 1 : high + 1 + right]) for low, high in spans]
-        kept = {span: (before.clone(), after.clone()) for span, (before, after) in zip(spans, sides, strict=True)}
+        copies = {span: (left.clone(), right.clone()) for span, (left, right) in zip(spans, sides, strict=True)}
 
         def compute(span: Span) -> None:
             part = x[:, span.low : span.high + 1]
-            kernels.add_branch(part, *kept[span], self._pad, self._activations, self._kernels)
+            kernels.add_branch(part, *copies[span], self._pad, self._activations, self._kernels)
 
         in_tiles(compute, spans)
         return x
 
 
 def snake(weights: Weights, name: str, channels: int) -> Activation:
-    """``x + sin(a x)^2 / (a + 1e-9)``, with ``a`` for each channel (Ziyin et al. 2020, arXiv:2006.08195)."""
+    """Make Snake, ``x + sin(a x)^2 / (a + 1e-9)``, ``a`` per channel (Ziyin et al. 2020, arXiv:2006.08195)."""
     alpha = weights.take(f"{name}.alpha", 1, channels, 1).reshape(-1)
     return Activation(kernels.SNAKE, alpha, (alpha + 1e-9).reciprocal())
 
 
 def conv(weights: Weights, name: str, inner: int, outer: int, kernel: int, dilation: int = 1) -> Conv:
-    """A convolution that keeps the length."""
+    """Make a convolution that keeps the length."""
     weight, bias = (
         weights.take(f"{name}.weight", outer, inner, kernel, copy=False),
         weights.take(f"{name}.bias", outer),
@@ -57,14 +57,14 @@ def conv(weights: Weights, name: str, inner: int, outer: int, kernel: int, dilat
 
 
 def depthwise(weights: Weights, name: str, channels: int, kernel: int, dilation: int = 1) -> Depthwise:
-    """The same for each channel by itself."""
+    """Make a depthwise convolution that keeps the length."""
     weight, bias = weights.take(f"{name}.weight", channels, 1, kernel), weights.take(f"{name}.bias", channels)
     reach = (kernel - 1) * dilation // 2
     return Depthwise(weight, bias, dilation=dilation, pad=(reach, reach))
 
 
 def down(weights: Weights, name: str, inner: int, outer: int, stride: int) -> Conv:
-    """A convolution of kernel ``2 * stride`` that divides the length by ``stride``."""
+    """Make a convolution with kernel ``2 * stride`` that divides the length by ``stride``."""
     weight, bias = (
         weights.take(f"{name}.weight", outer, inner, 2 * stride, copy=False),
         weights.take(f"{name}.bias", outer),
@@ -74,7 +74,7 @@ def down(weights: Weights, name: str, inner: int, outer: int, stride: int) -> Co
 
 
 def up(weights: Weights, name: str, inner: int, outer: int, stride: int, short: int = 0) -> Transposed:
-    """A transposed convolution that multiplies the length by ``stride`` (less ``short``)."""
+    """Make a transposed convolution that multiplies the length by ``stride`` and removes ``short`` steps."""
     weight, bias = (
         weights.take(f"{name}.weight", inner, outer, 2 * stride, copy=False),
         weights.take(f"{name}.bias", outer),
@@ -83,15 +83,15 @@ def up(weights: Weights, name: str, inner: int, outer: int, stride: int, short: 
 
 
 def to_audio(weights: Weights, name: str, channels: int, kernel: int) -> ToAudio:
-    """The convolution that ends a decoder."""
+    """Make the last convolution of a decoder."""
     weight, bias = weights.take(f"{name}.weight", 1, channels, kernel), weights.take(f"{name}.bias", 1)
     return ToAudio(weight, bias, pad=(kernel // 2, kernel // 2))
 
 
 def residual_units(weights: Weights, name: str, first: int, channels: int, *, by_channel: bool) -> list[Layer]:
-    """The three residual units of a block of DAC or SNAC, numbered from ``first``: kernel 7, dilations 1, 3, 9."""
+    """Make the three residual units of a block, numbered from ``first``: kernel 7, dilations 1, 3, 9."""
 
-    def wide(name: str, dilation: int) -> Conv | Depthwise:
+    def dilated(name: str, dilation: int) -> Conv | Depthwise:
         if by_channel:
             return depthwise(weights, name, channels, 7, dilation)
         return conv(weights, name, channels, channels, 7, dilation)
@@ -102,7 +102,7 @@ def residual_units(weights: Weights, name: str, first: int, channels: int, *, by
         units.append(
             Residual(
                 snake(weights, f"{inside}.0", channels),
-                wide(f"{inside}.1", dilation),
+                dilated(f"{inside}.1", dilation),
                 snake(weights, f"{inside}.2", channels),
                 conv(weights, f"{inside}.3", channels, channels, 1),
             )

@@ -1,7 +1,7 @@
-"""Causal networks: a signal goes through in blocks, and layers carry what they remember from one to the next.
+"""Causal networks: a signal is processed in blocks, and layers keep their state from one block to the next.
 
-Signals are float32 [B, T, C]. Blocks have a fixed length, so that their shapes, and with them every rounding, do
-not depend on how the caller cuts the signal.
+Signals are float32 [B, T, C]. Blocks have a fixed length, so that their shapes, and thereby all rounding, do not
+depend on how the caller splits the signal.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from nac.codecs.base import Codec, Codes
-from nac.codecs.parallel import in_turn, parts
+from nac.codecs.parallel import parts, run_pipeline
 from nac.codecs.windows import Plan
 
 
 @dataclass
 class Stream:
-    """Where a network is in a signal: whether the next piece is the ``first`` or ``last``, what it remembers.
+    """The state of a network in a signal: whether the next piece is the ``first`` or ``last``, and its memory.
 
-    Only causal networks can take a signal in pieces; all but the last are whole frames.
+    Only causal networks can process a signal in pieces; all pieces but the last consist of whole frames.
     """
 
     first: bool = True
@@ -33,33 +33,36 @@ class Stream:
     memory: dict[object, Tensor] = field(default_factory=dict)
 
 
-class Layer(Protocol):
+class StreamLayer(Protocol):
+    """A layer that keeps its state in a stream's memory."""
+
     def __call__(self, x: Tensor, stream: Stream, /) -> Tensor: ...
 
 
-def run(layers: Sequence[Layer], x: Tensor, stream: Stream) -> Tensor:
+def run(layers: Sequence[StreamLayer], x: Tensor, stream: Stream) -> Tensor:
+    """Apply layers one after the other."""
     for layer in layers:
         x = layer(x, stream)
     return x
 
 
 class Stage(NamedTuple):
-    """Layers that one thread runs, while others are at the stages before and after with the neighbouring blocks.
+    """Layers that one thread computes for a block, while others compute other stages for neighbouring blocks.
 
-    ``together``: on a CPU too they take the whole batch at once, else item by item.
+    ``batched``: the whole batch is computed at once, also on a CPU; otherwise item by item.
     """
 
-    layers: Sequence[Layer]
-    together: bool = False
+    layers: Sequence[StreamLayer]
+    batched: bool = False
 
 
 class CausalCodec(Codec):
     """A codec whose encoder and decoder are causal networks.
 
-    ``block``: frames that are computed at a time, counted from the first of the signal. A network that forgets has
-    a ``decode_plan`` with windows as long and its blocks on the grid of these, so that it can start to decode
-    anywhere and give the same numbers. ``pipelined``: threads are at different stages; else they share the work of
-    one, block after block.
+    ``block``: frames per block, counted from the first of the signal. A network with finite memory has a
+    ``decode_plan`` with windows of the same length, to which its blocks are aligned, so that decoding can start
+    anywhere and gives the same numbers. ``pipelined``: threads work on different stages; otherwise all work on one
+    stage of one block.
     """
 
     block: int
@@ -68,11 +71,11 @@ class CausalCodec(Codec):
 
     @abstractmethod
     def encode_stages(self, codebooks: int) -> Sequence[Stage]:
-        """From audio [B, T, C] to codes, int64 [B, codebooks, frames]."""
+        """Return the stages from audio [B, T, C] to codes, int64 [B, codebooks, frames]."""
 
     @abstractmethod
     def decode_stages(self) -> Sequence[Stage]:
-        """From codes, int64 [B, codebooks, frames], to audio [B, T, C]."""
+        """Return the stages from codes, int64 [B, codebooks, frames], to audio [B, T, C]."""
 
     def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> CausalEncoder:
         return CausalEncoder(self, self.spec.check_codebooks(codebooks), origin)
@@ -85,35 +88,35 @@ class CausalCodec(Codec):
 
 
 class _Blocks:
-    """A signal on its way through stages, block by block."""
+    """Processes a signal in stages, block by block."""
 
     def __init__(self, codec: CausalCodec, stages: Sequence[Stage], origin: int) -> None:
         self.codec, self._stages = codec, stages
         self._left = codec.block - (origin % codec.block if codec.decode_plan else 0)
         self._streams: list[list[Stream]] = []
 
-    def split(self, held: Tensor, unit: int) -> tuple[list[Tensor], Tensor]:
-        """The whole blocks of what is held [..., frames * unit], and the rest."""
+    def split(self, buffer: Tensor, unit: int) -> tuple[list[Tensor], Tensor]:
+        """Split buffered frames [..., frames * unit] into whole blocks and the rest."""
         blocks = []
-        while held.shape[-1] >= self._left * unit:
-            blocks.append(held[..., : self._left * unit])
-            held, self._left = held[..., self._left * unit :], self.codec.block
-        return blocks, held.clone()
+        while buffer.shape[-1] >= self._left * unit:
+            blocks.append(buffer[..., : self._left * unit])
+            buffer, self._left = buffer[..., self._left * unit :], self.codec.block
+        return blocks, buffer.clone()
 
     def run(self, blocks: Sequence[Tensor], *, ended: bool = False) -> list[Tensor]:
-        """The next blocks through all stages, side by side: at once on a GPU; on a CPU item by item.
+        """Process the next blocks in all stages, in parallel: whole batches on a GPU, item by item on a CPU.
 
-        If the signal has ``ended``, the last of them is its end.
+        ``ended``: the last block is the end of the signal.
         """
         if not blocks:
             return []
         if not self._streams:
             rows = 1 if self.codec._on_gpu else blocks[0].shape[0]
-            self._streams = [[Stream() for _ in range(1 if each.together else rows)] for each in self._stages]
+            self._streams = [[Stream() for _ in range(1 if each.batched else rows)] for each in self._stages]
         stages = [self._step(*each) for each in zip(self._stages, self._streams, strict=True)]
         items = [(block, ended and block is blocks[-1]) for block in blocks]
         if self.codec.pipelined:
-            return [x for x, _ in in_turn([self.codec._within(stage) for stage in stages], items)]
+            return [x for x, _ in run_pipeline([self.codec._within(stage) for stage in stages], items)]
         jobs = [partial(reduce, lambda item, stage: stage(item), stages, item) for item in items]
         (results,) = self.codec._run([lambda: [job()[0] for job in jobs]])
         return results
@@ -152,7 +155,7 @@ class CausalEncoder:
         return self._encode([rest] if rest.shape[-1] else (), ended=True)
 
     def _encode(self, blocks: Sequence[Tensor], *, ended: bool = False) -> Codes:
-        """Codes of blocks [B, C, n]."""
+        """Encode blocks [B, C, n]."""
         layers = self._blocks.run([block.transpose(1, 2) for block in blocks], ended=ended)
         batch, device = self._rest.shape[0], self._rest.device
         none = torch.zeros(batch, self._codebooks, 0, dtype=torch.int64, device=device)
@@ -167,7 +170,7 @@ class CausalDecoder:
         first = codec.preroll(start, origin)
         self._blocks = _Blocks(codec, codec.decode_stages(), first)
         self._skip = (start - first) * codec.spec.frame_samples
-        self._rest: Tensor | None = None  # codes [B, codebooks, T] that do not fill a block yet
+        self._rest: Tensor | None = None  # codes [B, codebooks, T] of an incomplete block
         self._batch = 1
 
     def push(self, codes: Codes) -> Tensor:

@@ -1,4 +1,4 @@
-"""Layers and stages one after the other, and the context that they need.
+"""Sequences of layers and stages, and the context that they need.
 
 Signals are float32 [B, T, channels].
 """
@@ -14,24 +14,24 @@ from nac.codecs.layers.spans import Span
 
 
 class Layer(Protocol):
-    """A step of a network over audio or features in time-major layout, float32 [B, T, channels]."""
+    """A layer for audio or features in time-major layout, float32 [B, T, channels]."""
 
     def __call__(self, x: Tensor, /) -> Tensor: ...
 
     def needs(self, span: Span, /) -> Span:
-        """The inputs that the outputs ``span`` depend on."""
+        """Return the inputs on which the outputs ``span`` depend."""
         ...
 
 
 class Pointwise:
-    """Base of the layers whose outputs depend on the input of the same step alone."""
+    """Base class of layers whose outputs depend only on the input of the same step."""
 
     def needs(self, span: Span) -> Span:
         return span
 
 
 class Chain:
-    """Layers one after the other."""
+    """A sequence of layers."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = tuple(layers)
@@ -48,20 +48,20 @@ class Chain:
 
 
 class Stage(Protocol):
-    """A step of a decoder that multiplies the length by ``stride``, give or take what is cut off the end."""
+    """A decoder stage that multiplies the length by ``stride``, except for steps cut off at the end."""
 
     @property
     def stride(self) -> int: ...
 
     def __call__(self, x: Tensor, position: int, /) -> Tensor:
-        """``position``: number of the first step of the output."""
+        """Apply the stage. ``position``: the number of the output's first step."""
         ...
 
     def needs(self, span: Span, /) -> Span: ...
 
 
-class Plain(NamedTuple):
-    """A stage that is the same everywhere."""
+class PlainStage(NamedTuple):
+    """A stage that does not depend on the position."""
 
     layers: Chain
     stride: int = 1
@@ -74,15 +74,15 @@ class Plain(NamedTuple):
 
 
 class Stages:
-    """Stages one after the other, each given no more context than the output wanted needs: the later, the less."""
+    """A sequence of stages, each of which gets only the context that the wanted output needs."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.stages = tuple(stages)
 
     def __call__(self, x: Tensor, position: int, wanted: Span) -> Tensor:
-        """The outputs ``wanted``, or those of them that there are.
+        """Return the outputs ``wanted``, as far as they exist.
 
-        ``position``: number of the first step of ``x``; the steps of the output are counted accordingly.
+        ``position``: the number of the first step of ``x``; the output's steps are counted accordingly.
         """
         spans = [wanted]
         for stage in reversed(self.stages):
@@ -100,6 +100,6 @@ class Stages:
 
 
 def _crop(x: Tensor, position: int, span: Span) -> tuple[Tensor, int]:
-    """What there is of a span in a signal whose first step is number ``position``, and its own first step."""
+    """Crop a signal, whose first step has the number ``position``, to a span. Returns it and its first step."""
     first = max(span.low, position)
     return x[:, first - position : span.high + 1 - position], first

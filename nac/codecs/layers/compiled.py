@@ -1,6 +1,6 @@
-"""Functions of tensors that threads run side by side: their many short steps do not wait for Python's lock.
+"""Functions of tensors that threads run in parallel: their many short steps do not wait for Python's global lock.
 
-TorchScript is the one thing in PyTorch that does this without a C++ compiler at hand.
+TorchScript is the only part of PyTorch that achieves this without a C++ compiler.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-_lock = threading.Lock()  # what warnings are ignored is the process's
+_lock = threading.Lock()  # the warning filters are shared by all threads
 
 
 class compiled(Generic[P, R]):
-    """A decorator: the function as TorchScript, made when it is first called; itself on a GPU or without that.
+    """A decorator that compiles a function with TorchScript on its first call.
 
-    Its first argument is a tensor. Either way the same operations give the same numbers.
+    The function itself is used on a GPU and if it cannot be compiled; the operations and results are the same. Its
+    first argument must be a tensor.
     """
 
     def __init__(self, function: Callable[P, R]) -> None:
@@ -41,9 +42,7 @@ class compiled(Generic[P, R]):
         import torch
 
         with _lock, warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of what is to follow TorchScript, nothing runs without a C++ compiler
+            warnings.simplefilter("ignore")  # TorchScript is deprecated, but its successors need a C++ compiler
             try:
                 return torch.jit.script(self._function)
             except (AttributeError, RuntimeError, OSError):

@@ -1,9 +1,9 @@
 """Convolutions in time-major layout.
 
-Signals are float32 [B, T, channels]. In this layout a convolution is a sum of matrix products of shifted views, a
-strided one is the same over groups of steps, a transposed one gives its steps already in order, and nothing is
+Signals are float32 [B, T, channels]. In this layout, a convolution is a sum of matrix products of shifted views, a
+strided one is the same for groups of steps, the steps of a transposed one are already in order, and nothing is
 copied or unfolded. Layers compute their outputs in tiles that stay in a core's cache from the first operation to
-the last: on a CPU such a network runs near the speed of its matrix products.
+the last: on a CPU, such a network reaches nearly the speed of its matrix products.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nac.codecs.layers.tiles import ROWS, in_tiles, tile_of, tiles
 
 
 class Sliding:
-    """Base of convolutions that take the signal between zeros: ``pad`` of them (before, after)."""
+    """Base class of convolutions with zero padding: ``pad`` steps (before, after)."""
 
     def __init__(
         self, inner: int, out: int, kernel: int, *, pad: tuple[int, int], stride: int = 1, dilation: int = 1
@@ -39,7 +39,7 @@ class Sliding:
 
 
 def kernel(weight: Tensor, bias: Tensor | None, *, steps: int = ROWS, dilation: int = 1) -> Kernel:
-    """What computes a convolution where its weights [o, i, kernel] are, about so many ``steps`` at a time."""
+    """Make a kernel for weights [o, i, kernel] on their device, for about ``steps`` steps at a time."""
     if weight.is_cpu and weight.shape[1] > 1 and onednn.works():
         return onednn.kernel(weight, bias, dilation=dilation, steps=steps)
     return Kernel(
@@ -48,10 +48,10 @@ def kernel(weight: Tensor, bias: Tensor | None, *, steps: int = ROWS, dilation: 
 
 
 class Conv(Sliding):
-    """``weight`` [out, in, kernel] as in torch.
+    """A convolution with ``weight`` [out, in, kernel] as in torch.
 
-    ``kernel`` is a multiple of ``stride``: then it is a convolution of stride 1 over groups of ``stride`` steps,
-    which in time-major layout lie side by side already.
+    ``kernel`` must be a multiple of ``stride``: then it is a convolution with stride 1 over groups of ``stride``
+    steps, which are contiguous in time-major layout.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Conv(Sliding):
     ) -> None:
         out, channels, taps = weight.shape
         super().__init__(channels, out, taps, pad=pad, stride=stride, dilation=dilation)
-        # Thin inputs make poor products: their taps are laid side by side instead.
+        # Products with few input channels are slow, so their taps are concatenated.
         thin = stride == dilation == 1 < taps and channels < 8
         group = taps if thin else stride
         weight = weight.view(out, channels, -1, group).permute(0, 3, 1, 2).reshape(out, group * channels, -1)
@@ -68,7 +68,7 @@ class Conv(Sliding):
 
 
 class ToAudio(Sliding):
-    """A convolution to few channels, [B, T, in] -> [B, T - kernel + 1, out], as one product for all taps."""
+    """A convolution with few output channels, [B, T, in] -> [B, T - kernel + 1, out]: one product for all taps."""
 
     def __init__(self, weight: Tensor, bias: Tensor, *, pad: tuple[int, int] = (0, 0)) -> None:
         out, channels, taps = weight.shape
@@ -79,10 +79,10 @@ class ToAudio(Sliding):
 
 
 class Transposed:
-    """A transposed convolution of kernel ``2 * stride``: a step and the one before give ``stride`` steps.
+    """A transposed convolution with kernel ``2 * stride``: outputs depend on a step and the previous one.
 
-    ``weight`` [in, out, 2 * stride] as in torch. Of the steps that a signal between single zeros gives, the first
-    ``trim`` are cut off and ``T * stride - short`` are kept.
+    ``weight`` [in, out, 2 * stride] as in torch. The signal is padded with one zero on each side; of the outputs,
+    the first ``trim`` are removed and ``T * stride - short`` are kept.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, *, trim: int = 0, short: int = 0) -> None:
@@ -104,7 +104,7 @@ class Transposed:
 
 
 class Depthwise(Sliding):
-    """A convolution of each channel by itself; ``weight`` [channels, 1, kernel]."""
+    """A depthwise convolution; ``weight`` [channels, 1, kernel]."""
 
     def __init__(self, weight: Tensor, bias: Tensor, *, dilation: int = 1, pad: tuple[int, int] = (0, 0)) -> None:
         channels, _, taps = weight.shape
@@ -114,32 +114,32 @@ class Depthwise(Sliding):
 
 
 class Convolution(Protocol):
-    """A convolution that can compute part of its output."""
+    """A convolution that can compute a part of its output."""
 
     @property
     def weights(self) -> Kernel: ...
 
     @property
     def out(self) -> int:
-        """Channels of the output."""
+        """The number of output channels."""
         ...
 
     @property
     def tile(self) -> int:
-        """Steps of the output to compute at a time."""
+        """The number of output steps per tile."""
         ...
 
     @property
     def unit(self) -> int:
-        """Steps of the output that come of one product, and are best computed together."""
+        """The number of output steps that are computed by one product."""
         ...
 
     def length(self, steps: int, /) -> int:
-        """Steps of the output for so many of the input."""
+        """Return the number of output steps for ``steps`` input steps."""
         ...
 
     def first(self, span: Span, /) -> int:
-        """Which of the steps that come of what ``span`` needs is its first."""
+        """Return the index of ``span``'s first step in the output for the input that it needs."""
         ...
 
     def needs(self, span: Span, /) -> Span: ...
@@ -149,7 +149,7 @@ PLAIN = Activation(kernels.NONE, torch.empty(0), torch.empty(0))
 
 
 class Convolved:
-    """An activation, then a convolution, tile by tile."""
+    """An activation and a convolution, computed tile by tile."""
 
     def __init__(self, conv: Convolution, by: Activation = PLAIN) -> None:
         self.conv, self.by, self.needs = conv, by, conv.needs
@@ -161,8 +161,8 @@ class Convolved:
         def compute(span: Span) -> None:
             low, high = self.needs(span)
             zeros, part = (max(-low, 0), max(high + 1 - steps, 0)), out[:, span.low : span.high + 1]
-            within = x[:, max(low, 0) : high + 1]
-            kernels.convolved(within, zeros, self.by, conv.weights, conv.out, conv.first(span), part)
+            inside = x[:, max(low, 0) : high + 1]
+            kernels.convolved(inside, zeros, self.by, conv.weights, conv.out, conv.first(span), part)
 
         in_tiles(compute, tiles(length, conv.tile, conv.unit, x.device))
         return out

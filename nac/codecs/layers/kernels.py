@@ -1,9 +1,9 @@
-"""What a tile of a signal goes through: functions that threads run side by side.
+"""Functions for tiles of a signal, which threads run in parallel.
 
-Signals are float32 [B, T, channels]. TorchScript (see :mod:`nac.codecs.layers.compiled`) knows no classes of ours:
-weights come in named tuples.
+Signals are float32 [B, T, channels]. Weights are in named tuples, because TorchScript (see
+:mod:`nac.codecs.layers.compiled`) does not support other classes.
 """
-# Annotations are read by TorchScript, as types and not as text.
+# TorchScript reads the annotations, so they must be types, not strings.
 
 from typing import NamedTuple
 
@@ -15,11 +15,11 @@ from nac.codecs.layers.compiled import compiled
 
 
 class Kernel(NamedTuple):
-    """A convolution of stride 1 over groups of ``group`` steps, [B, T, i] -> [B, T // group - reach, o].
+    """A convolution with stride 1 over groups of ``group`` steps, [B, T, i] -> [B, T // group - reach, o].
 
-    ``kind``: a matrix for each tap of the kernel, [k, i, o]; a matrix or an image's kernel as oneDNN packed it;
-    or a kernel for each channel by itself. ``thin``: a group at every step, laid side by side. ``summed``: the
-    products of a step with so many taps are still to be summed. ``fewest``: steps that are computed at least.
+    ``kind``: TAPS, a matrix for each tap, [k, i, o]; ROWS or IMAGE, a matrix or an image kernel packed by oneDNN;
+    BY_CHANNEL, a depthwise kernel. ``thin``: overlapping groups, one for each step. ``summed``: the number of taps
+    whose products remain to be summed. ``min_steps``: the minimum number of steps to compute.
     """
 
     kind: int
@@ -30,14 +30,14 @@ class Kernel(NamedTuple):
     group: int = 1
     thin: bool = False
     summed: int = 1
-    fewest: int = 1
+    min_steps: int = 1
 
 
 TAPS, ROWS, IMAGE, BY_CHANNEL = 0, 1, 2, 3
 
 
 class Activation(NamedTuple):
-    """``kind``: none, ELU, or Snake with what it multiplies each channel by, before and after the sine."""
+    """An activation. ``kind``: NONE, ELU, or SNAKE with factors per channel, before and after the sine."""
 
     kind: int
     alpha: Tensor
@@ -48,12 +48,12 @@ NONE, ELU, SNAKE = 0, 1, 2
 
 
 def convolve(x: Tensor, kernel: Kernel) -> Tensor:
-    """[B, T, i] -> [B, T // group - reach, o]."""
+    """Apply a kernel: [B, T, i] -> [B, T // group - reach, o]."""
     return _convolve(_grouped(x, kernel), kernel, None)
 
 
 def add_convolved(x: Tensor, kernel: Kernel, onto: Tensor) -> Tensor:
-    """The same, added in place to ``onto``."""
+    """Apply a kernel, and add the result to ``onto`` in place."""
     return _convolve(_grouped(x, kernel), kernel, onto)
 
 
@@ -75,7 +75,7 @@ def _convolve(x: Tensor, kernel: Kernel, onto: Tensor | None) -> Tensor:
     elif kernel.kind == 1:
         out = torch.ops.mkldnn._linear_pointwise(x, kernel.weight, kernel.bias, "none", [], "")
     elif kernel.kind == 2:
-        missing = max(kernel.fewest - length, 0)
+        missing = max(kernel.min_steps - length, 0)
         if missing > 0:
             x = functional.pad(x, [0, 0, 0, missing])
         image, dilation = x.transpose(1, 2).unsqueeze(2), [1, kernel.dilation]
@@ -93,7 +93,7 @@ def _convolve(x: Tensor, kernel: Kernel, onto: Tensor | None) -> Tensor:
 
 
 def _sum(products: Tensor, taps: int) -> Tensor:
-    """[B, T, taps * o] -> [B, T - taps + 1, o]."""
+    """Sum products of taps: [B, T, taps * o] -> [B, T - taps + 1, o]."""
     parts = products.view(products.size(0), products.size(1), taps, -1)
     length = parts.size(1) - taps + 1
     out = parts.select(2, 0).narrow(1, 0, length).contiguous()
@@ -103,7 +103,7 @@ def _sum(products: Tensor, taps: int) -> Tensor:
 
 
 def _taps(x: Tensor, kernel: Kernel, onto: Tensor | None) -> Tensor:
-    """A matrix product for each tap, summed in place."""
+    """Compute a matrix product for each tap, and sum in place."""
     weight, bias = kernel.weight, kernel.bias
     length = x.size(1) - kernel.reach
     if onto is None:
@@ -117,7 +117,7 @@ def _taps(x: Tensor, kernel: Kernel, onto: Tensor | None) -> Tensor:
 
 
 def activate(x: Tensor, by: Activation, out: Tensor, rows: int) -> Tensor:
-    """So many steps at a time, which stay in the cache from one pass to the next; ``out`` may be ``x``."""
+    """Apply an activation to ``rows`` steps at a time, which stay in the cache; ``out`` may be ``x``."""
     for low in range(0, x.size(1), rows):
         count = min(rows, x.size(1) - low)
         part, to = x.narrow(1, low, count), out.narrow(1, low, count)
@@ -125,7 +125,7 @@ def activate(x: Tensor, by: Activation, out: Tensor, rows: int) -> Tensor:
             sine = (part * by.alpha).sin_()
             torch.addcmul(part, sine.mul_(sine), by.inverse, out=to)
         elif by.kind == 1:
-            # exp(x) - 1 for negative x: its error of 6e-8 does no harm, and it takes half the time of expm1
+            # exp(x) - 1 for negative x: takes half the time of expm1, and its error of 6e-8 is harmless
             torch.maximum(part, part.clamp_max(0).exp_().sub_(1), out=to)
         else:
             to.copy_(part)
@@ -133,7 +133,7 @@ def activate(x: Tensor, by: Activation, out: Tensor, rows: int) -> Tensor:
 
 
 def rows_of(x: Tensor) -> int:
-    """Steps of a signal that stay in a core's own cache; a GPU takes all at once, as each pass has its price."""
+    """Return the number of steps that fit in a core's cache; all on a GPU, where each pass has a cost."""
     return max((1 << 16) // x.size(2) if x.device.type == "cpu" else x.size(1), 1)
 
 
@@ -141,17 +141,17 @@ def rows_of(x: Tensor) -> int:
 def convolved(
     x: Tensor, zeros: tuple[int, int], by: Activation, kernel: Kernel, width: int, first: int, out: Tensor
 ) -> None:
-    """An activation, then a convolution of that between so many zeros.
+    """Apply an activation, pad with zeros (before, after), and convolve.
 
-    ``out`` is given the steps from ``first`` on, where each has ``width`` channels.
+    ``out`` gets the output steps from ``first`` on, each with ``width`` channels.
     """
     if by.kind != 0 or zeros[0] + zeros[1] > 0:
         steps = zeros[0] + x.size(1)
-        held = x.new_empty([x.size(0), steps + zeros[1], x.size(2)])
-        held.narrow(1, 0, zeros[0]).zero_()
-        held.narrow(1, steps, zeros[1]).zero_()
-        activate(x, by, held.narrow(1, zeros[0], x.size(1)), rows_of(x))
-        x = held
+        padded = x.new_empty([x.size(0), steps + zeros[1], x.size(2)])
+        padded.narrow(1, 0, zeros[0]).zero_()
+        padded.narrow(1, steps, zeros[1]).zero_()
+        activate(x, by, padded.narrow(1, zeros[0], x.size(1)), rows_of(x))
+        x = padded
     y = convolve(x, kernel)
     out.copy_(y.reshape(y.size(0), -1, width).narrow(1, first, out.size(1)))
 
@@ -167,34 +167,34 @@ def add_branch(
 ) -> None:
     """Add two convolutions, each after an activation, to ``x`` in place.
 
-    ``before`` and ``after``: the signal's steps on either side as far as there are any, up to ``pad`` of them.
+    ``before`` and ``after``: the existing steps of the signal on either side, up to ``pad`` of them.
     """
     by, rows = activations[0], rows_of(x)
-    held = x.new_empty([x.size(0), pad[0] + x.size(1) + pad[1], x.size(2)])
+    padded = x.new_empty([x.size(0), pad[0] + x.size(1) + pad[1], x.size(2)])
     filled = pad[0] - before.size(1)
-    held.narrow(1, 0, filled).zero_()
+    padded.narrow(1, 0, filled).zero_()
     for known in [before, x, after]:
-        activate(known, by, held.narrow(1, filled, known.size(1)), rows)
+        activate(known, by, padded.narrow(1, filled, known.size(1)), rows)
         filled += known.size(1)
-    held.narrow(1, filled, held.size(1) - filled).zero_()
-    inner = convolve(held, kernels[0])
+    padded.narrow(1, filled, padded.size(1) - filled).zero_()
+    inner = convolve(padded, kernels[0])
     activate(inner, activations[1], inner, rows)
     add_convolved(inner, kernels[1], x)
 
 
 @compiled
 def with_shortcut(
-    x: Tensor, by: Activation, wide: Kernel, narrow: Kernel, shortcut: Kernel | None, out: Tensor
+    x: Tensor, by: Activation, kernels: tuple[Kernel, Kernel], shortcut: Kernel | None, out: Tensor
 ) -> None:
-    """Two convolutions, each after an activation, and beside them the signal or a convolution of it.
+    """Compute two convolutions, each after an activation, and add the signal or a convolution of it.
 
-    ``x`` begins with the steps that the first takes before ``out``.
+    ``x`` starts with the context of the first convolution before ``out``.
     """
     rows, first = rows_of(x), x.size(1) - out.size(1)
-    inner = convolve(activate(x, by, torch.empty_like(x), rows), wide)
+    inner = convolve(activate(x, by, torch.empty_like(x), rows), kernels[0])
     activate(inner, by, inner, rows)
     beside = x.narrow(1, first, out.size(1))
     if shortcut is not None:
-        out.copy_(add_convolved(inner, narrow, convolve(beside, shortcut)))
+        out.copy_(add_convolved(inner, kernels[1], convolve(beside, shortcut)))
     else:
-        out.copy_(convolve(inner, narrow).add_(beside))
+        out.copy_(convolve(inner, kernels[1]).add_(beside))

@@ -1,4 +1,4 @@
-"""Codecs that compute with numpy's arrays: they start in a fraction of the time that importing PyTorch takes."""
+"""Base class of codecs in numpy, which start in a fraction of the time that importing PyTorch takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nac.codecs.windows import WindowedCodec
 
 
 class NumpyCodec(WindowedCodec[Array]):
-    """A codec of finite receptive field on the processor. See :class:`nac.codecs.windows.WindowedCodec`."""
+    """A codec in numpy with a finite receptive field. See :class:`nac.codecs.windows.WindowedCodec`."""
 
     def _array(self, values: Array, kind: type[np.float32] | type[np.int64]) -> Array:
         return np.asarray(values, kind)

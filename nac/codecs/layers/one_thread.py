@@ -1,4 +1,4 @@
-"""Matrix products of numpy by one thread each."""
+"""Limit numpy's matrix products to one thread each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from threadpoolctl import LibController, ThreadpoolController
 
 
 class OneThread:
-    """While within, matrix products are computed by one thread each: with more they would be rounded otherwise."""
+    """A context in which numpy computes matrix products with one thread each; several would round differently."""
 
     def __init__(self) -> None:
         self._lock, self._inside, self._before = threading.Lock(), 0, list[tuple[LibController, int]]()
@@ -16,7 +16,7 @@ class OneThread:
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                # selected, as OpenMP's number of threads is each thread's own
+                # only BLAS, because OpenMP's number of threads is set for each thread
                 libraries = ThreadpoolController().select(user_api="blas").lib_controllers
                 self._before = [(library, library.num_threads) for library in libraries]
                 for library, _ in self._before:
@@ -32,9 +32,9 @@ class OneThread:
 
 
 def _set_threads(library: LibController, number: int) -> None:
-    """Threads that a library computes with, whichever thread sets them.
+    """Set a library's number of threads from any thread.
 
-    From one thread on, threadpoolctl takes no notice of others as to OpenBLAS's number, until that is cleared.
+    After the first call, threadpoolctl ignores calls from other threads for OpenBLAS until this is cleared.
     """
     clear = getattr(library, "clear_controlling_thread", lambda force: None)
     clear(force=True)
@@ -43,4 +43,4 @@ def _set_threads(library: LibController, number: int) -> None:
 
 
 ONE_THREAD = OneThread()
-"""The number is the process's, and so is what changes it."""
+"""The only instance, because the number of threads is a property of the process."""

@@ -1,8 +1,8 @@
-"""Products and convolutions by oneDNN with weights that are packed once, for the processor at hand.
+"""Matrix products and convolutions with oneDNN, with weights that are packed once for the CPU.
 
-PyTorch's own convolution packs its weights anew in every call, and its products go to MKL, which runs at half of
-what an AMD processor can do. The calls here are those that PyTorch's compiler makes. They are private to it: this
-is the one place that knows them, and :func:`works` tries them before anything relies on them.
+PyTorch's own convolution packs its weights in every call, and its products use MKL, which reaches only half of the
+possible speed on AMD CPUs. The calls here are those of PyTorch's compiler. They are private, so they are used only
+in this module, and :func:`works` tests them first.
 """
 
 from __future__ import annotations
@@ -15,52 +15,52 @@ from torch.nn import functional
 
 from nac.codecs.layers.kernels import IMAGE, ROWS, Kernel, convolve
 
-FEWEST = 128  # steps of a convolution whose packing may depend on their number
+MIN_STEPS = 128  # minimum number of steps for convolutions whose packing may depend on it
 
 
 def kernel(weight: Tensor, bias: Tensor | None = None, *, dilation: int = 1, steps: int = 1024) -> Kernel:
-    """Weights [o, i, kernel] packed for about so many ``steps`` at a time.
+    """Pack weights [o, i, kernel] for about ``steps`` steps at a time.
 
-    A matrix gives each row the same numbers however many there are. A signal in time-major layout is an image
-    [1, i, 1, T] in channels-last layout.
+    With a matrix, the result for a row does not depend on the number of rows. A signal in time-major layout is an
+    image [1, i, 1, T] in channels-last layout.
     """
     out, channels, taps = weight.shape
     if taps == 1:
         packed = torch.ops.mkldnn._reorder_linear_weight(weight[..., 0].contiguous(), steps)
         return Kernel(ROWS, packed, bias)
     reach = (taps - 1) * dilation
-    image = [1, channels, 1, max(steps, FEWEST) + reach]
+    image = [1, channels, 1, max(steps, MIN_STEPS) + reach]
     packed = torch.ops.aten.mkldnn_reorder_conv2d_weight(
         weight.unsqueeze(2).to_mkldnn(), [0, 0], [1, 1], [1, dilation], 1, image
     )
-    # Channels in blocks of 48 or 64, whichever oneDNN prefers: packed as not preferred, they are packed anew.
-    return Kernel(IMAGE, packed, bias, dilation, reach, fewest=FEWEST if out % 48 == 0 else 1)
+    # oneDNN may prefer blocks of 48 or of 64 channels, depending on the steps, and would repack in every call.
+    return Kernel(IMAGE, packed, bias, dilation, reach, min_steps=MIN_STEPS if out % 48 == 0 else 1)
 
 
-def steady(matrix: Kernel, width: int, threads: int, rows: int) -> bool:
-    """Whether so many threads give the same numbers as one, as a trial with one row and so many tells."""
-    signals = [numbers(1, count, width) for count in (1, rows)]
-    alone = [convolve(signal, matrix) for signal in signals]
+def thread_invariant(matrix: Kernel, width: int, threads: int, rows: int) -> bool:
+    """Return whether several threads give the same numbers as one, tested with one row and with ``rows`` rows."""
+    signals = [samples(1, count, width) for count in (1, rows)]
+    single = [convolve(signal, matrix) for signal in signals]
     torch.set_num_threads(threads)
     try:
-        together = [convolve(signal, matrix) for signal in signals]
+        several = [convolve(signal, matrix) for signal in signals]
     finally:
         torch.set_num_threads(1)
-    return all(torch.equal(*pair) for pair in zip(alone, together, strict=True))
+    return all(torch.equal(*pair) for pair in zip(single, several, strict=True))
 
 
-def numbers(*shape: int) -> Tensor:
-    """Of all kinds, to try something with."""
+def samples(*shape: int) -> Tensor:
+    """Return varied values for tests of the calls."""
     return (torch.arange(torch.Size(shape).numel()) * 0.7).sin().view(shape)
 
 
 @cache
 def works() -> bool:
-    """Whether the calls are there and do what they are used for. On the processor; a GPU has its own."""
+    """Return whether the calls exist and return correct results on the CPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return torch._C._has_mkldnn and _tried()
+        return torch._C._has_mkldnn and _are_correct()
     except (AttributeError, RuntimeError, TypeError):
         return False
     finally:
@@ -68,17 +68,17 @@ def works() -> bool:
 
 
 @torch.inference_mode()
-def _tried() -> bool:
-    matrix, weight, bias = numbers(48, 32, 1), numbers(48, 32, 3), numbers(48)
+def _are_correct() -> bool:
+    matrix, weight, bias = samples(48, 32, 1), samples(48, 32, 3), samples(48)
     rows, image = kernel(matrix, bias, steps=64), kernel(weight, bias, dilation=2, steps=200)
-    signal = numbers(1, 300, 32)
+    signal = samples(1, 300, 32)
     products = convolve(signal, rows)
     if not torch.allclose(products, functional.linear(signal, matrix[..., 0], bias), atol=1e-4):
         return False
-    if not all(torch.equal(convolve(signal[:, :some], rows), products[:, :some]) for some in (1, 2, 7, 16, 100)):
+    if not all(torch.equal(convolve(signal[:, :n], rows), products[:, :n]) for n in (1, 2, 7, 16, 100)):
         return False
-    for some in (60, 250):
-        part = signal[:, 20 : 20 + some]
+    for steps in (60, 250):
+        part = signal[:, 20 : 20 + steps]
         right = functional.conv1d(part.transpose(1, 2), weight, bias, dilation=2).transpose(1, 2)
         if not torch.allclose(convolve(part, image), right, atol=1e-4):
             return False

@@ -1,6 +1,6 @@
 """Residual vector quantisation (Zeghidour et al. 2021, arXiv:2107.03312, section III-C).
 
-Each codebook quantises what the coarser ones left. Vectors are float32 [B, T, D], codes int64 [B, T].
+Each codebook quantises the residual of the coarser ones. Vectors are float32 [B, T, D], codes int64 [B, T].
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from nac.codecs.layers.convolutions import kernel
 from nac.codecs.layers.kernels import convolve
 from nac.codecs.layers.weights import Weights
 
-AT_ONCE = 128  # vectors that one thread quantises
+TILE = 128  # vectors that one thread quantises at a time
 
 
 class Quantiser(Protocol):
-    """One codebook with whatever stands around it. ``stride``: steps that share a code."""
+    """A codebook, maybe with projections. ``stride``: the number of steps that share a code."""
 
     stride: int
 
     def encode(self, vectors: Tensor) -> Tensor:
-        """[B, T, D] -> the numbers of the nearest entries."""
+        """Return the numbers of the entries nearest to [B, T, D]."""
         ...
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The inverse, as near as it gets: [B, T, D]."""
+        """Return the vectors [B, T, D] of the entries."""
         ...
 
 
 def encode(quantisers: Sequence[Quantiser], vectors: Tensor) -> tuple[Tensor, ...]:
-    """Codes of all ``quantisers``, coarse to fine."""
+    """Quantise vectors with all ``quantisers``, coarse to fine."""
 
-    def some(rest: Tensor) -> tuple[Tensor, ...]:
+    def encode_tile(rest: Tensor) -> tuple[Tensor, ...]:
         codes = []
         for quantiser in quantisers:
             codes.append(quantiser.encode(rest))
@@ -46,25 +46,25 @@ def encode(quantisers: Sequence[Quantiser], vectors: Tensor) -> tuple[Tensor, ..
                 rest = rest - quantiser.decode(codes[-1])
         return tuple(codes)
 
-    together = max(quantiser.stride for quantiser in quantisers)
-    tile = AT_ONCE * together if vectors.is_cpu else max(vectors.shape[1], 1)
-    results = workers.parts([partial(some, part) for part in torch.split(vectors, tile, 1)])
+    stride = max(quantiser.stride for quantiser in quantisers)
+    tile = TILE * stride if vectors.is_cpu else max(vectors.shape[1], 1)
+    results = workers.parts([partial(encode_tile, part) for part in torch.split(vectors, tile, 1)])
     return tuple(torch.cat(layers, 1) for layers in zip(*results, strict=True))
 
 
 def decode(quantisers: Sequence[Quantiser], codes: Sequence[Tensor]) -> Tensor:
-    """The vectors of a prefix of all codes."""
+    """Return the vectors for the codes of the first codebooks."""
     parts = [quantiser.decode(layer) for quantiser, layer in zip(quantisers, codes, strict=False)]
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 
 def highest(scores: Tensor) -> Tensor:
-    """The place of the greatest along the last axis. On a CPU numpy finds it in a fifth of the time."""
+    """Return the argmax along the last axis; on a CPU with numpy, which takes a fifth of the time."""
     return torch.from_numpy(scores.numpy().argmax(-1)) if scores.is_cpu else scores.argmax(-1)
 
 
 class Euclidean:
-    """The nearest of ``entries`` [size, D] by Euclidean distance (EnCodec)."""
+    """Quantises to the nearest of ``entries`` [size, D] by Euclidean distance (EnCodec)."""
 
     stride = 1
 
@@ -81,19 +81,20 @@ class Euclidean:
 
 
 class Projected:
-    """The entry nearest in direction after a projection to few dimensions (DAC, section 3.2; SNAC).
+    """Quantises to the entry nearest in direction, after a projection to few dimensions (DAC, section 3.2; SNAC).
 
-    With ``stride``, vectors are averaged over so many steps, and each code stands for all of them.
+    Vectors are averaged over ``stride`` steps, which share a code. ``inner``: the dimensions of entries,
+    ``outer``: those of the vectors.
     """
 
-    def __init__(self, weights: Weights, name: str, size: int, narrow: int, wide: int, stride: int = 1) -> None:
+    def __init__(self, weights: Weights, name: str, size: int, inner: int, outer: int, stride: int = 1) -> None:
         self.stride = stride
-        self._into = weights.take(f"{name}.in_proj.weight", narrow, wide, 1)[..., 0].t().contiguous()
-        self._into_bias = weights.take(f"{name}.in_proj.bias", narrow)
-        self._out = weights.take(f"{name}.out_proj.weight", wide, narrow, 1)[..., 0].t().contiguous()
-        self._out_bias = weights.take(f"{name}.out_proj.bias", wide)
-        self._entries = weights.take(f"{name}.codebook.weight", size, narrow)
-        # Of unit vectors the nearest has the largest product, whatever the length of the one sought.
+        self._into = weights.take(f"{name}.in_proj.weight", inner, outer, 1)[..., 0].t().contiguous()
+        self._into_bias = weights.take(f"{name}.in_proj.bias", inner)
+        self._out = weights.take(f"{name}.out_proj.weight", outer, inner, 1)[..., 0].t().contiguous()
+        self._out_bias = weights.take(f"{name}.out_proj.bias", outer)
+        self._entries = weights.take(f"{name}.codebook.weight", size, inner)
+        # The nearest unit vector has the largest product, whatever the length of the vector to quantise.
         self._directions = functional.normalize(self._entries).t().contiguous()
 
     def encode(self, vectors: Tensor) -> Tensor:

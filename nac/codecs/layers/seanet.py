@@ -1,6 +1,7 @@
 """SEANet, the convolutions of EnCodec and Mimi (Tagliasacchi et al. 2020, arXiv:2009.02095).
 
-Signals are float32 [B, T, C]. Causal networks take a signal in pieces; others take it whole, and normalise it.
+Signals are float32 [B, T, C]. Causal networks process a signal in pieces; others process it at once, with
+normalisation.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn import functional
 
 from nac.codecs import parallel as workers
 from nac.codecs.layers import kernels
-from nac.codecs.layers.causal import Layer, Stream
+from nac.codecs.layers.causal import Stream, StreamLayer
 from nac.codecs.layers.convolutions import PLAIN, Conv, Convolved, ToAudio, Transposed
 from nac.codecs.layers.kernels import Activation
 from nac.codecs.layers.lstm import Lstm
@@ -27,14 +28,14 @@ from nac.codecs.layers.tiles import in_tiles, tile_of, tiles
 from nac.codecs.layers.weights import Weights
 
 Edges = Callable[[Tensor, int, int], Tensor]
-"""A signal [B, T, C] with so many steps more before it and after it."""
+"""Pads a signal [B, T, C] by a number of steps before and after it."""
 
 
 ELU = Activation(kernels.ELU, torch.empty(0), torch.empty(0))
 
 
 def reflect(x: Tensor, left: int, right: int) -> Tensor:
-    """Reflections around the signal [B, T, C]; zeros follow one too short for them while it is reflected."""
+    """Pad a signal [B, T, C] with reflections; one that is too short is extended with zeros meanwhile."""
     missing = max(left, right) + 1 - x.shape[1]
     if missing > 0:
         x = functional.pad(x, (0, 0, 0, missing))
@@ -43,12 +44,12 @@ def reflect(x: Tensor, left: int, right: int) -> Tensor:
 
 
 def zeros(x: Tensor, left: int, right: int) -> Tensor:
-    """Zeros around the signal [B, T, C]."""
+    """Pad a signal [B, T, C] with zeros."""
     return functional.pad(x, (0, 0, left, right))
 
 
 def repeat(x: Tensor, left: int, right: int) -> Tensor:
-    """The first step before the signal [B, T, C], the last one after it."""
+    """Pad a signal [B, T, C] with its first and last step."""
     return torch.cat([x[:, :1].expand(-1, left, -1), x, x[:, -1:].expand(-1, right, -1)], 1)
 
 
@@ -57,10 +58,10 @@ class Shape:
     """Hyper-parameters.
 
     ``strides``: in the encoder's order. ``width``: channels at the sample rate, doubled at each stride.
-    ``latent``: channels of what is quantised. ``last``: kernel of the last convolution of either half.
-    ``edges``: what convolutions find around the signal; the first piece of one that is reflected must have at
-    least as many steps at each layer as the padding there. ``shortcut``: a convolution beside each residual block.
-    ``lstm``: an LSTM at the lowest rate. Networks that are not ``causal`` normalise each convolution's output.
+    ``latent``: dimensions of latent vectors. ``last``: kernel of the last convolution of encoder and decoder.
+    ``edges``: the padding of convolutions; with reflections, the first piece must have at least as many steps at
+    each layer as the padding. ``shortcut``: a convolution in the skip connection of each residual block. ``lstm``:
+    an LSTM at the lowest rate. Networks that are not ``causal`` normalise the output of each convolution.
     """
 
     strides: tuple[int, ...]
@@ -92,13 +93,13 @@ class Norm:
 
 
 def _sums(x: Tensor) -> tuple[float, float]:
-    """Of numbers, and of their squares."""
+    """Return the sum of the numbers, and that of their squares."""
     flat = x.flatten()
     return float(flat.sum()), float(flat.dot(flat))
 
 
 class Padded:
-    """``activation``, then a convolution over a signal with something at its ends, normalised if not causal."""
+    """``activation``, padding and a convolution, with normalisation if it is not causal."""
 
     def __init__(
         self,
@@ -139,7 +140,7 @@ class Padded:
 
 
 class Up:
-    """ELU, then a transposed convolution, normalised before it is cut if not causal."""
+    """ELU and a transposed convolution; if it is not causal, with normalisation before the ends are removed."""
 
     def __init__(self, weights: Weights, name: str, inner: int, outer: int, stride: int, *, shape: Shape) -> None:
         weight = weights.take(f"{name}.conv.weight", inner, outer, 2 * stride, copy=False)
@@ -159,34 +160,34 @@ class Up:
 
 
 class Block:
-    """Residual block: ELU, kernel 3, ELU, kernel 1, beside nothing or a convolution of kernel 1."""
+    """A residual block: ELU, kernel 3, ELU, kernel 1; the skip connection may have a convolution with kernel 1."""
 
     def __init__(self, weights: Weights, name: str, channels: int, *, shape: Shape) -> None:
         hidden, self._causal = channels // 2, shape.causal
-        self._wide = Padded(weights, f"{name}.block.1", channels, hidden, 3, shape=shape, activation=ELU)
-        self._narrow = Padded(weights, f"{name}.block.3", hidden, channels, 1, shape=shape, activation=ELU)
+        self._first = Padded(weights, f"{name}.block.1", channels, hidden, 3, shape=shape, activation=ELU)
+        self._second = Padded(weights, f"{name}.block.3", hidden, channels, 1, shape=shape, activation=ELU)
         self._shortcut = (
             Padded(weights, f"{name}.shortcut", channels, channels, 1, shape=shape) if shape.shortcut else None
         )
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
         if self._causal:
-            return self._at_once(self._wide.pad(x, stream), x.shape[1])
-        inner = self._narrow(self._wide(x, stream), stream)
+            return self._at_once(self._first.pad(x, stream), x.shape[1])
+        inner = self._second(self._first(x, stream), stream)
         return inner.add_(self._shortcut(x, stream) if self._shortcut else x)
 
     def _at_once(self, x: Tensor, length: int) -> Tensor:
-        """All three convolutions, which nothing normalises, tile by tile."""
+        """Compute all three convolutions, which have no normalisation, tile by tile."""
         out = x.new_empty(x.shape[0], length, x.shape[2])
-        wide, narrow = self._wide.conv, self._narrow.conv
+        first, second = self._first.conv, self._second.conv
         shortcut = self._shortcut.conv.weights if self._shortcut else None
 
         def compute(span: Span) -> None:
-            low, high = wide.needs(span)
+            low, high = first.needs(span)
             part = out[:, span.low : span.high + 1]
-            kernels.with_shortcut(x[:, low : high + 1], ELU, wide.weights, narrow.weights, shortcut, part)
+            kernels.with_shortcut(x[:, low : high + 1], ELU, (first.weights, second.weights), shortcut, part)
 
-        in_tiles(compute, tiles(length, narrow.tile, device=x.device))
+        in_tiles(compute, tiles(length, second.tile, device=x.device))
         return out
 
 
@@ -203,16 +204,17 @@ class Recurrent:
 
 @dataclass(frozen=True)
 class Network:
-    """Half of the codec: convolutions on either side of an LSTM, if there is one in the ``middle``."""
+    """An encoder or decoder: convolutions before and after the ``middle``, which contains the LSTM, if any."""
 
-    front: Sequence[Layer]
-    middle: Sequence[Layer]
-    back: Sequence[Layer]
+    front: Sequence[StreamLayer]
+    middle: Sequence[StreamLayer]
+    back: Sequence[StreamLayer]
 
 
 def encoder(weights: Weights, channels: int, shape: Shape) -> Network:
+    """Make the encoder."""
     width = shape.width
-    front: list[Layer] = [Padded(weights, "encoder.layers.0", channels, width, 7, shape=shape)]
+    front: list[StreamLayer] = [Padded(weights, "encoder.layers.0", channels, width, 7, shape=shape)]
     for i, stride in enumerate(shape.strides):
         front.append(Block(weights, f"encoder.layers.{3 * i + 1}", width, shape=shape))
         name = f"encoder.layers.{3 * i + 3}"
@@ -229,10 +231,11 @@ def encoder(weights: Weights, channels: int, shape: Shape) -> Network:
 
 
 def decoder(weights: Weights, channels: int, shape: Shape) -> Network:
+    """Make the decoder."""
     width = shape.width * 2 ** len(shape.strides)
     front = [Padded(weights, "decoder.layers.0", shape.latent, width, 7, shape=shape)]
     middle = [Recurrent(weights, "decoder.layers.1", width)] if shape.lstm else []
-    back: list[Layer] = []
+    back: list[StreamLayer] = []
     for number, stride in zip(count(2 + shape.lstm, 3), reversed(shape.strides)):
         back.append(Up(weights, f"decoder.layers.{number}", width, width // 2, stride, shape=shape))
         width //= 2

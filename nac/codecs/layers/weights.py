@@ -1,4 +1,4 @@
-"""The tensors that a network is made of: those of a checkpoint, or random ones to measure and to test without."""
+"""The tensors for making a network: those of a checkpoint, or random ones for measurements and tests."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from nac.errors import ModelError
 
 
 class Weights:
-    """The tensors of a checkpoint by name, ticked off as a network takes them.
+    """The tensors of a checkpoint by name, which records the names that a network takes.
 
-    What is missing or has another shape is noted and stood in for by zeros, so that :meth:`finish` can tell all.
+    Tensors that are missing or have another shape are recorded and replaced by zeros, so that :meth:`finish` can
+    report all of them.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
@@ -24,9 +25,9 @@ class Weights:
         self._misshapen: list[str] = []
 
     def take(self, name: str, *shape: int, copy: bool = True) -> Tensor:
-        """The tensor of that name, float32 on the device.
+        """Return the tensor with this name, float32 on the device.
 
-        A ``copy``, so that the file it came from can be closed, unless it is to be packed and not kept.
+        ``copy``: needed for tensors that are kept, so that the checkpoint's file can be closed.
         """
         self._taken.add(name)
         if name not in self._tensors:
@@ -38,12 +39,12 @@ class Weights:
         return torch.zeros(shape, device=self.device)
 
     def finish(self) -> None:
-        """Raise ModelError, naming the tensors, unless exactly those of the checkpoint were taken."""
+        """Raise ModelError, which names the tensors, unless exactly those of the checkpoint were taken."""
         extra = sorted(self._tensors.keys() - self._taken)
-        found = {"missing": self._missing, "unknown": extra, "of a wrong shape": self._misshapen}
-        troubles = [f"tensors {what}: {_some(names)}" for what, names in found.items() if names]
-        if troubles:
-            raise ModelError(f"not the weights of this model: {'; '.join(troubles)}")
+        found = {"missing": self._missing, "unknown": extra, "with a wrong shape": self._misshapen}
+        problems = [f"tensors {what}: {_some(names)}" for what, names in found.items() if names]
+        if problems:
+            raise ModelError(f"not the weights of this model: {'; '.join(problems)}")
 
 
 def _some(names: Sequence[str], most: int = 4) -> str:
@@ -52,9 +53,9 @@ def _some(names: Sequence[str], most: int = 4) -> str:
 
 
 class RandomWeights(Weights):
-    """Gives every tensor that a network asks for, and keeps them: ``tensors`` by their canonical names.
+    """Draws every tensor that a network takes, and stores it in ``tensors`` by its canonical name.
 
-    Signals stay about as loud from layer to layer, and codes are lively.
+    Signals keep about the same level from layer to layer, and codes vary.
     """
 
     def __init__(self, device: torch.device | str = "cpu", seed: int = 0) -> None:
@@ -74,6 +75,8 @@ class RandomWeights(Weights):
             return normal * 0.02 + name.endswith("norm.weight")
         if "codebook" in name:
             return normal
-        added = name.endswith(("block.3.weight", "linear.weight"))  # to what came in, which must not grow
+        added = name.endswith(
+            ("block.3.weight", "linear.weight")
+        )  # added to a skip connection, which must not grow
         inputs = shape[1] * max(shape[2:], default=1)
         return normal * ((0.3 if added else 1.0) / math.sqrt(inputs))

@@ -1,10 +1,10 @@
-"""SoundStream in the form that Lyra V2 ships: 16 kHz, one frame of up to 46 codes each 20 ms.
+"""SoundStream as in Lyra V2: 16 kHz, a frame of up to 46 codes every 20 ms.
 
 Zeghidour et al. 2021, "SoundStream: An End-to-End Neural Audio Codec" (arXiv:2107.03312), sections III-A to III-C;
 the trained networks are those of https://github.com/google/lyra (v1.3.2). Lyra's networks differ from the paper:
 residual units have a depthwise and a pointwise convolution, the activation is a leaky ReLU, and about half of the
-layers compute with 8-bit integers. Those are reproduced to the bit, as the XNNPACK kernels of TFLite round them:
-the codes depend on it.
+layers compute with 8-bit integers. These are reproduced bit by bit, with the rounding of TFLite's XNNPACK kernels,
+because the codes depend on it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["SoundStream", "load", "random"]
 
 
 def load(spec: CodecSpec, folder: Path, device: torch.device) -> SoundStream:
-    """The codec of the three TFLite files in ``folder``. Raises ModelError, which names what is not right."""
+    """Load the codec from the three TFLite files in ``folder``. Raises ModelError, which names what is wrong."""
     return SoundStream(spec, read(folder), device)
 
 
 def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[SoundStream, dict[str, Tensor]]:
-    """SoundStream with random parameters, which no reference could take."""
+    """Make SoundStream with random parameters. Returns no tensors, because there is no reference."""
     return SoundStream(spec, random_parameters(seed), device), {}

@@ -1,4 +1,4 @@
-"""Lyra's three TFLite files: which operators they hold, in order, and what is read from each."""
+"""Lyra's three TFLite files: the operators that they contain, in order, and their parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAGES, ENTRIES = 46, 16
 
 
 class Expected(NamedTuple):
-    """An operator of a file. ``shape`` is that of its constant in TFLite's layout, () if it has none."""
+    """An operator of a file. ``shape``: that of its constant in TFLite's layout, () if it has none."""
 
     name: str
     kind: str
@@ -31,10 +31,10 @@ NONE = np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class Parameters:
-    """What an operator computes with, empty where it has none.
+    """The parameters of an operator; arrays are empty if it has none.
 
-    ``weight`` is in torch's layout. If it is quantised, ``scale`` has one value or one for each output channel,
-    and the 32-bit ``bias`` is in units of ``source.scale * scale``.
+    ``weight`` is in torch's layout. If it is quantised, ``scale`` has one value or one per output channel, and the
+    32-bit ``bias`` is in units of ``source.scale * scale``.
     """
 
     weight: Array = field(default_factory=NONE.copy)
@@ -44,7 +44,7 @@ class Parameters:
     target: Affine | None = None
 
     def tensors(self) -> Iterator[tuple[str, Array]]:
-        """Everything that the codes depend on, in float32."""
+        """Yield all values on which the codes depend, in float32."""
         if self.weight.size:
             axes = (-1,) + (1,) * (self.weight.ndim - 1)
             yield "weight", self.weight * (self.scale.reshape(axes) if self.scale.size else np.float32(1))
@@ -56,7 +56,7 @@ class Parameters:
 
     @property
     def ratio(self) -> Array:
-        """What a sum is multiplied with to be in units of the output, rounded as the kernels have it."""
+        """The factor that converts a sum to units of the output, rounded as in the kernels."""
         assert self.source is not None
         assert self.target is not None
         return np.asarray(self.source.scale * self.scale / self.target.scale)
@@ -66,7 +66,7 @@ UNIT = ("act0", "depthwise", "pointwise", "act1", "output")
 
 
 def _unit(name: str, channels: int, groups: int, *, floats: int = len(UNIT)) -> Iterator[Expected]:
-    """A residual unit of which the first ``floats`` steps compute in float32, the others with 8-bit integers."""
+    """Yield a residual unit whose first ``floats`` steps compute in float32, the others with 8-bit integers."""
     for i, step in enumerate(UNIT):
         quantised = i >= floats
         if step == "depthwise":
@@ -85,7 +85,7 @@ def _units(name: str, channels: int, groups: int) -> Iterator[Expected]:
 
 
 def _quantised_units(name: str, floats: int) -> Iterator[Expected]:
-    """The innermost stage of either network: its first unit takes float32."""
+    """Yield the innermost stage of the encoder or decoder: the input of its first unit is float32."""
     yield from _unit(f"{name}.res0", 256, 4, floats=floats)
     yield from _unit(f"{name}.res1", 256, 4, floats=0)
     yield from _unit(f"{name}.res2", 256, 4, floats=0)
@@ -136,9 +136,9 @@ FILES = (
 
 
 def read(folder: Path) -> dict[str, Parameters]:
-    """What the operators of the three files compute with. Raises ModelError, which names what is not right."""
+    """Read the operators' parameters from the three files. Raises ModelError, which names what is wrong."""
     if missing := [file for file, *_ in FILES if not (folder / file).is_file()]:
-        raise ModelError(f"{folder} holds no weights of SoundStream: {', '.join(missing)} missing")
+        raise ModelError(f"{folder} contains no weights of SoundStream: {', '.join(missing)} missing")
     parameters: dict[str, Parameters] = {}
     for file, subgraph, expected in FILES:
         parameters.update(_read(folder / file, subgraph, expected))
@@ -149,7 +149,7 @@ def _read(path: Path, subgraph: str, expected: Sequence[Expected]) -> dict[str, 
     operators = [
         operator
         for operator in read_operators(path, subgraph, {e.kind for e in expected})
-        # Leaky ReLUs are listed only where they have a quantisation.
+        # Only quantised leaky ReLUs are in the lists.
         if operator.kind != "LEAKY_RELU" or any(o is not None and o.scale.size for o in operator.outputs)
     ]
     parameters = {}
@@ -162,7 +162,7 @@ def _read(path: Path, subgraph: str, expected: Sequence[Expected]) -> dict[str, 
             raise ModelError(f"{path.name}: {entry.name}: {error}") from None
     if len(operators) > len(expected):
         extra = ", ".join(_names(operators[len(expected) :]))
-        raise ModelError(f"{path.name}: more than SoundStream has: {extra}")
+        raise ModelError(f"{path.name}: operators that SoundStream does not have: {extra}")
     return parameters
 
 
@@ -171,7 +171,7 @@ def _names(operators: Sequence[Operator]) -> Iterator[str]:
         yield operator.outputs[0].name if operator.outputs and operator.outputs[0] else operator.kind
 
 
-# Which inputs are the signal, the weight and the bias.
+# The input numbers of the signal, the weight and the bias.
 OPERANDS = {
     "CONV_2D": (0, 1, 2),
     "DEPTHWISE_CONV_2D": (0, 1, 2),
@@ -180,17 +180,17 @@ OPERANDS = {
     "SUB": (0, 1),
     "SQUARED_DIFFERENCE": (0, 1),
 }
-# Axes of torch's weights among TFLite's, of which the third (the height of an image) is left out.
+# The axes of torch's weights among TFLite's, without the third one (the height of an image).
 AXES = {"CONV_2D": (0, 2, 1), "DEPTHWISE_CONV_2D": (2, 0, 1), "TRANSPOSE_CONV": (2, 0, 1)}
 
 
 def _parameters(expected: Expected, operator: Operator) -> Parameters:
-    """Raises ModelError if the operator is not the one expected."""
+    """Read the parameters of an operator. Raises ModelError if it is not the expected one."""
     _, kind, shape, quantised = expected
     if operator.kind != kind:
         raise ModelError(f"{kind} is missing, found {next(_names([operator]))} ({operator.kind})")
     if len(operator.inputs) <= max(OPERANDS[kind]) or len(operator.outputs) != 1:
-        raise ModelError(f"{kind} lacks inputs or an output")
+        raise ModelError(f"{kind} has too few inputs or no output")
     signal, *constants = (operator.inputs[i] for i in OPERANDS[kind])
     source, target = (_affine(signal), _affine(operator.outputs[0])) if quantised else (None, None)
     if not constants:
@@ -206,7 +206,7 @@ def _parameters(expected: Expected, operator: Operator) -> Parameters:
 
 def _constant(operand: Operand | None, shape: tuple[int, ...], dtype: type[np.generic]) -> Array:
     if operand is None or operand.values is None:
-        raise ModelError(f"no values of shape {list(shape)}")
+        raise ModelError(f"values with shape {list(shape)} are missing")
     if operand.shape != shape or operand.values.dtype != dtype:
         found = f"{list(operand.shape)} {operand.values.dtype}"
         raise ModelError(f"{operand.name!r} is {found}, not {list(shape)} {np.dtype(dtype)}")
@@ -215,7 +215,7 @@ def _constant(operand: Operand | None, shape: tuple[int, ...], dtype: type[np.ge
 
 def _scale(operand: Operand | None, sizes: tuple[int, ...]) -> Array:
     if operand is None or operand.scale.size not in sizes:
-        raise ModelError(f"not {' or '.join(map(str, sizes))} scales")
+        raise ModelError(f"the number of scales is not {' or '.join(map(str, sizes))}")
     if not (np.isfinite(operand.scale) & (operand.scale > 0)).all():
         raise ModelError(f"{operand.name!r} has a scale that is not positive")
     return operand.scale
@@ -224,5 +224,5 @@ def _scale(operand: Operand | None, sizes: tuple[int, ...]) -> Array:
 def _affine(operand: Operand | None) -> Affine:
     scale = _scale(operand, (1,))
     if operand is None or operand.zero_point.shape != (1,) or not -128 <= operand.zero_point[0] <= 127:
-        raise ModelError("not one zero point from -128 to 127")
+        raise ModelError("needs one zero point from -128 to 127")
     return Affine(np.float32(scale[0]), int(operand.zero_point[0]))

@@ -1,9 +1,9 @@
-"""The layers of Lyra's networks, in float32 and with 8-bit integers, each to the bit as TFLite's kernels have it.
+"""The layers of Lyra's networks, in float32 and with 8-bit integers, bit-exact as in TFLite's kernels.
 
-They are functions of [B, channels, steps] that know which inputs an output depends on.
+Signals are [B, channels, steps].
 
-Integers are held in float32 and *centred*: a value q with zero point z is held as q - z, so that 0 means zero
-and padding needs no care. All sums stay below 2**24 in magnitude, which makes float32 arithmetic on them exact.
+Integers are stored as float32 and *centred*: a value q with zero point z is stored as q - z, so that 0 means zero,
+also in padding. All sums stay below 2**24 in magnitude, so float32 arithmetic on them is exact.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from nac.codecs.layers.chain import Pointwise
 from nac.codecs.layers.spans import Span, conv_span, transposed_span, union
 from nac.errors import ModelError
 
-SLOPE = float(np.float32(0.3))  # of all leaky ReLUs
+SLOPE = float(np.float32(0.3))  # the slope of all leaky ReLUs
 
 
 class Affine(NamedTuple):
-    """An 8-bit quantisation: q stands for ``scale * (q - zero_point)``."""
+    """An 8-bit quantisation: q means ``scale * (q - zero_point)``."""
 
     scale: np.float32
     zero_point: int
 
     @property
     def limits(self) -> tuple[int, int]:
-        """Least and greatest centred value."""
+        """The minimum and maximum of centred values."""
         return -128 - self.zero_point, 127 - self.zero_point
 
 
-class Layer(Protocol):
-    """``source`` and ``target`` say how input and output are quantised; None is plain float32."""
+class LyraLayer(Protocol):
+    """A layer. ``source`` and ``target``: the quantisation of input and output; None for float32."""
 
     @property
     def source(self) -> Affine | None: ...
@@ -50,7 +50,7 @@ class Layer(Protocol):
     def __call__(self, x: Tensor, /) -> Tensor: ...
 
     def needs(self, span: Span, /) -> Span:
-        """The inputs that the outputs ``span`` depend on."""
+        """Return the inputs on which the outputs ``span`` depend."""
         ...
 
 
@@ -80,8 +80,8 @@ class LeakyReLU(Pointwise):
     def __call__(self, x: Tensor) -> Tensor:
         if self.source is None or self.target is None:
             return functional.leaky_relu(x, SLOPE)
-        # The kernel multiplies by whole 256ths and rounds half up. As the slope is less than 1, the greater of the
-        # two products is the one for the value's own sign.
+        # The kernel multiplies by multiples of 1/256 and rounds half up. Because the slope is less than 1, the
+        # larger of the two products is the one for the value's sign.
         up = np.rint(256 * (self.source.scale / self.target.scale)) / 256
         down = np.rint(256 * (self.source.scale * np.float32(SLOPE) / self.target.scale)) / 256
         y = torch.maximum(x * float(up), x * float(down))
@@ -90,9 +90,9 @@ class LeakyReLU(Pointwise):
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """Causal convolution. ``weight``: [out, in / groups, kernel]; integers if quantised, as is the bias [out].
+    """A causal convolution. ``weight``: [out, in / groups, kernel]; integers if quantised, like the bias [out].
 
-    ``ratio`` [out, 1] turns the sums into units of ``target``.
+    ``ratio`` [out, 1] converts the sums to units of ``target``.
     """
 
     weight: Tensor
@@ -105,7 +105,7 @@ class Convolution:
 
     @property
     def left(self) -> int:
-        """Padding before the signal: none of it looks ahead."""
+        """The padding before the signal."""
         return self.dilation * (self.weight.shape[-1] - 1) + 1 - self.stride
 
     def sums(self, x: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class Convolution:
 
 
 class Depthwise(Convolution):
-    """Each channel by itself; products of shifted signals are faster than torch's convolution here."""
+    """A depthwise convolution, as products of shifted signals, which is faster than torch's convolution here."""
 
     def sums(self, x: Tensor) -> Tensor:
         *before, last = self.weight.unbind(-1)
@@ -138,7 +138,7 @@ class Depthwise(Convolution):
 
 @dataclass(frozen=True, eq=False)
 class Transposed:
-    """Causal transposed convolution in float32, whose kernel is a multiple of the stride.
+    """A causal transposed convolution in float32, whose kernel is a multiple of the stride.
 
     ``weight``: [groups, out * kernel / groups, in / groups]; ``bias``: [out, 1, 1].
     """
@@ -151,7 +151,7 @@ class Transposed:
     target: Affine | None = None
 
     def products(self, x: Tensor) -> Tensor:
-        """[B, out, i, stride, steps]: what a step adds to the outputs of the i-th step from it on."""
+        """Compute [B, out, i, stride, steps]: what a step adds to the outputs of the i-th step after it."""
         batch, _, steps = x.shape
         y = torch.matmul(self.weight, x.reshape(batch, len(self.weight), -1, steps))
         return y.view(batch, -1, self.kernel // self.stride, self.stride, steps)
@@ -169,11 +169,11 @@ class Transposed:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class QuantisedTransposed(Transposed):
-    """Causal transposed convolution of 8-bit integers in groups, each with a quantisation of its own.
+    """A causal transposed convolution of 8-bit integers in groups, each with its own quantisation.
 
-    The kernel is two strides. Each ``block`` of steps (one frame) is quantised by itself, the bias included, and
-    then they overlap in float32; ``overlap`` is the bias that is there once too often. It and ``ratio``, ``low``,
-    ``high`` and ``scale`` belong to the output channels: [out, 1, 1, 1], as does ``bias`` here.
+    The kernel is two strides. Each ``block`` of steps (one frame) is quantised separately, including the bias, and
+    then added with overlap in float32; ``overlap`` is the bias that is then counted twice. It and ``ratio``,
+    ``low``, ``high``, ``scale`` and ``bias`` have one value per output channel: [out, 1, 1, 1].
     """
 
     block: int
@@ -198,7 +198,7 @@ class QuantisedTransposed(Transposed):
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """``x + branch(x)``; of 8-bit integers as the kernel does it, with 21-bit multipliers and rounding half up."""
+    """``x + branch(x)``; for 8-bit integers as in the kernel, with 21-bit multipliers and rounding half up."""
 
     branch: Chain
     source: Affine | None = None
@@ -219,23 +219,23 @@ class Residual:
 
 
 class Chain(PlainChain):
-    """Layers one after the other, made by :func:`chain`."""
+    """A sequence of layers, made by :func:`chain`."""
 
-    def __init__(self, parts: Sequence[Layer]) -> None:
+    def __init__(self, parts: Sequence[LyraLayer]) -> None:
         super().__init__(parts)
         self.source, self.target = parts[0].source, parts[-1].target
 
 
-def chain(parts: Sequence[Layer], source: Affine | None = None, *, to_float: bool = False) -> Chain:
-    """Connect layers, from ``source`` on, converting where one kind of arithmetic meets the other."""
-    connected: list[Layer] = []
+def chain(parts: Sequence[LyraLayer], source: Affine | None = None, *, to_float: bool = False) -> Chain:
+    """Connect layers, starting with quantisation ``source``; inserts conversions between float32 and integers."""
+    connected: list[LyraLayer] = []
     for layer in parts:
         if source is None and layer.source is not None:
             connected.append(Quantise(layer.source))
         elif source is not None and layer.source is None:
             connected.append(Dequantise(source))
         elif source != layer.source:
-            raise ModelError(f"layers disagree on a quantisation: {source} and {layer.source}")
+            raise ModelError(f"successive layers have different quantisations: {source} and {layer.source}")
         connected.append(layer)
         source = layer.target
     if to_float and source is not None:

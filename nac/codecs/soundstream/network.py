@@ -1,4 +1,4 @@
-"""SoundStream's encoder, quantiser and decoder, made of what the files hold."""
+"""SoundStream's encoder, quantiser and decoder, made from the files' parameters."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from nac.codecs.soundstream.layers import (
     Chain,
     Convolution,
     Depthwise,
-    Layer,
     LeakyReLU,
+    LyraLayer,
     QuantisedTransposed,
     Residual,
     Transposed,
@@ -30,11 +30,11 @@ from nac.codecs.windows import Plan, Tensors, WindowedCodec
 from nac.errors import ModelError
 from nac.spec import CodecSpec
 
-WINDOW = 250  # frames, 5 s; measured: context costs more in shorter windows, memory in longer ones
+WINDOW = 250  # frames, 5 s, as measured: shorter windows spend more time on context, longer ones need more memory
 
 
 class Builder:
-    """Makes layers of parameters."""
+    """Makes layers from parameters."""
 
     def __init__(self, parameters: Mapping[str, Parameters], device: torch.device) -> None:
         self._parameters, self._device = parameters, device
@@ -43,8 +43,8 @@ class Builder:
         return torch.tensor(np.array(values, np.float32), device=self._device)
 
     def encoder(self) -> Chain:
-        """Audio [B, 1, n * 320] to features [B, 64, n] (section III-A)."""
-        parts: list[Layer] = [
+        """Make the encoder: audio [B, 1, n * 320] to features [B, 64, n] (section III-A)."""
+        parts: list[LyraLayer] = [
             self.convolution("encoder.first", stride=16),
             *self.units("encoder.0"),
             self.activation("encoder.0.act"),
@@ -61,8 +61,8 @@ class Builder:
         return chain(parts, to_float=True)
 
     def decoder(self) -> Chain:
-        """Features [B, 64, n] to audio [B, 1, n * 320] (section III-B)."""
-        parts: list[Layer] = [
+        """Make the decoder: features [B, 64, n] to audio [B, 1, n * 320] (section III-B)."""
+        parts: list[LyraLayer] = [
             self.convolution("decoder.bottleneck"),
             self.activation("decoder.0.act"),
             self.quantised_transposed("decoder.0.up", groups=4, block=1),
@@ -82,10 +82,10 @@ class Builder:
         entries = Weights({e.name: self.tensor(self._parameters[e.name].weight) for e in QUANTISER}, self._device)
         return [rvq.Euclidean(entries.take(e.name, ENTRIES, FEATURES)) for e in QUANTISER]
 
-    def units(self, name: str, following: str = "") -> Iterator[Layer]:
-        """Three residual units; their sums are quantised as the activation after each wants it."""
+    def units(self, name: str, following: str = "") -> Iterator[LyraLayer]:
+        """Yield three residual units; their sums have the quantisation of the activation that follows."""
         for i, dilation in enumerate((1, 3, 9)):
-            steps: list[Layer] = [
+            steps: list[LyraLayer] = [
                 self.activation(f"{name}.res{i}.act0"),
                 self.convolution(f"{name}.res{i}.depthwise", dilation=dilation),
                 self.convolution(f"{name}.res{i}.pointwise"),
@@ -98,7 +98,7 @@ class Builder:
             yield Residual(chain(steps, source, to_float=source is None), source, target)
 
     def activation(self, name: str) -> LeakyReLU:
-        """In float32 where the files tell no quantisation."""
+        """Make an activation, in float32 if the files contain no quantisation for it."""
         parameters = self._parameters.get(name, Parameters())
         return LeakyReLU(parameters.source, parameters.target)
 
@@ -114,15 +114,15 @@ class Builder:
         return Transposed(weight, bias, stride, p.weight.shape[-1])
 
     def quantised_transposed(self, name: str, groups: int, block: int) -> QuantisedTransposed:
-        """One layer of the groups, which are operators of their own in the file."""
+        """Make one layer from all groups, which are separate operators in the file."""
         parts = [self._parameters[f"{name}{group}"] for group in range(groups)]
         overlaps = [self._parameters[f"{name}{group}.overlap"].weight for group in range(groups)]
         targets = [part.target for part in parts if part.target is not None]
         if any(part.source != parts[0].source for part in parts):
-            raise ModelError(f"the groups of {name} are not quantised alike")
+            raise ModelError(f"the groups of {name} have different quantisations")
 
         def channels(values: Sequence[Any]) -> Tensor:
-            """[out, 1, 1, 1] of one value a group, or a row of values a group."""
+            """Expand one value, or a row of values, per group to [out, 1, 1, 1]."""
             rows = [np.broadcast_to(value, part.bias.shape) for value, part in zip(values, parts, strict=True)]
             return self.tensor(np.concatenate(rows)[:, None, None, None])
 
@@ -141,7 +141,7 @@ class Builder:
         )
 
     def _rows(self, groups: Sequence[Parameters]) -> Tensor:
-        """Weights [in, out, kernel] of each group to [groups, out * kernel, in]."""
+        """Convert weights [in, out, kernel] of each group to [groups, out * kernel, in]."""
         return self.tensor([p.weight.reshape(p.weight.shape[0], -1).T for p in groups])
 
 
@@ -166,20 +166,20 @@ class SoundStream(WindowedCodec):
         return audio
 
     def features(self, audio: Tensor) -> Tensor:
-        """Float32 [B, 1, n * 320] to [B, 64, n]."""
+        """Convert audio, float32 [B, 1, n * 320], to features [B, 64, n]."""
         return self._encoder(audio)
 
     def quantise(self, features: Tensor, codebooks: int) -> Tensors:
-        """Codes [B, n] of each codebook."""
+        """Quantise features. Returns codes [B, n] of each codebook."""
         return rvq.encode(self._quantisers[:codebooks], features.transpose(1, 2))
 
     def dequantise(self, arrays: Tensors) -> Tensor:
-        """Inverse of :meth:`quantise`, as near as it gets: the sum of the entries, coarse to fine."""
+        """Return the features for codes: the sum of the entries, coarse to fine."""
         features = torch.zeros(*arrays[0].shape, FEATURES, device=self.device)
         for quantiser, codes in zip(self._quantisers, arrays, strict=False):
             features += quantiser.decode(codes)
         return features.transpose(1, 2)
 
     def synthesise(self, features: Tensor) -> Tensor:
-        """Features [B, 64, n] to audio [B, 1, n * 320], which may pass -1 to 1 a little."""
+        """Convert features [B, 64, n] to audio [B, 1, n * 320], which may slightly exceed -1 to 1."""
         return self._decoder(features)

@@ -1,4 +1,4 @@
-"""Random weights, to measure and to test without Lyra's files."""
+"""Random weights for measurements and tests without Lyra's files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nac.codecs.soundstream.tflite import Array
 
 
 def random_parameters(seed: int) -> dict[str, Parameters]:
-    """What a network of the official size computes with, drawn at random."""
+    """Draw random parameters for a network of the official size."""
     rng = np.random.default_rng(seed)
     everything = (expected for *_, file in FILES for expected in file)
     return {expected.name: _parameters(expected, rng) for expected in everything}

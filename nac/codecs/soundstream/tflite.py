@@ -1,4 +1,4 @@
-"""Reading TFLite files without an interpreter: operators, their constants and their quantisation."""
+"""Read TFLite files without an interpreter: operators, their constants and their quantisation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nac.errors import ModelError
 
 Array = npt.NDArray[Any]
 
-_MOST_GROWTH = 4  # bytes that are read to each byte of a file
+_MAX_GROWTH = 4  # the most bytes to read per byte of a file
 _KINDS = {code: kind for kind, code in vars(BuiltinOperator).items() if not kind.startswith("_")}
 _TYPES = {TensorType.FLOAT32: "<f4", TensorType.INT32: "<i4", TensorType.INT8: "i1"}
 
@@ -28,8 +28,8 @@ _TYPES = {TensorType.FLOAT32: "<f4", TensorType.INT32: "<i4", TensorType.INT8: "
 class Operand:
     """An input or output of an operator.
 
-    ``values`` of a constant, else None; a quantised one stands for ``scale * (values - zero_point)``. Both are
-    empty where a tensor is not quantised, and have one element or one for each channel where it is.
+    ``values``: those of a constant, else None; a quantised constant means ``scale * (values - zero_point)``. Both
+    are empty if a tensor is not quantised; otherwise they have one element, or one per channel.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Operator:
-    """``kind`` is a name of the TFLite schema, such as CONV_2D. Inputs left out are None."""
+    """An operator. ``kind``: its name in the TFLite schema, such as CONV_2D. Omitted inputs are None."""
 
     kind: str
     inputs: tuple[Operand | None, ...]
@@ -49,9 +49,9 @@ class Operator:
 
 
 def read_operators(path: Path, subgraph: str, kinds: Collection[str]) -> list[Operator]:
-    """Operators of these kinds in one subgraph, in the order of execution.
+    """Read the operators of these kinds in one subgraph, in the order of execution.
 
-    Raises ModelError, which names the file, if it cannot be read or is not well formed.
+    Raises ModelError, which names the file, if it cannot be read or is malformed.
     """
     try:
         data = path.read_bytes()
@@ -61,22 +61,22 @@ def read_operators(path: Path, subgraph: str, kinds: Collection[str]) -> list[Op
         return _operators(data, subgraph, kinds)
     except ModelError as error:
         raise ModelError(f"{path.name}: {error}") from None
-    except Exception as error:  # flatbuffers follows any offset it reads, and fails in any way
-        raise ModelError(f"{path.name}: not a TFLite file, or damaged") from error
+    except Exception as error:  # flatbuffers does not check offsets, and may raise anything
+        raise ModelError(f"{path.name}: not a TFLite file, or a damaged one") from error
 
 
 def _operators(data: bytes, subgraph: str, kinds: Collection[str]) -> list[Operator]:
     if not Model.ModelBufferHasIdentifier(data, 0):
         raise ModelError("not a TFLite file")
     model = Model.GetRootAs(data, 0)
-    left = _MOST_GROWTH * len(data)
+    left = _MAX_GROWTH * len(data)
 
     def take(size: int) -> None:
-        """Count bytes that are read: any number of tensors and operators could be made of the same ones."""
+        """Count the bytes read: a file could use the same bytes for any number of tensors and operators."""
         nonlocal left
         left -= size
         if left < 0:
-            raise ModelError("the same bytes are used again and again")
+            raise ModelError("the same bytes are used too often")
 
     graphs = {}
     for graph in map(model.Subgraphs, range(model.SubgraphsLength())):

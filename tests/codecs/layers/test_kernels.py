@@ -127,7 +127,7 @@ def test_tiles_are_a_matter_of_length_alone() -> None:
 
 def test_jobs_share_jobs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "count", lambda: 3)
-    monkeypatch.setattr(parallel, "_crew", parallel._Crew())
+    monkeypatch.setattr(parallel, "_pool", parallel._Pool())
 
     def outer(number: int) -> list[int]:
         return parallel.parts([lambda i=i: 10 * number + i for i in range(5)])  # type: ignore[misc]
@@ -138,7 +138,7 @@ def test_jobs_share_jobs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_error_of_a_jobs_job_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "count", lambda: 2)
-    monkeypatch.setattr(parallel, "_crew", parallel._Crew())
+    monkeypatch.setattr(parallel, "_pool", parallel._Pool())
 
     def fail() -> None:
         raise ValueError("inner")
@@ -150,7 +150,7 @@ def test_an_error_of_a_jobs_job_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_idle_threads_are_kept_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "count", lambda: 3)
-    monkeypatch.setattr(parallel, "_crew", parallel._Crew())
+    monkeypatch.setattr(parallel, "_pool", parallel._Pool())
 
     def alone() -> list[int]:
         with parallel.idle() as first, parallel.idle() as second:

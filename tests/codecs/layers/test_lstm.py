@@ -42,7 +42,7 @@ def test_threads_that_wait_for_one_another_are_seldom_tried_on_a_busy_machine(
     rows = Rows(torch.randn(8, 2))
     if rows._packed is None:
         pytest.skip("this PyTorch packs no weights")
-    rows._steady[2] = True
+    rows._thread_invariant[2] = True
     state = torch.zeros(1, 2), torch.zeros(1, 2)
     for _ in range(CALLS):
         rows.steps(torch.zeros(STEPS, 1, 8), state, torch.zeros(STEPS, 1, 2))
