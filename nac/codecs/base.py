@@ -120,7 +120,7 @@ class Codes(Generic[A]):
         return Codes(arrays, None if self.scale is None else cast(Any, self.scale)[number : number + 1])
 
     def between(self, spec: CodecSpec, first: int, end: int | None = None) -> Codes[A]:
-        """Return the codes of the frames from ``first`` up to ``end``, or the last, with their segments' scales."""
+        """Return the codes of the frames from ``first`` up to ``end`` or the last, with their segments' scales."""
         arrays = tuple(
             cast(Any, array)[:, first * book.codes_per_frame : None if end is None else end * book.codes_per_frame]
             for array, book in zip(self.arrays, spec.codebooks, strict=False)
