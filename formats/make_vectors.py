@@ -1,8 +1,8 @@
-"""Makes formats/vectors: small .nac files, and for each a .json with what a reader must find in it.
+"""Write formats/vectors: small .nac files, each with a .json file of what a reader must find in it.
 
     python formats/make_vectors.py [FOLDER]
 
-Every run gives the same bytes. The expectations are what the files are made from, not what a reader says.
+Every run writes the same bytes. The expected values are the input of the files, not a reader's output.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VECTORS = Path(__file__).parent / "vectors"
 
 
 def good_files() -> dict[str, Vector]:
-    """Files to be read from beginning to end."""
+    """Return valid files, with what a reader must find in them."""
     two = [Part(0, 5), Part(5, 5)]
     unknown = replace(MONO, samples=None)
     widths = replace(MONO, codebooks=tuple(Codebook(bits) for bits in range(1, 17)), stream_codebooks=(16,))
@@ -65,7 +65,7 @@ def good_files() -> dict[str, Vector]:
 
 
 def range_coded() -> dict[str, Vector]:
-    """Files with range coded layers, most with a packed one between them."""
+    """Return files with range coded layers, most with a packed layer between them."""
     long = [Part(0, 100, period=9, coding="range"), Part(100, 60, period=1, coding="range")]
     widths = replace(MONO, codebooks=tuple(Codebook(bits) for bits in range(1, 17)), stream_codebooks=(16,))
     six = replace(MONO, channels=6, stream_codebooks=(3, 3, 3, 1, 2, 2))
@@ -87,7 +87,7 @@ def range_coded() -> dict[str, Vector]:
 
 
 def unknown_records() -> Vector:
-    """Records of an unknown type before the first and behind the last chunk, to be passed over."""
+    """Return a file with records of an unknown type, to be ignored, before the first and after the last chunk."""
     file, found = build(MONO, [Part(0, 10)])
     header, end = len(MONO.to_bytes()), len(file) - file[-8]
     extra = frame(0x58, b"from the future")
@@ -95,12 +95,12 @@ def unknown_records() -> Vector:
 
 
 def bad_headers() -> dict[str, bytes]:
-    """Files of which nothing can be read, by name."""
+    """Return files of which nothing can be read, by name."""
     file = build(MONO, [Part(0, 5), Part(5, 5)])[0]
     header = len(MONO.to_bytes())
 
     def changed(position: int, new: bytes, old: int = 1) -> bytes:
-        """Other bytes in the header's body, under a checksum that is right."""
+        """Return the file with other bytes in the header's body, and a correct checksum."""
         body = file[10 : header - 4]
         body = body[:position] + new + body[position + old :]
         head = file[:9] + varint(len(body))
@@ -126,13 +126,13 @@ def bad_headers() -> dict[str, bytes]:
 
 
 def bad_chunks() -> dict[str, tuple[bytes, list[int]]]:
-    """Files with an error behind the header, and which of the two chunks can be read before it comes."""
+    """Return files with an error after the header, and which of the two chunks can be read before it."""
     file = build(MONO, [Part(0, 5), Part(5, 5)])[0]
     first, end = len(MONO.to_bytes()), len(file) - file[-8]
     second = (first + end) // 2
 
     def changed(position: int, new: bytes) -> bytes:
-        """Another byte in the first chunk's body, under a checksum that is right."""
+        """Return the file with another byte in the first chunk's body, and a correct checksum."""
         body = file[first + 2 : second - 4]
         return file[:first] + frame(CHUNK, body[:position] + new + body[position + 1 :]) + file[second:]
 
@@ -160,12 +160,12 @@ def bad_chunks() -> dict[str, tuple[bytes, list[int]]]:
 
 
 def bad_ranges() -> dict[str, tuple[bytes, list[int]]]:
-    """Files with an error in what chunks with range coded layers begin with."""
+    """Return files with an error in the fields at the start of chunks with range coded layers."""
     file = build(MONO, [Part(0, 5), Part(5, 5)])[0]
     first, end = len(MONO.to_bytes()), len(file) - file[-8]
 
     def instead(frames: int, tables: bytes, savings: bytes, rest: bytes) -> tuple[bytes, list[int]]:
-        """The file with another chunk in place of its first one."""
+        """Return the file with another chunk in place of its first one."""
         body = varint(0) + varint(frames) + b"\1" + tables + savings + rest
         return file[:first] + frame(CHUNK, body) + file[(first + end) // 2 :], []
 
@@ -183,7 +183,7 @@ def bad_ranges() -> dict[str, tuple[bytes, list[int]]]:
 
 
 def all_files() -> dict[str, Vector]:
-    """Every vector by name: its bytes and what it must give."""
+    """Return every vector by name: its bytes, and what a reader must find in them."""
     found = build(MONO, [Part(0, 5), Part(5, 5)])[1]
     files = good_files() | {"unknown-records": unknown_records()} | limits()
     for name, data in bad_headers().items():

@@ -1,4 +1,4 @@
-"""Vectors of what is just allowed and just not: each rule of the page from both sides, and what few files have."""
+"""Vectors at the limits, just allowed and just refused, for each rule of the specification; and rare cases."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ LOUD = (
     (933, 955, 570, 955),
     (733, 822, 735, 822),
 )
-"""Codes that bring a number of what stands around them (*h*) to its largest, in the last of these codebooks."""
+"""Codes with which a value of *h* (section 14) reaches its maximum, in the last of these codebooks."""
 NAN, INFINITE = struct.pack("<I", 0x7FC00000), struct.pack("<f", float("inf"))
 
 
 def limits() -> dict[str, Vector]:
-    """Every vector of this kind by name."""
+    """Return every vector at a limit, by name."""
     files = good_headers() | good_chunks() | good_ends() | ranges() | timelines()
     for name, data in bad_headers().items():
         files[name] = data, {"error": "header"}
@@ -55,7 +55,7 @@ def limits() -> dict[str, Vector]:
 
 
 def refused(header: Header, data: bytes, *readable: tuple[int, int]) -> Vector:
-    """A file in which something behind the header is refused, after some chunks of zeros."""
+    """Return a file in which something after the header is refused, after some chunks of zeros."""
     return data, {"error": "body", "header": asdict(header), "chunks": zeros(header, *readable)["chunks"]}
 
 
@@ -63,7 +63,7 @@ def refused(header: Header, data: bytes, *readable: tuple[int, int]) -> Vector:
 
 
 def good_headers() -> dict[str, Vector]:
-    """Headers as far as they may go, of files without a sample."""
+    """Return headers at their limits, of files without samples."""
 
     def alone(change: dict[str, Any], **fields: bytes) -> Vector:
         header = replace(MONO, **{"samples": 0, **change})
@@ -122,7 +122,7 @@ def good_headers() -> dict[str, Vector]:
 
 
 def bad_headers() -> dict[str, bytes]:
-    """Headers that go too far."""
+    """Return headers just beyond their limits."""
 
     def alone(**fields: bytes) -> bytes:
         return raw_file(raw_header(**{"samples": b"\0", **fields}), [])
@@ -188,7 +188,7 @@ def bad_headers() -> dict[str, bytes]:
 
 
 def checked(data: bytes) -> bytes:
-    """With their checksum."""
+    """Return the bytes with their checksum."""
     return data + checksum(data)
 
 
@@ -204,19 +204,19 @@ UNEVEN_RAW = {"flags": b"\1", "codebooks": b"\2\4\1\4\4", "counts": b"\1"}
 
 
 def silent(first: int, frames: int) -> bytes:
-    """A chunk without a stream."""
+    """Return a chunk without any stream."""
     return raw_chunk(first_frame=varint(first), frames=varint(frames), form=b"\x10", mask=b"\0", layers=b"")
 
 
-def at_rest(header: Header, data: bytes, first: int, frames: int) -> Vector:
-    """A file with nothing but a silent chunk."""
+def all_silent(header: Header, data: bytes, first: int, frames: int) -> Vector:
+    """Return a file with only a silent chunk."""
     found = zeros(header, (first, 0))
     found["chunks"][0] |= {"frames": frames, "codes": [[] for _ in header.stream_codebooks]}
     return data, found
 
 
 def good_chunks() -> dict[str, Vector]:
-    """Chunks as far as they may go."""
+    """Return chunks at their limits."""
     long = replace(MONO, samples=(1 << 48) - 1)
     last = -(-long.samples // 960) - 1
     scales = struct.pack("<f", -0.5)
@@ -226,12 +226,12 @@ def good_chunks() -> dict[str, Vector]:
     streams = zeros(STREAMS, (0, 10))
     streams["chunks"][0]["codes"][2] = []
     return {
-        "frames-most": at_rest(MONO, raw_file(raw_header(), [silent(0, 1 << 20)]), 0, 1 << 20),
-        "frames-most-of-the-finest": at_rest(
+        "frames-most": all_silent(MONO, raw_file(raw_header(), [silent(0, 1 << 20)]), 0, 1 << 20),
+        "frames-most-of-the-finest": all_silent(
             UNEVEN, raw_file(raw_header(**UNEVEN_RAW), [silent(0, 1 << 18)]), 0, 1 << 18
         ),
-        "frame-last": at_rest(MONO, raw_file(raw_header(), [silent((1 << 40) - 2, 1)]), (1 << 40) - 2, 1),
-        "samples-most": at_rest(
+        "frame-last": all_silent(MONO, raw_file(raw_header(), [silent((1 << 40) - 2, 1)]), (1 << 40) - 2, 1),
+        "samples-most": all_silent(
             long, raw_file(raw_header(samples=varint(long.samples)), [silent(last, 1)]), last, 1
         ),
         "mask-of-all": (
@@ -255,7 +255,7 @@ def good_chunks() -> dict[str, Vector]:
 
 
 def bad_chunks() -> dict[str, Vector]:
-    """Chunks that go too far: the first of two, or the second where the first has to be there."""
+    """Return chunks just beyond their limits: the first of two, or the second if the case needs a first one."""
 
     def first(header: Header = MONO, raw: dict[str, bytes] | None = None, **fields: bytes) -> Vector:
         return refused(header, raw_file(raw_header(**raw or {}), [raw_chunk(**fields), TWO[1]]))
@@ -302,7 +302,7 @@ def bad_chunks() -> dict[str, Vector]:
 
 
 def good_ends() -> dict[str, Vector]:
-    """What an end may say; the most samples that there can be."""
+    """Return valid ends, including those with the largest possible number of samples."""
     index = varint(len(TWO[0])) + b"\5"
     most, odd = replace(MONO, samples=9600), replace(MONO, sample_rate=16001, original_sample_rate=44056)
     rates = {"codec_rate": b"\0" + varint(16001), "original_rate": b"\0" + varint(44056)}
@@ -328,7 +328,7 @@ def good_ends() -> dict[str, Vector]:
 
 
 def bad_ends() -> dict[str, Vector]:
-    """Ends that contradict the header or the chunks, behind two chunks that are good."""
+    """Return ends that contradict the header or the chunks, after two valid chunks."""
     step = varint(len(TWO[0]))
     both = ((0, 5), (5, 5))
 
@@ -379,7 +379,7 @@ def bad_ends() -> dict[str, Vector]:
 
 
 def _lengthened(data: bytes, found: dict[str, Any], samples: int) -> Vector:
-    """A file that is good for one sample, with a header that says more."""
+    """Return a file that is valid for one sample, with a header that declares more."""
     header = replace(SEGMENTED, samples=samples)
     data = header.to_bytes() + data[len(replace(header, samples=1).to_bytes()) :]
     return data, {"error": "body", "header": asdict(header), "chunks": found["chunks"]}
@@ -389,7 +389,7 @@ def _lengthened(data: bytes, found: dict[str, Any], samples: int) -> Vector:
 
 
 def ranges() -> dict[str, Vector]:
-    """Range coded layers with tables and without, where a rule applies that few files meet."""
+    """Return range coded layers with and without tables, to which rarely used rules apply."""
     tables = replace(MONO, fingerprint=NAC_24KHZ, codebooks=(Codebook(10),) * 18, stream_codebooks=(18,))
     runs = replace(tables, codebooks=(Codebook(4), *(Codebook(10),) * 3, Codebook(9)), stream_codebooks=(5,))
     other = replace(tables, codebooks=(Codebook(8),) * 3, stream_codebooks=(3,))
@@ -427,7 +427,7 @@ def ranges() -> dict[str, Vector]:
 
 
 def shortest(header: Header) -> Vector:
-    """A byte for every 32 codes, all of them zero."""
+    """Return a layer with only one byte for every 32 codes, all of them zero."""
     chunk = raw_chunk(
         frames=varint(95), form=b"\1", tables=bytes(4), savings=b"\1" + varint(95 * 2 // 8 - 2), layers=bytes(2)
     )
@@ -435,7 +435,7 @@ def shortest(header: Header) -> Vector:
 
 
 def beyond(header: Header, name: bytes) -> Vector:
-    """All bits set, as no writer sets them: every symbol is the largest that there is."""
+    """Return layers with all bits set, which no writer produces: every symbol is the largest possible one."""
     frames, count = 40, len(header.codebooks)
     size = header.codebooks[0].bits * frames // 8 - 1
     codes = [(1 << header.codebooks[0].bits) - 1] * count
@@ -455,7 +455,7 @@ def beyond(header: Header, name: bytes) -> Vector:
 
 
 def bad_ranges() -> dict[str, Vector]:
-    """Range coded layers that go too far."""
+    """Return range coded layers just beyond their limits."""
 
     def coded(header: Header, frames: int, savings: bytes, layers: bytes) -> Vector:
         header = replace(header, samples=1)
@@ -479,7 +479,7 @@ def bad_ranges() -> dict[str, Vector]:
 
 
 def timelines() -> dict[str, Vector]:
-    """Where frames begin, what is missing, and angles, in numbers."""
+    """Return files with their timelines: starts of frames, missing ranges, and angles."""
 
     def timed(vector: Vector, **timeline: Any) -> Vector:
         data, found = vector
@@ -527,7 +527,7 @@ def timelines() -> dict[str, Vector]:
             begins=[[0, 100, 200], [300], [400, 500, 600], [800, 900], [1000, 1100]],
             end=1200,
             missing=[[700, 800]],
-            # 220 samples from one angle to the next, the shorter way round; the second chunk ends on its way.
+            # 220 samples from one angle to the next, the shorter way round; the second chunk is too short for that.
             angles=[
                 [0, 250],
                 [299, 250],

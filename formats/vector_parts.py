@@ -1,4 +1,4 @@
-"""What the vectors are made of: headers, chunks, and whole files with any of their fields replaced."""
+"""The parts of the vectors: headers, chunks, and whole files with any of their fields replaced."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SEGMENTED = replace(
 
 @dataclass
 class Part:
-    """One chunk to be: None for the codes of an absent stream; codes made from a fixed sequence by default."""
+    """The description of one chunk, whose codes come from a fixed pseudorandom sequence by default."""
 
     first_frame: int
     frames: int
@@ -72,7 +72,7 @@ class Part:
     again: tuple[tuple[int, ...], ...] = ()
 
     def codes(self, header: Header) -> list[list[list[int]]]:
-        """Codes [stream][codebook][n], none for an absent stream."""
+        """Return codes [stream][codebook][n], none for an absent stream."""
         streams: list[list[list[int]]] = []
         for stream, count in enumerate(header.stream_codebooks):
             count *= stream not in self.absent
@@ -85,9 +85,9 @@ class Part:
         return streams
 
     def _layer(self, count: int, bits: int, seed: tuple[int, ...]) -> list[int]:
-        """Codes that look random; with a ``period`` all but every eleventh repeat, except in one codebook.
+        """Return pseudorandom codes. With ``period``, all but every eleventh repeat, except in codebook ``noisy``.
 
-        Or those of ``again``, a row for each codebook, again and again.
+        With ``again``, repeat its codes instead, a row for each codebook.
         """
         if self.again:
             row = self.again[seed[-1]]
@@ -98,7 +98,7 @@ class Part:
         return [codes[i if i % 11 == 7 else i % self.period] for i in range(count)]
 
     def scales(self, header: Header) -> list[list[float]]:
-        """Scales [stream][segment], exact in float32."""
+        """Return scales [stream][segment], exact in float32."""
         return [
             [(self.first_frame + stream + segment + 1) / 64 for segment in range(self.segments)]
             if header.has_scale and count and stream not in self.absent
@@ -108,7 +108,7 @@ class Part:
 
 
 def _sequence(count: int, bits: int, seed: tuple[int, ...]) -> list[int]:
-    """Numbers that look random, the same for ever."""
+    """Return pseudorandom numbers that depend only on the arguments."""
     state, numbers = 1 + sum(part * 7919**place for place, part in enumerate(seed)), []
     for _ in range(count):
         state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
@@ -117,7 +117,7 @@ def _sequence(count: int, bits: int, seed: tuple[int, ...]) -> list[int]:
 
 
 def build(header: Header, parts: list[Part], samples: int | None = None) -> Vector:
-    """A file, and what a reader must find in it."""
+    """Return a file, and what a reader must find in it."""
     samples = header.samples if samples is None else samples
     assert samples is not None
     file, chunks = io.BytesIO(), []
@@ -144,7 +144,7 @@ def build(header: Header, parts: list[Part], samples: int | None = None) -> Vect
 
 
 def flip(data: bytes, position: int) -> bytes:
-    """One bit changed."""
+    """Return the bytes with one bit changed."""
     return data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]
 
 
@@ -181,32 +181,32 @@ CHUNK_FIELDS = {
 
 
 def raw_header(**fields: bytes) -> bytes:
-    """MONO with other bytes in some fields, under a checksum that is right."""
+    """Return the header MONO with other bytes in some fields, and a correct checksum."""
     body = b"".join((HEADER_FIELDS | fields).values())
     head = SIGNATURE + b"\1" + varint(len(body))
     return head + body + checksum(head, body)
 
 
 def raw_chunk(**fields: bytes) -> bytes:
-    """A chunk's record: five frames of nothing but zeros, with other bytes in some fields."""
+    """Return a chunk's record: five frames of zeros, with other bytes in some fields."""
     return frame(CHUNK, b"".join((CHUNK_FIELDS | {"layers": bytes(8)} | fields).values()))
 
 
 def raw_end(samples: bytes = b"\0", index: bytes = b"", distance: int = 0) -> bytes:
-    """An end's record; ``distance``: how much more than the truth it says."""
+    """Return an end's record. ``distance``: added to the correct distance."""
     body = samples + index
     length = len(frame(END, body + bytes(4)))
     return frame(END, body + struct.pack("<I", length + distance))
 
 
 def raw_file(header: bytes, chunks: Sequence[bytes], end: bytes | None = None) -> bytes:
-    """A file of these parts; the end by default as it has to be for chunks of five frames each."""
+    """Return a file of these parts. By default, the end is the correct one for chunks of five frames each."""
     index = b"".join(varint(len(chunk)) + b"\5" for chunk in chunks[:-1])
     return header + b"".join(chunks) + (raw_end(index=index) if end is None else end)
 
 
 def zeros(header: Header, *chunks: tuple[int, int], samples: int | None = None) -> dict[str, Any]:
-    """What a reader must find where all codes are zeros. ``chunks``: first frame and frames of each."""
+    """Return what a reader must find if all codes are zeros. ``chunks``: first frame and frames of each."""
     return {
         "error": None,
         "samples": header.samples if samples is None else samples,
