@@ -527,7 +527,7 @@ def timelines() -> dict[str, Vector]:
             begins=[[0, 100, 200], [300], [400, 500, 600], [800, 900], [1000, 1100]],
             end=1200,
             missing=[[700, 800]],
-            # 220 samples from one angle to the next, the shorter way round; the second chunk is too short for that.
+            # 220 samples from one angle to the next, the shorter way round; the second chunk is too short.
             angles=[
                 [0, 250],
                 [299, 250],
