@@ -1,4 +1,4 @@
-"""Writes a manual page for nac and one for each of its commands, from their --help.
+"""Write a manual page for nac and one for each of its commands, from their --help.
 
 python docs/man_pages.py FOLDER
 """
@@ -16,7 +16,7 @@ from nac.version import __version__
 
 
 def below(command: click.Command) -> Iterator[click.Command]:
-    """A command and all of its own."""
+    """Yield a command and all of its subcommands."""
     yield command
     if isinstance(command, click.Group):
         for sub in command.commands.values():
@@ -26,8 +26,8 @@ def below(command: click.Command) -> Iterator[click.Command]:
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
 for command in below(main):
-    # A dot at the start of a line would be a command of troff's.
+    # troff reads a dot at the start of a line as a command.
     command.help = cleandoc(command.help or "").replace("\n.", "\n\\&.")
-    # The first paragraph whole: what click makes of it would be cut off.
+    # The whole first paragraph, which click would shorten.
     command.short_help = command.help.split("\n\n")[0].replace("\n", " ")
 write_man_pages("nac", main, version=__version__, target_dir=str(folder))

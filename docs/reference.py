@@ -1,4 +1,4 @@
-"""Writes the reference as pages: the public interface from its docstrings, each command from its help.
+"""Write the reference as HTML pages: the public interface from its docstrings, each command from its help.
 
 python docs/reference.py FOLDER
 """
@@ -36,7 +36,7 @@ pre {{ background: #f4f4f4; padding: 1rem; overflow-x: auto; }}
 
 
 def commands(command: click.Command, context: click.Context) -> Iterator[click.Context]:
-    """A command and all of its own, each in its context."""
+    """Yield the contexts of a command and of all its subcommands."""
     yield context
     if isinstance(command, click.Group):
         for name, sub in command.commands.items():
@@ -44,14 +44,14 @@ def commands(command: click.Command, context: click.Context) -> Iterator[click.C
 
 
 def page_of(context: click.Context) -> str:
-    """File name of a command's page."""
+    """Return the file name of a command's page."""
     return context.command_path.replace(" ", "-") + ".html"
 
 
 def write(folder: Path) -> None:
     """Write all pages below ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    # What is imported on first use counts as nac's own.
+    # pdoc documents only names that are already imported.
     for name in nac.__all__:
         getattr(nac, name)
     pdoc.render.configure(docformat="numpy", footer_text=f"nac {nac.__version__}")

@@ -1,4 +1,4 @@
-"""Prints the tables of docs/scale.md: what a million hours cost, from measured figures and some assumed ones.
+"""Print the tables of docs/scale.md: the cost of a million hours, from measurements and assumptions.
 
 python docs/scale.py [--gpu 500] [--hours 1000000]
 """
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 LINK = 10e9
 """bit/s between the object store and all workers; assumed."""
 LATENCY = 0.05
-"""Seconds until an object store answers; assumed. A file is fetched by one request and written by another."""
+"""Latency of the object store in seconds; assumed. A file is fetched by one request and written by another."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """``encode``: times real time of the network on one core, by nac bench; ``memory``: MB of its process.
+    """Measurements of a model: ``encode``, times real time of the network on one core; ``memory`` in MB.
 
-    ``kbps``: of the files; ``source``: kbit/s of the recordings, WAV of one channel at the model's rate.
+    ``kbps``: bitrate of the files; ``source``: that of the recordings, mono WAV at the model's sample rate.
     """
 
     name: str
@@ -35,18 +35,18 @@ MODELS = (
     Measured("dac_44khz", 0.96, 882, 7.75, 705.6),
 )
 COMMAND = 35.3
-"""Times real time of the whole command with nac_24khz, a core: reading, resampling and range coding are in it."""
+"""Times real time of the whole command with nac_24khz on one core, with reading, resampling and range coding."""
 OVERHEAD = 0.088
-"""Time that a file takes longer with Ray and two workers; the larger of two measurements."""
-HANDED_OUT = 8000.0
-"""Files a second that Ray's driver lists, hands out in bundles and notes; the smaller of two measurements."""
+"""Relative overhead of Ray with two workers; the larger of two measurements."""
+ASSIGNED = 8000.0
+"""Files per second that Ray's driver lists, assigns in bundles and records; the smaller of two measurements."""
 CLIPS = 1000
 """Clips in a shard."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """Recordings of so many seconds, so many in each file that is handed out."""
+    """An archive of recordings of some duration, ``clips`` of them in each file or shard."""
 
     name: str
     seconds: float
@@ -61,23 +61,23 @@ ARCHIVES = (
 
 
 def core(model: Measured) -> float:
-    """Times real time of the whole command on one core, with Ray."""
+    """Return the times real time of the whole command on one core, with Ray."""
     rest = 1 / COMMAND - 1 / MODELS[0].encode
     return 1 / ((1 / model.encode + rest) * (1 + OVERHEAD))
 
 
 def simulate(model: Measured, workers: int, speed: float, archive: Archive) -> float:
-    """Times real time of so many workers, each of this speed, on an archive.
+    """Return the times real time of a number of workers with this speed each on an archive.
 
-    Each file or shard waits for the driver, which hands out one after the other; is fetched and written over a
-    link that all share; and is worked on, a shard while it is fetched. A worker has one of them in hand.
+    Each file or shard waits for the driver, which assigns one after the other, is fetched and written over the
+    shared link, and is encoded, a shard while it is fetched. A worker processes one file or shard at a time.
     """
-    free = [0.0] * workers  # when each takes its next file
+    free = [0.0] * workers  # when each worker takes its next file
     driver = link = end = 0.0
     jobs = 20 * workers
     seconds = archive.seconds * archive.clips
     for _ in range(jobs):
-        driver = max(driver, heapq.heappop(free)) + 1 / HANDED_OUT
+        driver = max(driver, heapq.heappop(free)) + 1 / ASSIGNED
         begun = max(link, driver)
         link = begun + seconds * 1000 * (model.source + model.kbps) / LINK
         ready = max(link, driver + LATENCY)
@@ -90,11 +90,11 @@ def simulate(model: Measured, workers: int, speed: float, archive: Archive) -> f
 
 
 def bound(model: Measured, workers: int, speed: float, archive: Archive) -> str:
-    """What a simulated run is short of: the scarcest of what each file or shard takes."""
+    """Return the bottleneck of a simulated run: the resource that a file or shard occupies the longest."""
     seconds = archive.seconds * archive.clips
     needs = {
         "workers": (seconds / speed + 2 * LATENCY) / workers,
-        "driver": 1 / HANDED_OUT,
+        "driver": 1 / ASSIGNED,
         "network": seconds * 1000 * (model.source + model.kbps) / LINK,
     }
     return max(needs, key=needs.__getitem__)

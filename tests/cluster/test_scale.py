@@ -35,6 +35,6 @@ def test_few_workers_do_what_they_can() -> None:
 def test_many_workers_do_what_the_driver_or_the_network_lets_them(seconds: float, clips: int) -> None:
     model, archive = scale.MODELS[0], scale.Archive("", seconds, clips)
     link = scale.LINK / 1000 / (model.source + model.kbps)
-    most = min(link, seconds * clips * scale.HANDED_OUT)
+    most = min(link, seconds * clips * scale.ASSIGNED)
     assert scale.simulate(model, 5000, 40.0, archive) == pytest.approx(most, rel=0.02)
     assert scale.bound(model, 5000, 40.0, archive) == ("network" if most == link else "driver")

@@ -94,7 +94,7 @@ def test_a_codec_moves_to_a_device(codecs: dict[str, Codec]) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(nac.ModelError, match="no CUDA device"):
             codec.to("cuda")
-        with pytest.raises(nac.ModelError, match="no device 'moon'"):
+        with pytest.raises(nac.ModelError, match="unknown device 'moon'"):
             codec.to("moon")
     with pytest.raises(nac.ModelError, match=r"not made by nac\.load"):
         codecs["dac_16khz"].to("cuda")

@@ -386,16 +386,19 @@ FAULTS = {
         lambda ops: ops.pop(1),
         "encoder.0.res0.depthwise: DEPTHWISE_CONV_2D is missing",
     ),
-    "a layer too many": (lambda ops: ops.append({**ops[0]}), "more than SoundStream has: encoder.first"),
+    "a layer too many": (
+        lambda ops: ops.append({**ops[0]}),
+        "operators that SoundStream does not have: encoder.first",
+    ),
     "a wrong shape": (
         change_at(0, values=np.zeros((64, 63, 1, 1), np.float32), shape=(64, 63, 1, 1)),
         "encoder.first",
     ),
     "a wrong type": (change_at(0, values=np.zeros((64, 64, 1, 1), np.int32)), "int32, not .* float32"),
     "too few values": (change_at(0, shape=(64, 65, 1, 1)), "encoder.first/weight"),
-    "no values": (change_at(0, values=None), "no values"),
-    "no scale": (change_at(-1, quantisation=((), ())), "not 1 or 64 scales"),
-    "too few scales": (change_at(-1, quantisation=(np.ones(63), 0)), "not 1 or 64 scales"),
+    "no values": (change_at(0, values=None), r"values with shape .* are missing"),
+    "no scale": (change_at(-1, quantisation=((), ())), "number of scales is not 1 or 64"),
+    "too few scales": (change_at(-1, quantisation=(np.ones(63), 0)), "number of scales is not 1 or 64"),
     "a scale of zero": (change_at(-1, quantisation=(np.zeros(64), 0)), "scale that is not positive"),
 }
 
