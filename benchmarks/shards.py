@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
@@ -30,47 +31,78 @@ RAY = ("--engine", "ray", "--workers", "2")
 
 
 class Watch(Thread):
-    """The peak memory (MB) of any process of the command; kills a worker of Ray, if that is wished."""
+    """Measures all processes of a command, and kills one of its Ray workers if requested.
+
+    ``memory``: the most that they held together, in MB, shared pages counted once; ``seconds``: processor time of
+    all of them.
+    """
 
     def __init__(self, mark: str, kill_after: float | None) -> None:
-        """``mark``: what the environment of its processes holds."""
+        """``mark``: what the environment of its processes contains."""
         super().__init__(daemon=True)
         self._mark = mark.encode()
-        self.most, self.killed, self.stop = 0.0, False, Event()
+        self.memory, self.killed, self.stop = 0.0, False, Event()
+        self._seconds: dict[int, float] = {}
         self._kill_at = None if kill_after is None else time.monotonic() + kill_after
 
-    def run(self) -> None:
-        while not self.stop.wait(0.2):
-            for status in Path("/proc").glob("[0-9]*/status"):
-                with suppress(OSError):
-                    self._look(int(status.parent.name), status.read_text())
+    @property
+    def seconds(self) -> float:
+        return sum(self._seconds.values())
 
-    def _look(self, process: int, status: str) -> None:
-        if self._mark not in Path(f"/proc/{process}/environ").read_bytes():
-            return
-        fields = dict(line.split(":", 1) for line in status.splitlines())
-        worker = fields["Name"].strip().startswith("ray::Proc")
-        command = Path(f"/proc/{process}/cmdline").read_bytes()
-        if "VmHWM" in fields and (worker or b"nac\0compress\0" in command):
-            self.most = max(self.most, int(fields["VmHWM"].split()[0]) / 1000)
+    def run(self) -> None:
+        while not self.stop.wait(0.5):
+            held = 0.0
+            for folder in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    held += self._look(folder)
+            self.memory = max(self.memory, held)
+
+    def _look(self, folder: Path) -> float:
+        """Measure a process, and return the memory that it holds."""
+        if self._mark not in (folder / "environ").read_bytes():
+            return 0.0
+        process = int(folder.name)
+        name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(") ")
+        user, system = map(int, rest.split()[11:13])
+        self._seconds[process] = (user + system) / os.sysconf("SC_CLK_TCK")
+        worker = name.startswith("ray::Proc")
         if worker and self._kill_at is not None and time.monotonic() > self._kill_at and not self.killed:
             os.kill(process, signal.SIGKILL)
             self.killed = True
+        lines = (folder / "smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("Pss:"))
 
 
-def run(source: Path, target: Path, *words: str, kill_after: float | None = None) -> tuple[float, float, int]:
-    """Seconds, peak memory (MB), and lines of --json."""
+@dataclass(frozen=True)
+class Run:
+    """``wall``, ``processor``: seconds; ``memory``: MB of all processes; ``rows``: lines of --json."""
+
+    wall: float
+    processor: float
+    memory: float
+    rows: int
+
+    def line(self, way: str) -> str:
+        rate = self.rows / self.wall
+        return (
+            f"{way:22} {self.wall:6.1f} s, {rate:6.1f} clips/s, {self.processor:6.1f} s of processor time, "
+            f"{self.memory:5.0f} MB"
+        )
+
+
+def run(source: Path, target: Path, *words: str, kill_after: float | None = None) -> Run:
     command = [sys.executable, "-m", "nac", "compress", "--json", "-q", "-r", source, "-o", target, *words]
     mark = f"NAC_BENCHMARK={target}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **dict([mark.split("=")])}
     watch, began = Watch(mark, kill_after), time.perf_counter()
     watch.start()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
+    wall = time.perf_counter() - began
     watch.stop.set()
     assert watch.killed == (kill_after is not None), "no worker was killed: take more clips"
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert not any(row["error"] for row in rows)
-    return time.perf_counter() - began, watch.most, len(rows)
+    return Run(wall, watch.seconds, watch.memory, len(rows))
 
 
 def make(folder: Path, shards: int, clips: int, seconds: float) -> None:
@@ -126,14 +158,13 @@ def main() -> None:
             ("files, Ray", "files", RAY),
             ("shards, Ray", "shards", RAY),
         ):
-            wall, memory, count = run(folder / source, folder / way, *words, *model)
-            assert count == options.shards * options.clips
+            done = run(folder / source, folder / way, *words, *model)
+            assert done.rows == options.shards * options.clips
             assert packed(folder / way) == packed(folder / "files, plain")
-            print(f"{way:30} {wall:6.1f} s, {count / wall:6.1f} clips a second, {memory:4.0f} MB", flush=True)
-        half = wall * 0.6
-        wall, memory, _ = run(folder / "shards", folder / "killed", *RAY, *model, kill_after=half)
+            print(done.line(way), flush=True)
+        killed = run(folder / "shards", folder / "killed", *RAY, *model, kill_after=done.wall / 2)
         assert packed(folder / "killed") == packed(folder / "files, plain")
-        print(f"{'shards, Ray, a worker killed':30} {wall:6.1f} s, {'':26}{memory:4.0f} MB")
+        print(killed.line("shards, Ray, one killed"))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -203,6 +204,7 @@ def _open(kind: str, file: _Measured | BinaryIO, **options: Any) -> Any:
     return getattr(import_module(f"mutagen.{_MODULES.get(kind, kind.lower())}"), kind)(file, **options)
 
 
+@cache
 def _text_frames() -> dict[str, Any]:
     """Text frames of an ID3 tag, except compressed ones, which could expand to gigabytes."""
     from mutagen import id3

@@ -12,13 +12,15 @@ class OneThread:
 
     def __init__(self) -> None:
         self._lock, self._inside, self._before = threading.Lock(), 0, list[tuple[LibController, int]]()
+        self._libraries: list[LibController] | None = None
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                # only BLAS, because OpenMP's number of threads is set for each thread
-                libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._before = [(library, library.num_threads) for library in libraries]
+                if self._libraries is None:  # only once, because the search takes a millisecond
+                    # only BLAS, because OpenMP's number of threads is set for each thread
+                    self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+                self._before = [(library, library.num_threads) for library in self._libraries]
                 for library, _ in self._before:
                     _set_threads(library, 1)
             self._inside += 1
