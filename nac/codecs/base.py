@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 import numpy as np
@@ -23,8 +24,9 @@ import numpy.typing as npt
 from typing_extensions import ParamSpec, TypeVar
 
 from nac.bitrate import allocate
-from nac.codecs import checks
+from nac.codecs import checks, devices
 from nac.codecs import parallel as workers
+from nac.codecs.batches import Batches, Job
 from nac.errors import ArgumentError, ArgumentTypeError, ModelError
 from nac.spec import CodecSpec
 
@@ -55,6 +57,16 @@ def stack(rows: Sequence[A]) -> A:
     import torch
 
     return cast(A, torch.stack(cast("list[Tensor]", list(rows)), dim=1))
+
+
+def zeros(like: A, shape: tuple[int, ...], kind: type[np.float32] | type[np.int64]) -> A:
+    """An array as another one, where that is."""
+    if isinstance(like, np.ndarray):
+        return cast(A, np.zeros(shape, kind))
+    import torch
+
+    dtype = torch.float32 if kind is np.float32 else torch.int64
+    return cast(A, torch.zeros(shape, dtype=dtype, device=cast("Tensor", like).device))
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,10 @@ class Codes(Generic[A]):
 
 
 class Encoder(Protocol[A]):
-    """A streaming encoder. The joined results of ``push`` and ``flush`` equal that of ``Codec.encode``."""
+    """A signal on its way to codes. What ``push`` and ``flush`` give, joined, is what ``Codec.encode`` gives.
+
+    A codec on a GPU gives the codes of a signal on the host there: many streams then share the GPU's batches.
+    """
 
     def push(self, audio: A) -> Codes[A]:
         """Encode the next samples, float32 [B, C, n], any n. Returns the frames that are complete, maybe none."""
@@ -152,7 +167,10 @@ class Encoder(Protocol[A]):
 
 
 class Decoder(Protocol[A]):
-    """A streaming decoder. The joined results of ``push`` and ``flush`` equal that of ``Codec.decode``."""
+    """Codes on their way to a signal. What ``push`` and ``flush`` give, joined, is what ``Codec.decode`` gives.
+
+    A codec on a GPU gives the signal of codes on the host there.
+    """
 
     def push(self, codes: Codes[A]) -> A:
         """Decode any number of frames. Returns the samples that are final, float32 [B, C, n]."""
@@ -309,10 +327,11 @@ class Codec(ABC, Generic[A]):
         """
         raw: Codes[Any] = codes if isinstance(codes, Codes) else Codes.of(codes)
         self._check_codes(raw, silence=True)
+        silent = any(array.shape[-1] and int(array.min()) < 0 for array in raw.arrays)
         arrays = tuple(self._array(array, np.int64) for array in raw.arrays)
         scale = None if raw.scale is None else self._array(raw.scale, np.float32)
         converted = Codes(arrays, scale)
-        if not any(array.shape[-1] and int(array.min()) < 0 for array in cast(Any, arrays)):
+        if not silent:
             decoder = self.decoder()
             return cast(A, cast(Any, join([decoder.push(converted), decoder.flush()]))[..., :length])
         rows = [self._decode_runs(converted.row(number)) for number in range(cast(Any, arrays[0]).shape[0])]
@@ -349,14 +368,23 @@ class Codec(ABC, Generic[A]):
     def preroll(self, frame: int, origin: int = 0) -> int:
         """Return the first frame that a decoder needs for exact output from ``frame`` on."""
 
-    def _array(self, values: Array | A, kind: type[np.float32] | type[np.int64]) -> A:
-        """Convert to the codec's array type and device."""
+    def _array(self, values: Array | A, kind: type[np.float32] | type[np.int64], device: Any = None) -> A:
+        """Numbers as what this codec computes with, where it computes, or on that ``device``."""
         import torch
 
         dtype = torch.float32 if kind is np.float32 else torch.int64
         if isinstance(values, np.ndarray):  # PyTorch supports neither negative strides nor another byte order
             values = np.ascontiguousarray(values, kind)
-        return cast(A, torch.as_tensor(values, dtype=dtype, device=self.device).detach())
+        return cast(A, torch.as_tensor(values, dtype=dtype, device=device or self.device).detach())
+
+    def _signal(self, values: Array | A, kind: type[np.float32] | type[np.int64]) -> A:
+        """The same for a stream: for a GPU, what is on the host stays there until a batch of it goes over."""
+        on_host = isinstance(values, np.ndarray) or cast(Any, values).device.type == "cpu"
+        return self._array(values, kind, "cpu" if on_host and self._on_gpu else None)
+
+    def _there(self, values: Array) -> A:
+        """Integers for a computation that is going on; a GPU does not wait for them."""
+        return cast(A, self._batches.gpu.take([cast("Tensor", self._array(values, np.int64, "cpu"))]))
 
     def _numpy(self, array: A) -> Array:
         """Convert from the codec's array type to a numpy array."""
@@ -371,8 +399,8 @@ class Codec(ABC, Generic[A]):
         import torch
 
         threads = torch.get_num_threads()
-        if self.device.type == "cpu":
-            torch.set_num_threads(1)  # even if it is 1: that is OpenMP's number, and MKL's may differ
+        if not self._on_gpu:
+            torch.set_num_threads(1)  # even from 1: that is OpenMP's number, and MKL's may be another
         try:
             with torch.inference_mode():
                 yield
@@ -389,17 +417,20 @@ class Codec(ABC, Generic[A]):
 
         return wrapped
 
-    def _run(self, jobs: Sequence[Callable[[], R]]) -> list[R]:
-        """Run independent jobs, within :meth:`_inference`. Returns their results in order."""
-        if not self._on_gpu:
-            return workers.each(jobs, self._inference)
-        with self._inference():
-            return [job() for job in jobs]
+    def _run(self, jobs: Sequence[Job[A]]) -> list[tuple[A, ...]]:
+        """Do pieces of work that do not depend on each other, within :meth:`_inference`."""
+        if self._on_gpu:
+            return cast("list[tuple[A, ...]]", self._batches(cast(Any, jobs)))
+        return workers.each(jobs, self._inference)
 
     @property
     def _on_gpu(self) -> bool:
-        """Whether it computes on a GPU, where jobs run one after the other."""
-        return self.device.type != "cpu"
+        """Whether it computes on a GPU, which does many windows at once and all else in turn."""
+        return devices.on_gpu(self)
+
+    @cached_property
+    def _batches(self) -> Batches:
+        return Batches(devices.Gpu(self.device), self._inference, self.spec.name)
 
     def _check_audio(self, audio: A | Array) -> None:
         """Raise ValueError unless these are float samples [B, C, N] for this codec."""

@@ -111,15 +111,15 @@ class Dac(WindowedCodec):
         quantisers = self._quantisers[:codebooks]
         return each(lambda x: rvq.encode(quantisers, self._encoder(x)), audio.transpose(1, 2))
 
-    def decode_frames(self, arrays: tuple[Tensor, ...], first: int) -> Tensor:
-        return self.decode_window(arrays, first, range(first, first + arrays[0].shape[-1]))
+    def decode_frames(self, arrays: tuple[Tensor, ...], first: int | Tensor) -> Tensor:
+        return self.decode_window(arrays, first, range(arrays[0].shape[-1]))
 
-    def decode_window(self, arrays: tuple[Tensor, ...], first: int, wanted: range) -> Tensor:
+    def decode_window(self, arrays: tuple[Tensor, ...], first: int | Tensor, wanted: range) -> Tensor:
         size = self.spec.frame_samples
         span = Span(wanted.start * size, wanted.stop * size - 1)
-        (audio,) = each(lambda *codes: (self._decoder(rvq.decode(self._quantisers, codes), first, span),), *arrays)
-        # At 16 and 24 kHz, the network's output is 8 samples short.
-        before = (wanted.start - first) * size
+        (audio,) = each(lambda *codes: (self._decoder(rvq.decode(self._quantisers, codes), span),), *arrays)
+        # At 16 and 24 kHz the network ends 8 samples early; nothing says what they should be.
+        before = wanted.start * size
         missing = arrays[0].shape[-1] * size - before - audio.shape[1]
         return functional.pad(audio.transpose(1, 2), (before, missing))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nac.codecs import checkpoints
 from nac.codecs.base import Codec, Codes
+from nac.codecs.batches import Job
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import rvq, seanet
 from nac.codecs.layers.causal import CausalCodec, Stage, Stream, run
@@ -104,9 +105,13 @@ class Encodec48(_Encodec):
         fading = inner * self.spec.frame_samples < self.overlap
         return max((segment - fading) * self.segment.frames, origin)
 
-    def encode_segments(self, audio: Tensor, codebooks: int) -> Codes:
-        """Encode segments of equal length [B, S, C, n]."""
-        batch = audio.shape[0]
+    def at_once(self, segment: int, there: int) -> int:
+        """How many of the segments ``there``, from that number on, to compute now: a group, or all on a GPU."""
+        group = GROUP - segment % GROUP
+        return there if self._on_gpu else group if there >= group else 0
+
+    def encode_segments(self, audio: Tensor, codebooks: int) -> tuple[Tensor, ...]:
+        """Segments of equal length [S, C, n] to their codes and, last, their scales."""
         network, quantisers = self.encode_network, self.quantisers[:codebooks]
 
         def front(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,14 +121,13 @@ class Encodec48(_Encodec):
         def back(x: Tensor) -> tuple[Tensor, ...]:
             return rvq.encode(quantisers, run(network.back, x, Stream(last=True)))
 
-        x, scale = each(front, audio.flatten(0, 1))
-        codes = each(back, run(network.middle, x, Stream(last=True)))
-        return Codes(tuple(array.reshape(batch, -1) for array in codes), scale.reshape(batch, -1))
+        x, scale = each(front, audio)
+        return *each(back, run(network.middle, x, Stream(last=True))), scale
 
-    def decode_segments(self, codes: Codes, segments: int) -> Tensor:
-        """Decode segments of equal length. Returns samples [B, S, C, n]."""
-        assert codes.scale is not None
-        batch, network = codes.scale.shape[0], self.decode_network
+    def decode_segments(self, *codes: Tensor) -> Tensor:
+        """The inverse."""
+        *arrays, scale = codes
+        network = self.decode_network
 
         def front(*arrays: Tensor) -> tuple[Tensor]:
             return (run(network.front, rvq.decode(self.quantisers, arrays), Stream(last=True)),)
@@ -131,9 +135,25 @@ class Encodec48(_Encodec):
         def back(x: Tensor) -> tuple[Tensor]:
             return (run(network.back, x, Stream(last=True)),)
 
-        (x,) = each(front, *(array.reshape(batch * segments, -1) for array in codes.arrays))
+        (x,) = each(front, *arrays)
         (audio,) = each(back, run(network.middle, x, Stream(last=True)))
-        return audio.transpose(1, 2).reshape(batch, segments, *audio.shape[:0:-1]) * codes.scale[..., None, None]
+        return audio.transpose(1, 2) * scale[:, None, None]
+
+
+@dataclass(frozen=True)
+class _Segments:
+    """Segments to codes, if it is said of how many codebooks, else the inverse: see :class:`Job`."""
+
+    codec: Encodec48
+    codebooks: int | None = None
+
+    def __call__(self, arrays: tuple[Tensor, ...], asides: Sequence[None]) -> tuple[Tensor, ...]:
+        if self.codebooks is None:
+            return (self.codec.decode_segments(*arrays),)
+        return self.codec.encode_segments(arrays[0], self.codebooks)
+
+    def job(self, *arrays: Tensor) -> Job[Tensor]:
+        return Job(self, arrays, (None,) * len(arrays[0]))
 
 
 class Encoder48:
@@ -146,10 +166,10 @@ class Encoder48:
 
     def push(self, audio: Tensor) -> Codes:
         self._codec._check_audio(audio)
-        audio = self._codec._array(audio, np.float32)
+        audio = self._codec._signal(audio, np.float32)
         self._rest = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio.clone()
         parts = []
-        while self._whole >= (count := GROUP - self._segment % GROUP):
+        while count := self._codec.at_once(self._segment, self._whole):
             parts.append(self._encode(count))
         self._rest = self._rest.clone()
         return self._join(parts)
@@ -168,11 +188,13 @@ class Encoder48:
     def _encode(self, count: int) -> Codes:
         length = min(self._codec.samples, self._rest.shape[-1])
         stride = self._codec.segment.stride
-        segments = self._rest.unfold(-1, length, stride)[:, :, :count].transpose(1, 2)
-        (codes,) = self._codec._run([lambda: self._codec.encode_segments(segments, self._codebooks)])
+        batch, segments = len(self._rest), self._rest.unfold(-1, length, stride)[:, :, :count].transpose(1, 2)
+        ((*codes, scale),) = self._codec._run(
+            [_Segments(self._codec, self._codebooks).job(segments.flatten(0, 1))]
+        )
         self._rest = self._rest[..., count * stride :]
         self._segment += count
-        return codes
+        return Codes(tuple(array.reshape(batch, -1) for array in codes), scale.reshape(batch, -1))
 
     def _join(self, parts: list[Codes]) -> Codes:
         none = torch.zeros(self._rest.shape[0], 0, device=self._rest.device)
@@ -198,12 +220,11 @@ class Decoder48:
     def push(self, codes: Codes) -> Tensor:
         self._codec._check_codes(codes)
         assert codes.scale is not None
-        device = self._codec.device
-        arrays = tuple(array.to(device, torch.int64) for array in codes.arrays)
-        codes = Codes(arrays, codes.scale.to(device, torch.float32))
+        arrays = tuple(self._codec._signal(array, np.int64) for array in codes.arrays)
+        codes = Codes(arrays, self._codec._signal(codes.scale, np.float32))
         self._rest = Codes.join([self._rest, codes]) if self._rest else codes
         parts = []
-        while self._followed >= (count := GROUP - self._segment % GROUP):
+        while count := self._codec.at_once(self._segment, self._followed):
             parts += self._decode(count, self._codec.segment.frames)
         return self._join(parts)
 
@@ -225,12 +246,13 @@ class Decoder48:
         """Decode ``count`` segments of ``frames`` frames. Returns the samples up to the next segment's start."""
         assert self._rest is not None
         assert self._rest.scale is not None
-        taken = Codes(tuple(a[:, : count * frames] for a in self._rest.arrays), self._rest.scale[:, :count])
+        taken = [a[:, : count * frames].reshape(-1, frames) for a in self._rest.arrays]
+        scale = self._rest.scale[:, :count]
         left = tuple(a[:, count * frames :].clone() for a in self._rest.arrays)
         self._rest = Codes(left, self._rest.scale[:, count:].clone())
-        (audio,) = self._codec._run([lambda: self._codec.decode_segments(taken, count)])
+        ((audio,),) = self._codec._run([_Segments(self._codec).job(*taken, scale.flatten())])
         self._segment += count
-        return [self._fade(segment) for segment in audio.unbind(1)]
+        return [self._fade(segment) for segment in torch.unflatten(audio, 0, scale.shape).unbind(1)]
 
     def _fade(self, audio: Tensor) -> Tensor:
         """Cross-fade with triangular weights as long as the first segment, normalised to a sum of one."""
@@ -248,7 +270,8 @@ class Decoder48:
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         batch = 1 if self._rest is None else self._rest.arrays[0].shape[0]
-        none = torch.zeros(batch, self._codec.spec.channels, 0, device=self._codec.device)
+        device = self._codec.device if self._rest is None else self._rest.arrays[0].device
+        none = torch.zeros(batch, self._codec.spec.channels, 0, device=device)
         audio = torch.cat(parts, -1) if parts else none
         skipped = min(self._skip, audio.shape[-1])
         self._skip -= skipped

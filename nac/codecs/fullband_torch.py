@@ -33,13 +33,16 @@ from nac.codecs.mdct_torch import Block, Quantizer, TorchCodec, fill
 from nac.spec import CodecSpec
 
 
-def position_noise(first: int, frames: int, device: torch.device | None = None) -> Tensor:
-    """Return the same as :func:`nac.codecs.fullband.position_noise`, on a device."""
-    counter = torch.arange(first * HOP, (first + frames) * HOP, dtype=torch.int64, device=device) & 0xFFFFFFFF
+def position_noise(first: int | Tensor, frames: int, device: torch.device | None = None) -> Tensor:
+    """The same as :func:`nac.codecs.fullband.position_noise`, made where it is needed.
+
+    For ``first`` int64 [B, 1] it is [B, PARTS * frames, SHORT_BINS].
+    """
+    counter = (torch.arange(frames * HOP, dtype=torch.int64, device=device) + first * HOP) & 0xFFFFFFFF
     for shift, factor in ((16, 0x45D9F3B), (15, 0x119DE1F3), (16, 0x45D9F3B)):
         counter = ((counter ^ (counter >> shift)) * factor) & 0xFFFFFFFF
     uniform = (counter >> 8).float() * 2.0**-24 - 0.5
-    return (uniform * math.sqrt(12)).view(-1, SHORT)[:, :SHORT_BINS]
+    return torch.unflatten(uniform * math.sqrt(12), -1, (-1, SHORT))[..., :SHORT_BINS]
 
 
 def overlapped(blocks: Tensor) -> Tensor:
@@ -205,8 +208,8 @@ class FullbandNet(nn.Module):
         """Synthesise the signal [B, HOP * T] of short MDCT coefficients [B, PARTS * T, SHORT_BINS]."""
         return overlapped(coefficients @ self.short.T)
 
-    def decode(self, latent: Tensor, codebooks: int, first: int = 0) -> Tensor:
-        """Decode the quantised latent [B, T, D] of frames from ``first`` on to audio [B, 1, HOP * T]."""
+    def decode(self, latent: Tensor, codebooks: int, first: int | Tensor = 0) -> Tensor:
+        """The quantised latent [B, T, D] of frames ``first`` and on to audio [B, 1, HOP * T]."""
         count = torch.full((latent.shape[0],), codebooks, dtype=torch.int64, device=latent.device)
         noise = position_noise(first, latent.shape[1], latent.device)
         return self.render(*self.describe(latent, count), count, noise)

@@ -357,7 +357,8 @@ class MdctCodec(NumpyCodec):
         rows = [self.network.encode(row, codebooks) for row in audio[:, 0]]
         return tuple(np.stack(layer) for layer in zip(*rows, strict=True))
 
-    def decode_frames(self, arrays: tuple[Array, ...], first: int) -> Array:
+    def decode_frames(self, arrays: tuple[Array, ...], first: int | Array) -> Array:
+        assert isinstance(first, int)
         return np.stack([self.network.decode(codes, first)[None] for codes in zip(*arrays, strict=True)])
 
 

@@ -17,13 +17,16 @@ from nac.codecs.windows import Plan, Tensors, WindowedCodec
 from nac.spec import CodecSpec
 
 
-def position_noise(first: int, frames: int, device: torch.device | None = None) -> Tensor:
-    """Return the same as :func:`nac.codecs.mdct.position_noise`, on a device."""
-    counter = torch.arange(first * HOP, (first + frames) * HOP, dtype=torch.int64, device=device) & 0xFFFFFFFF
+def position_noise(first: int | Tensor, frames: int, device: torch.device | None = None) -> Tensor:
+    """The same as :func:`nac.codecs.mdct.position_noise`, made where it is needed.
+
+    For ``first`` int64 [B, 1] it is [B, frames, HOP].
+    """
+    counter = (torch.arange(frames * HOP, dtype=torch.int64, device=device) + first * HOP) & 0xFFFFFFFF
     for shift, factor in ((16, 0x45D9F3B), (15, 0x119DE1F3), (16, 0x45D9F3B)):
         counter = ((counter ^ (counter >> shift)) * factor) & 0xFFFFFFFF
     uniform = (counter >> 8).float() * 2.0**-24 - 0.5
-    return (uniform * math.sqrt(12)).view(frames, HOP)
+    return torch.unflatten(uniform * math.sqrt(12), -1, (frames, HOP))
 
 
 class Block(nn.Module):
@@ -191,8 +194,8 @@ class MdctNet(nn.Module):
         coded = shape * self.expansion(gains)
         return coded, coded + noise * (amount @ self.spread) * (gains @ self.spread).exp()
 
-    def decode(self, latent: Tensor, codebooks: int, first: int = 0) -> Tensor:
-        """Decode the quantised latent [B, T, D] of frames from ``first`` on to audio [B, 1, HOP * T]."""
+    def decode(self, latent: Tensor, codebooks: int, first: int | Tensor = 0) -> Tensor:
+        """The quantised latent [B, T, D] of frames ``first`` and on to audio [B, 1, HOP * T]."""
         count = torch.full((latent.shape[0],), codebooks, dtype=torch.int64, device=latent.device)
         noise = position_noise(first, latent.shape[1], latent.device)
         return self.inverse(self.synthesize(latent, count, noise)[1])
@@ -204,7 +207,7 @@ class FrameNet(Protocol):
     quantizer: Quantizer
 
     def encode(self, audio: Tensor) -> Tensor: ...
-    def decode(self, latent: Tensor, codebooks: int, first: int = 0) -> Tensor: ...
+    def decode(self, latent: Tensor, codebooks: int, first: int | Tensor = 0) -> Tensor: ...
     def context(self) -> tuple[int, int]: ...
 
 
@@ -224,7 +227,7 @@ class TorchCodec(WindowedCodec):
     def encode_frames(self, audio: Tensor, codebooks: int) -> Tensors:
         return tuple(self.net.quantizer.encode(self.net.encode(audio), codebooks))
 
-    def decode_frames(self, arrays: Tensors, first: int) -> Tensor:
+    def decode_frames(self, arrays: Tensors, first: int | Tensor) -> Tensor:
         return self.net.decode(self.net.quantizer.decode(torch.stack(arrays)), len(arrays), first)
 
 

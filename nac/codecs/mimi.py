@@ -20,9 +20,10 @@ from torch.nn import functional
 
 from nac.codecs import checkpoints
 from nac.codecs.base import Codec
+from nac.codecs.devices import is_gpu, on_gpu
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import rvq, seanet
-from nac.codecs.layers.causal import CausalCodec, Stage, Stream, StreamLayer, run
+from nac.codecs.layers.causal import AT_ONCE, CausalCodec, Stage, Stream, StreamLayer, run
 from nac.codecs.layers.convolutions import kernel
 from nac.codecs.layers.kernels import Kernel, add_convolved, convolve
 from nac.codecs.layers.seanet import Padded, Shape
@@ -48,7 +49,7 @@ class Tiles:
         self._layers, self._size = layers, size
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        if not x.is_cpu:
+        if on_gpu(x):
             return run(self._layers, x, stream)
         first, last, results = stream.first, stream.last, []
         parts = torch.split(x, self._size, 1)
@@ -68,8 +69,8 @@ class Positions:
     """
 
     def __init__(self, width: int, device: torch.device) -> None:
-        """``width``: channels of a head."""
-        most = STEPS * BLOCK
+        """``width``: of a head."""
+        most = STEPS * BLOCK * (AT_ONCE if is_gpu(device) else 1)
         frequencies = 10000.0 ** -(torch.arange(0, width, 2) / width)
         angles = torch.arange(WINDOW - 1 + most)[:, None] * frequencies
         self._cos, self._sin = angles.cos().to(device), angles.sin().to(device)
@@ -100,12 +101,12 @@ class Attention:
 
     def __call__(self, x: Tensor, stream: Stream, onto: Tensor) -> Tensor:
         batch, steps, width = x.shape
-        heads = convolve(x, self._into).view(batch, steps, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
-        seen = heads[1:] if stream.first else torch.cat([stream.memory[self], heads[1:]], 3)
+        heads = convolve(x, self._into).view(batch, steps, 3, HEADS, width // HEADS).permute(0, 2, 3, 1, 4)
+        seen = heads[:, 1:] if stream.first else torch.cat([stream.memory[self], heads[:, 1:]], 3)
         stream.memory[self] = seen[:, :, :, max(seen.shape[3] - WINDOW + 1, 0) :].clone()
         before = seen.shape[3] - steps
-        query = self._positions.rotate(heads[0], before) * (width // HEADS) ** -0.5
-        key, value = self._positions.rotate(seen[0], 0), seen[1]
+        query = self._positions.rotate(heads[:, 0], before) * (width // HEADS) ** -0.5
+        key, value = self._positions.rotate(seen[:, 0], 0), seen[:, 1]
         weight = (query @ key.mT).add_(self._positions.hidden(steps, before)).softmax(-1)
         mixed = (weight @ value).transpose(1, 2).reshape(batch, steps, width)
         return add_convolved(mixed, self._out, onto)

@@ -123,26 +123,37 @@ def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Itera
 class Batcher(Generic[T, R]):
     """Batches calls from several threads: each passes one item, and waiting items are processed as one list.
 
-    While a batch is processed, the next one is collected, so batches become larger under load.
+    While one call is worked on, others gather, so that batches grow as the work does. Whoever waits does the next
+    batch, and none goes on after its own.
     """
 
-    def __init__(self, function: Callable[[list[T]], list[R]], max_batch: int) -> None:
-        self._function, self._max_batch = function, max_batch
-        self._lock, self._busy = threading.Lock(), False
+    def __init__(self, function: Callable[[list[T]], list[R]], most: int) -> None:
+        """``most``: items in a batch."""
+        self._function, self._most = function, most
+        self._changed, self._busy = threading.Condition(), False
         self._waiting: list[tuple[T, Future[R]]] = []
 
     def __call__(self, item: T) -> R:
         future: Future[R] = Future()
-        with self._lock:
+        with self._changed:
             self._waiting.append((item, future))
-            leads, self._busy = not self._busy, True
-        while leads:
-            with self._lock:
-                batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
-                leads = self._busy = bool(batch)
-            if batch:
-                self._do(batch)
+            while not future.done():
+                if self._busy:
+                    self._changed.wait()
+                else:
+                    self._lead()
         return future.result()
+
+    def _lead(self) -> None:
+        """Do the next batch, without the lock."""
+        batch, self._waiting, self._busy = self._waiting[: self._most], self._waiting[self._most :], True
+        self._changed.release()
+        try:
+            self._do(batch)
+        finally:
+            self._changed.acquire()
+            self._busy = False
+            self._changed.notify_all()
 
     def _do(self, batch: list[tuple[T, Future[R]]]) -> None:
         try:

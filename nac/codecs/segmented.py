@@ -47,20 +47,26 @@ class SegmentedDecoder:
     def push(self, codes: Codes) -> Tensor:
         self._rest = Codes.join([self._rest, codes]) if self._rest else codes
         frames = self._codec.segment.frames
-        parts = []
-        while self._rest.arrays[0].shape[-1] >= frames:
-            segment, self._rest = self._split(frames)
-            parts.append(self._middle(self._codec.codec.decode(segment)))
-        return self._join(parts)
+        if not (count := self._rest.arrays[0].shape[-1] // frames):
+            return self._join([])
+        segments, self._rest = self._split(count * frames)
+        rows = Codes(tuple(array.reshape(-1, frames) for array in segments.arrays))
+        audio = torch.unflatten(self._decoded(rows), 0, (-1, count))
+        return self._join([self._middle(segment) for segment in audio.unbind(1)])
 
     @torch.inference_mode()
     def flush(self) -> Tensor:
         parts = []
         if self._rest is not None and self._rest.arrays[0].shape[-1]:
-            audio = self._codec.codec.decode(self._rest)
+            audio = self._decoded(self._rest)
             if audio.shape[-1] > self._low:
                 parts.append(self._middle(audio))
         return self._join(parts if self._end is None else [*parts, self._end])
+
+    def _decoded(self, codes: Codes) -> Tensor:
+        """Whole signals, where their codes are."""
+        decoder = self._codec.codec.decoder()
+        return torch.cat([decoder.push(codes), decoder.flush()], -1)
 
     def _split(self, frames: int) -> tuple[Codes, Codes]:
         assert self._rest is not None
@@ -74,7 +80,8 @@ class SegmentedDecoder:
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         batch = 1 if self._rest is None else self._rest.arrays[0].shape[0]
-        none = torch.zeros(batch, self._codec.spec.channels, 0, device=self._codec.device)
+        device = self._codec.device if self._rest is None else self._rest.arrays[0].device
+        none = torch.zeros(batch, self._codec.spec.channels, 0, device=device)
         audio = torch.cat(parts, -1) if parts else none
         skipped = min(self._skip, audio.shape[-1])
         self._skip -= skipped

@@ -88,21 +88,23 @@ class Attention:
         return Span(first * self.window, (last + 1) * self.window - 1)
 
 
-def noise(position: int, count: int, stream: int, device: torch.device | str = "cpu") -> Tensor:
-    """Return nearly normal noise, float32 [count], for the samples from ``position`` on; equal on every machine.
+def noise(position: int | Tensor, count: int, stream: int, device: torch.device | str = "cpu") -> Tensor:
+    """Nearly normal noise, float32 [count], for the samples from ``position`` on: the same on every machine.
 
-    Each sample is the sum of twelve 16-bit numbers, with mean 0 and variance 1. They are parts of three values of
-    SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"): those numbered ``3 *
-    position`` to ``3 * position + 2``, counted from ``stream * 2**56``. All arithmetic is in integers; the sum has
-    20 bits and is exact as a float.
+    For positions int64 [B, 1] it is [B, count].
+
+    Each sample is the sum of twelve 16-bit numbers, brought to mean 0 and variance 1. They are cut from three
+    values of SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"): those numbered
+    ``3 * position`` to ``3 * position + 2``, counted from ``stream * 2**56``. All of it is integer arithmetic; the
+    sum has 20 bits and is exact as a float.
     """
-    counter = torch.arange(3 * position + 1, 3 * (position + count) + 1, device=device) + (stream << 56)
+    counter = torch.arange(1, 3 * count + 1, device=device) + (3 * position + (stream << 56))
     bits = counter * -0x61C8864680B583EB  # 0x9E3779B97F4A7C15; products wrap around
     bits = (bits ^ _shifted(bits, 30)) * -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
     bits = (bits ^ _shifted(bits, 27)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
     bits = bits ^ _shifted(bits, 31)
     parts = torch.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)])
-    total: Tensor = parts.sum(0).view(count, 3).sum(1) - 6 * 0xFFFF
+    total: Tensor = torch.unflatten(parts.sum(0), -1, (count, 3)).sum(-1) - 6 * 0xFFFF
     return total.to(torch.float32) / 2**16
 
 
@@ -119,12 +121,12 @@ class Noise:
         self._kernel = kernel(weight, None, steps=tile_of(channels))
         self._stream = stream
 
-    def __call__(self, x: Tensor, position: int) -> Tensor:
-        drawn = noise(position, x.shape[1], self._stream, x.device)[:, None]
+    def __call__(self, x: Tensor, position: int | Tensor) -> Tensor:
+        drawn = noise(position, x.shape[1], self._stream, x.device)[..., None]
 
         def add(span: Span) -> None:
             part = slice(span.low, span.high + 1)
-            x[:, part].addcmul_(convolve(x[:, part], self._kernel), drawn[part])
+            x[:, part].addcmul_(convolve(x[:, part], self._kernel), drawn[..., part, :])
 
         in_tiles(add, tiles(x.shape[1], tile_of(x.shape[2]), device=x.device))
         return x
@@ -138,7 +140,7 @@ class Block(NamedTuple):
     units: Chain
     stride: int
 
-    def __call__(self, x: Tensor, position: int) -> Tensor:
+    def __call__(self, x: Tensor, position: int | Tensor) -> Tensor:
         return self.units(self.noise(self.up(x), position))
 
     def needs(self, span: Span) -> Span:
@@ -228,23 +230,21 @@ class Snac(WindowedCodec):
         quantisers = self._quantisers[:codebooks]
         return each(lambda x: rvq.encode(quantisers, self._encoder(x)), audio.transpose(1, 2))
 
-    def decode_frames(self, arrays: tuple[Tensor, ...], first: int) -> Tensor:
+    def decode_frames(self, arrays: tuple[Tensor, ...], first: int | Tensor) -> Tensor:
         frames = arrays[0].shape[-1] // self.spec.codebooks[0].codes_per_frame
-        return self.decode_window(arrays, first, range(first, first + frames))
+        return self.decode_window(arrays, first, range(frames))
 
-    def decode_window(self, arrays: tuple[Tensor, ...], first: int, wanted: range) -> Tensor:
+    def decode_window(self, arrays: tuple[Tensor, ...], first: int | Tensor, wanted: range) -> Tensor:
         size = self.spec.frame_samples
         span = Span(wanted.start * size, wanted.stop * size - 1)
 
         def decode(*codes: Tensor) -> tuple[Tensor]:
             x = self._head(rvq.decode(self._quantisers, codes))
-            return (self._body(x, first * self._steps, span),)
+            return (self._body(x, span, first * self._steps),)
 
         (audio,) = each(decode, *arrays)
         frames = arrays[0].shape[-1] // self.spec.codebooks[0].codes_per_frame
-        return functional.pad(
-            audio.transpose(1, 2), ((wanted.start - first) * size, (first + frames - wanted.stop) * size)
-        )
+        return functional.pad(audio.transpose(1, 2), (wanted.start * size, (frames - wanted.stop) * size))
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:

@@ -10,13 +10,15 @@ after the last frame, as for a whole signal.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 import numpy as np
 
-from nac.codecs.base import A, Codec, Codes, join
+from nac.codecs.base import A, Codec, Codes, join, zeros
+from nac.codecs.batches import Function, Job
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,23 +50,26 @@ class Plan:
 class Windows(Generic[A]):
     """Applies a function of frames to a signal that arrives in parts.
 
-    ``apply(inputs, first, wanted)``: maps arrays [..., n * in_units[i]] of n frames, the first of which has the
-    number ``first``, to arrays [..., n * out_units[j]]; only the frames ``wanted`` are used. ``run``: processes
-    several independent windows.
+    ``function(wanted)`` makes a function, see :class:`nac.codecs.batches.Job`, of arrays [B, ..., n * in_units[i]]
+    of n frames, and of the number of the first of them for each row. It gives arrays [B, ..., m * out_units[j]] of
+    those m frames that are ``wanted``, counted from the first. ``run`` does the work of several windows, none of
+    which depends on another. ``alike``: the last windows have the shape of the others, and begin off the grid, so
+    that those of signals of any length can be stacked.
     """
 
     def __init__(
         self,
-        apply: Callable[[tuple[A, ...], int, range], tuple[A, ...]],
+        function: Callable[[range], Function[A]],
         plan: Plan,
         in_units: tuple[int, ...],
         out_units: tuple[int, ...],
         *,
         origin: int,
         start: int,
-        run: Callable[[list[Callable[[], tuple[A, ...]]]], list[tuple[A, ...]]],
+        run: Callable[[list[Job[A]]], list[tuple[A, ...]]],
+        alike: bool = False,
     ) -> None:
-        self._apply, self._plan, self._run = apply, plan, run
+        self._function, self._plan, self._run, self._alike = function, plan, run, alike
         self._in_units, self._out_units = in_units, out_units
         self._origin = origin
         self._next = start  # next frame to return
@@ -77,44 +82,65 @@ class Windows(Generic[A]):
         return self._first + (0 if self._buffer is None else length(self._buffer[0]) // self._in_units[0])
 
     def push(self, inputs: tuple[A, ...]) -> list[tuple[A, ...]]:
-        """Push whole frames. Returns the windows that are now complete."""
+        """Take whole frames; give the windows they complete."""
         if self._buffer is not None:
             inputs = tuple(join(pair) for pair in zip(self._buffer, inputs, strict=True))
         self._buffer = inputs
-        jobs = []
+        windows = []
         while (self._next // self._plan.window + 1) * self._plan.window + self._plan.right <= self.end:
-            jobs.append(self._job(inputs))
-        self._discard(inputs)
-        return self._run(jobs)
+            windows.append(self._window(inputs, self._next // self._plan.window * self._plan.window))
+        self._forget(inputs)
+        return self._done(windows)
 
     def flush(self) -> list[tuple[A, ...]]:
-        """Return the windows up to the last frame pushed."""
-        jobs = []
+        """Give the windows up to the last frame taken."""
+        windows = []
         while self._buffer is not None and self._next < self.end:
-            jobs.append(self._job(self._buffer))
-        return self._run(jobs)
+            windows.append(self._window(self._buffer, self._last_base()))
+        return self._done(windows)
 
-    def _job(self, inputs: tuple[A, ...]) -> Callable[[], tuple[A, ...]]:
-        """Return a function that computes the window with the next frame, and advance to the next window."""
-        plan, base = self._plan, self._next // self._plan.window * self._plan.window
+    def _last_base(self) -> int:
+        """Where the next of the last windows begins."""
+        plan = self._plan
+        base = self.end - plan.window - (plan.right if self.end - self._next > plan.window else 0)
+        if self._alike and base - plan.left >= self._first:
+            return base
+        return self._next // plan.window * plan.window
+
+    def _window(self, inputs: tuple[A, ...], base: int) -> tuple[Job[A], int]:
+        """What computes the window at ``base``, which holds the next frame; how many frames before that one."""
+        plan = self._plan
         low = max(base - plan.left, self._origin)
         high = min(base + plan.window + plan.right, self.end)
-        start, stop = self._next, min(base + plan.window, self.end)
+        begin, stop = max(base, self._origin), min(base + plan.window, self.end)
         window = self._slice(inputs, self._in_units, low - self._first, high - self._first)
-        wanted = range(max(base, self._origin), stop)
-        self._next = stop
-        return lambda: self._slice(self._apply(window, low, wanted), self._out_units, start - low, stop - low)
+        job = Job(self._function(range(begin - low, stop - low)), window, (low,) * len(cast(Any, window[0])))
+        before, self._next = self._next - begin, stop
+        return job, before
 
-    def _discard(self, inputs: tuple[A, ...]) -> None:
-        """Discard input that no later window needs."""
-        keep = max(self._plan.preroll(self._next, self._origin), self._first)
-        kept = self._slice(inputs, self._in_units, keep - self._first, self.end - self._first)
-        self._buffer = tuple(join([array]) for array in kept)
+    def _done(self, windows: list[tuple[Job[A], int]]) -> list[tuple[A, ...]]:
+        results = self._run([job for job, _ in windows])
+        return [
+            self._slice(result, self._out_units, before)
+            for result, (_, before) in zip(results, windows, strict=True)
+        ]
+
+    def _forget(self, inputs: tuple[A, ...]) -> None:
+        """Drop the input that no later window takes."""
+        plan, keep = self._plan, self._plan.preroll(self._next, self._origin)
+        if self._alike:
+            keep = min(keep, self.end - plan.left - plan.window - plan.right)
+        keep = max(keep, self._first)
+        held = self._slice(inputs, self._in_units, keep - self._first, self.end - self._first)
+        self._buffer = tuple(join([array]) for array in held)
         self._first = keep
 
     @staticmethod
-    def _slice(arrays: tuple[A, ...], units: tuple[int, ...], low: int, high: int) -> tuple[A, ...]:
-        return tuple(cut(array, low * unit, high * unit) for array, unit in zip(arrays, units, strict=True))
+    def _slice(arrays: tuple[A, ...], units: tuple[int, ...], low: int, high: int | None = None) -> tuple[A, ...]:
+        return tuple(
+            cut(array, low * unit, None if high is None else high * unit)
+            for array, unit in zip(arrays, units, strict=True)
+        )
 
 
 def length(array: A) -> int:
@@ -144,14 +170,15 @@ class WindowedCodec(Codec[A]):
         """
 
     @abstractmethod
-    def decode_frames(self, arrays: tuple[A, ...], first: int) -> A:
-        """Decode whole frames of any number of codebooks to float32 [B, C, n * frame_samples].
+    def decode_frames(self, arrays: tuple[A, ...], first: int | A) -> A:
+        """Inverse of :meth:`encode_frames` for as many codebooks as are given: float32 [B, C, n * frame_samples].
 
-        ``first``: the number of the first frame, for networks whose noise depends on the position.
+        ``first`` is the number of the first frame, for networks that draw noise by position; of a batch of windows
+        from several places, which only a GPU is given, it is int64 [B, 1].
         """
 
-    def decode_window(self, arrays: tuple[A, ...], first: int, wanted: range) -> A:
-        """Decode like :meth:`decode_frames`, but only the frames ``wanted``; others may have any values."""
+    def decode_window(self, arrays: tuple[A, ...], first: int | A, wanted: range) -> A:
+        """The same where only the frames ``wanted`` matter, counted from the first; the others may be anything."""
         return self.decode_frames(arrays, first)
 
     def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> WindowedEncoder[A]:
@@ -164,6 +191,40 @@ class WindowedCodec(Codec[A]):
         return self.decode_plan.preroll(frame, origin)
 
 
+@dataclass(frozen=True)
+class _Encode(Generic[A]):
+    """Windows of a signal to codes of the frames ``wanted``."""
+
+    codec: WindowedCodec[A]
+    codebooks: int
+    wanted: range
+
+    def __call__(self, arrays: tuple[A, ...], firsts: Sequence[int]) -> tuple[A, ...]:
+        (audio,) = arrays
+        codes = self.codec.encode_frames(audio, self.codebooks)
+        units = (book.codes_per_frame for book in self.codec.spec.codebooks)
+        return tuple(_frames(array, self.wanted, unit) for array, unit in zip(codes, units, strict=False))
+
+
+@dataclass(frozen=True)
+class _Decode(Generic[A]):
+    """The inverse."""
+
+    codec: WindowedCodec[A]
+    wanted: range
+
+    def __call__(self, arrays: tuple[A, ...], firsts: Sequence[int]) -> tuple[A, ...]:
+        first: Any = firsts[0]
+        if len(set(firsts)) > 1:
+            first = self.codec._there(np.array(firsts)[:, None])
+        audio = self.codec.decode_window(arrays, first, self.wanted)
+        return (_frames(audio, self.wanted, self.codec.spec.frame_samples),)
+
+
+def _frames(array: A, wanted: range, unit: int) -> A:
+    return cut(array, wanted.start * unit, wanted.stop * unit)
+
+
 class WindowedEncoder(Generic[A]):
     """See :class:`nac.codecs.base.Encoder`."""
 
@@ -171,22 +232,23 @@ class WindowedEncoder(Generic[A]):
         self._codec, self._origin = codec, origin
         self._out_units = tuple(c.codes_per_frame for c in codec.spec.codebooks[:codebooks])
         self._windows = Windows(
-            lambda inputs, *_: codec.encode_frames(inputs[0], codebooks),
+            partial(_Encode, codec, codebooks),
             codec.encode_plan,
             (codec.spec.frame_samples,),
             self._out_units,
             origin=origin,
             start=origin,
             run=codec._run,
+            alike=codec._on_gpu,
         )
-        self._rest: A | None = None  # samples of an incomplete frame
-        self._batch = 1
+        self._rest: A | None = None  # samples that do not fill a frame yet
+        self._like, self._batch = codec._array(np.zeros(0), np.float32), 1  # samples where they come from
 
     def push(self, audio: A) -> Codes[A]:
         codec, unit = self._codec, self._codec.spec.frame_samples
         codec._check_audio(audio)
-        self._batch = cast(Any, audio).shape[0]
-        audio = codec._array(audio, np.float32)
+        audio = codec._signal(audio, np.float32)
+        self._like, self._batch = cut(audio, 0, 0), cast(Any, audio).shape[0]
         if self._rest is not None:
             audio = join([self._rest, audio])
         whole = length(audio) // unit * unit
@@ -194,21 +256,20 @@ class WindowedEncoder(Generic[A]):
         return self._codes(self._windows.push((cut(audio, 0, whole),)) if whole else [])
 
     def flush(self) -> Codes[A]:
-        spec, results = self._codec.spec, []
+        spec, results = self._codec.spec, list[tuple[A, ...]]()
         rest = 0 if self._rest is None else length(self._rest)
         taken = (self._windows.end - self._origin) * spec.frame_samples + rest
         missing = -taken % (spec.frame_samples * spec.frame_multiple)
         if self._rest is not None and rest + missing:
-            zeros = self._codec._array(np.zeros((self._batch, spec.channels, missing)), np.float32)
-            results = self._windows.push((join([self._rest, zeros]),))
+            silence = zeros(self._rest, (self._batch, spec.channels, missing), np.float32)
+            results = self._windows.push((join([self._rest, silence]),))
             self._rest = None
         return self._codes(results + self._windows.flush())
 
-    def _codes(self, results: list[tuple[A, ...]]) -> Codes[A]:
-        if not results:
-            empty = self._codec._array(np.zeros((self._batch, 0)), np.int64)
-            return Codes((empty,) * len(self._out_units))
-        return Codes.join([Codes(arrays) for arrays in results])
+    def _codes(self, given: list[tuple[A, ...]]) -> Codes[A]:
+        if not given:
+            return Codes((zeros(self._like, (self._batch, 0), np.int64),) * len(self._out_units))
+        return Codes.join([Codes(arrays) for arrays in given])
 
 
 class WindowedDecoder(Generic[A]):
@@ -217,29 +278,30 @@ class WindowedDecoder(Generic[A]):
     def __init__(self, codec: WindowedCodec[A], origin: int, start: int) -> None:
         self._codec, self._origin, self._start = codec, origin, start
         self._windows: Windows[A] | None = None
-        self._batch = 1
+        self._like, self._batch = codec._array(np.zeros(0), np.int64), 1  # codes where they come from
 
     def push(self, codes: Codes[A]) -> A:
         spec = self._codec.spec
         self._codec._check_codes(codes)
-        self._batch = cast(Any, codes.arrays[0]).shape[0]
         if self._windows is None:
             self._windows = Windows(
-                lambda *window: (self._codec.decode_window(*window),),
+                partial(_Decode, self._codec),
                 self._codec.decode_plan,
                 tuple(c.codes_per_frame for c in spec.codebooks[: len(codes.arrays)]),
                 (spec.frame_samples,),
                 origin=self._origin,
                 start=self._start,
                 run=self._codec._run,
+                alike=self._codec._on_gpu,
             )
-        arrays = tuple(self._codec._array(array, np.int64) for array in codes.arrays)
+        arrays = tuple(self._codec._signal(array, np.int64) for array in codes.arrays)
+        self._like, self._batch = cut(arrays[0], 0, 0), cast(Any, arrays[0]).shape[0]
         return self._audio(self._windows.push(arrays))
 
     def flush(self) -> A:
         return self._audio([] if self._windows is None else self._windows.flush())
 
-    def _audio(self, results: list[tuple[A, ...]]) -> A:
-        if not results:
-            return self._codec._array(np.zeros((self._batch, self._codec.spec.channels, 0)), np.float32)
-        return join([audio for (audio,) in results])
+    def _audio(self, given: list[tuple[A, ...]]) -> A:
+        if not given:
+            return zeros(self._like, (self._batch, self._codec.spec.channels, 0), np.float32)
+        return join([audio for (audio,) in given])

@@ -123,15 +123,24 @@ def machine() -> str:
 def _memory(name: str, seconds: float, random: bool, device: str) -> int:
     """Return the peak memory of this process, or of its allocations on the GPU, in bytes."""
     codec = _codec(name, random, device)[0]
-    codec.decode(codec.encode(_audio(codec, seconds)))
-    if _device(codec).startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
+    codes = codec.encode(_audio(codec, seconds))
+    encoding = _allocated(codec)  # now, as the peak is counted anew by each direction
+    codec.decode(codes)
+    if allocated := max(encoding, _allocated(codec)):
+        return allocated
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def _allocated(codec: Codec[Any]) -> int:
+    """The most bytes that were allocated on its GPU lately; 0 without one."""
+    if not _device(codec).startswith("cuda"):
+        return 0
+    import torch
+
+    return int(torch.cuda.max_memory_allocated())
 
 
 def _measure(

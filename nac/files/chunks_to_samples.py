@@ -21,6 +21,7 @@ from nac.container.chunk import BATCH_CHUNKS, Chunk
 from nac.container.header import Header
 from nac.container.reader import Reader
 from nac.errors import FormatError
+from nac.files.held import Held
 from nac.files.opening import check_growth
 from nac.spec import CodecSpec
 
@@ -84,7 +85,7 @@ def _joined(
     They end at the first ``damage``, which is added there.
     """
     spec, header = codec.spec, reader.header
-    tracks = [Track(codec, first) for _ in header.stream_codebooks]
+    tracks = [Track(codec, first, live=not reader.seekable) for _ in header.stream_codebooks]
     turns = Turns(spec, first)
     at = spec.start(first)
     chunks = _undamaged(_chunks(reader, min(codec.preroll(first), max(0, first - 1))), damage)
@@ -156,11 +157,12 @@ def _parts(chunks: Iterable[Unpacked], header: Header, first: int, size: int) ->
 
 
 class Track:
-    """Decodes one stream from frame ``start`` on, with silence where it has no codes."""
+    """Decodes one stream from frame ``start`` on, silent where it has no codes. ``live``: no code may wait."""
 
-    def __init__(self, codec: Codec[Any], start: int) -> None:
+    def __init__(self, codec: Codec[Any], start: int, *, live: bool) -> None:
         self._codec, self._start = codec, start
         self._decoder: Decoder[Any] | None = None
+        self._held = Held[Codes[Array]](codec, live=live)
         self._ready: list[Samples] = []
         self._from = 0  # first frame of the decoder
         self.end = codec.spec.start(start)  # one past the last sample that is ready
@@ -174,23 +176,26 @@ class Track:
             self._decoder = self._codec.decoder(origin=first, start=start)
             self._from = self._codec.preroll(start, first)
         codes = codes.between(spec, max(0, self._from - first))
-        own, scale = self._codec._array, codes.scale
-        arrays = tuple(own(array, np.int64) for array in codes.arrays)
-        self._add(self._decoder.push(Codes(arrays, None if scale is None else own(scale, np.float32))))
+        self._decode(self._decoder, self._held.push(codes, codes.frames(spec) * spec.frame_samples))
 
     def rest(self, frame: int) -> None:
         """Close the run, if one is open; silence up to ``frame``."""
         end = self._codec.spec.start(frame)
-        if self._decoder is not None:
-            self._add(self._decoder.flush(), end)
-            self._decoder = None
+        self.flush(end)
         self._silence(end)
 
-    def flush(self) -> None:
-        """Close the run at the end of the signal."""
+    def flush(self, end: int | None = None) -> None:
+        """Close the run, if one is open; of what was still in the network, only samples before ``end``."""
         if self._decoder is not None:
-            self._add(self._decoder.flush())
+            self._decode(self._decoder, self._held.take())
+            self._add(self._decoder.flush(), end)
             self._decoder = None
+
+    def _decode(self, decoder: Decoder[Any], parts: list[Codes[Array]]) -> None:
+        if parts:
+            codes, own = Codes.join(parts), self._codec._signal
+            arrays = tuple(own(array, np.int64) for array in codes.arrays)
+            self._add(decoder.push(Codes(arrays, None if codes.scale is None else own(codes.scale, np.float32))))
 
     def take(self, samples: int) -> Samples:
         """The next samples [n, C] that are ready."""

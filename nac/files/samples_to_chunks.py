@@ -21,6 +21,7 @@ from nac.codecs.base import Array, Codec, Codes, Encoder
 from nac.container.chunk import BATCH_CHUNKS, Chunk, Draft, chunk_frames
 from nac.container.codebooks import Coding
 from nac.container.header import Header
+from nac.files.held import Held
 from nac.spec import CodecSpec
 
 
@@ -37,7 +38,7 @@ def encode_chunks(source: Source, codec: Codec[Any], header: Header, coding: Cod
 def _drafts(source: Source, codec: Codec[Any], header: Header) -> Iterator[Draft]:
     """Unpacked chunks, each as soon as its codes are final."""
     spec, size = codec.spec, chunk_frames(codec.spec)
-    lanes = [Lane(codec, count) for count in header.stream_codebooks]
+    lanes = [Lane(codec, count, live=source.live) for count in header.stream_codebooks]
     pieces: deque[tuple[int, list[bool]]] = deque()  # angle and present streams of chunks not yet returned
     first, total = 0, 0
 
@@ -159,11 +160,12 @@ def _cut(blocks: Iterable[Samples], length: int, *, whole: bool) -> Iterator[tup
 
 
 class Lane:
-    """Encodes one stream in runs; between them it is silent and has no codes."""
+    """Encodes one stream in runs; between them it is silent and has no codes. ``live``: no sample may wait."""
 
-    def __init__(self, codec: Codec[Any], codebooks: int) -> None:
+    def __init__(self, codec: Codec[Any], codebooks: int, *, live: bool) -> None:
         self._codec, self._codebooks = codec, codebooks
         self._encoder: Encoder[Any] | None = None
+        self._held = Held[Samples](codec, live=live)
         self._ready: list[Codes[Array]] = []
         self.frames = 0  # frames that are ready
 
@@ -171,13 +173,19 @@ class Lane:
         """Add samples [n, C] to the run, which begins at ``first_frame`` if none is open."""
         if self._encoder is None:
             self._encoder = self._codec.encoder(self._codebooks, origin=first_frame)
-        self._add(self._encoder.push(self._codec._array(np.ascontiguousarray(audio.T)[None], np.float32)))
+        self._encode(self._encoder, self._held.push(audio, len(audio)))
 
     def end(self) -> None:
         """Close the run, if one is open."""
         if self._encoder is not None:
+            self._encode(self._encoder, self._held.take())
             self._add(self._encoder.flush())
             self._encoder = None
+
+    def _encode(self, encoder: Encoder[Any], parts: list[Samples]) -> None:
+        if parts:
+            audio = np.ascontiguousarray(np.concatenate(parts).T)
+            self._add(encoder.push(self._codec._signal(audio[None], np.float32)))
 
     def _add(self, codes: Codes[Any]) -> None:
         scale = None if codes.scale is None else self._codec._numpy(codes.scale)

@@ -17,15 +17,20 @@ import torch
 from torch import Tensor
 
 from nac.codecs.base import Codec, Codes
-from nac.codecs.parallel import parts, run_pipeline
+from nac.codecs.batches import Job
+from nac.codecs.parallel import each, parts, run_pipeline
 from nac.codecs.windows import Plan
+
+AT_ONCE = 8
+"""Blocks that a GPU takes as one piece, at most."""
 
 
 @dataclass
 class Stream:
     """The state of a network in a signal: whether the next piece is the ``first`` or ``last``, and its memory.
 
-    Only causal networks can process a signal in pieces; all pieces but the last consist of whole frames.
+    Only causal networks can take a signal in pieces; all but the last are whole frames. What a layer remembers
+    has a row for each signal, [B, ...].
     """
 
     first: bool = True
@@ -87,21 +92,49 @@ class CausalCodec(Codec):
         return self.decode_plan.preroll(frame, origin) if self.decode_plan else origin
 
 
-class _Blocks:
-    """Processes a signal in stages, block by block."""
+@dataclass(frozen=True)
+class _Piece:
+    """The next piece of some signals through a network, all stages at once, on a GPU.
 
-    def __init__(self, codec: CausalCodec, stages: Sequence[Stage], origin: int) -> None:
-        self.codec, self._stages = codec, stages
+    ``codebooks``: that the encoder gives; None for the decoder. ``shapes``: of what the layers remember, which is
+    what streams must have in common to be computed as one.
+    """
+
+    codec: CausalCodec
+    codebooks: int | None
+    first: bool
+    last: bool
+    shapes: tuple[torch.Size, ...]
+
+    def __call__(self, arrays: tuple[Tensor, ...], streams: Sequence[Stream]) -> tuple[Tensor, ...]:
+        (x,) = arrays
+        memory = {layer: torch.cat([one.memory[layer] for one in streams]) for layer in streams[0].memory}
+        stream = Stream(self.first, self.last, memory)
+        codec, codebooks = self.codec, self.codebooks
+        for stage in codec.decode_stages() if codebooks is None else codec.encode_stages(codebooks):
+            x = run(stage.layers, x, stream)
+        for row, one in enumerate(streams):
+            one.first, one.memory = False, {layer: kept[row : row + 1] for layer, kept in stream.memory.items()}
+        return (x,)
+
+
+class _Blocks:
+    """A signal on its way block by block through the encoder, to so many ``codebooks``, or the decoder: None."""
+
+    def __init__(self, codec: CausalCodec, codebooks: int | None, origin: int) -> None:
+        self.codec, self._codebooks = codec, codebooks
+        self._stages = codec.decode_stages() if codebooks is None else codec.encode_stages(codebooks)
         self._left = codec.block - (origin % codec.block if codec.decode_plan else 0)
         self._streams: list[list[Stream]] = []
 
-    def split(self, buffer: Tensor, unit: int) -> tuple[list[Tensor], Tensor]:
-        """Split buffered frames [..., frames * unit] into whole blocks and the rest."""
-        blocks = []
-        while buffer.shape[-1] >= self._left * unit:
-            blocks.append(buffer[..., : self._left * unit])
-            buffer, self._left = buffer[..., self._left * unit :], self.codec.block
-        return blocks, buffer.clone()
+    def split(self, held: Tensor, unit: int) -> tuple[list[Tensor], Tensor]:
+        """The whole blocks of what is held [..., frames * unit], and the rest. A GPU gets several as one."""
+        blocks, block = [], self.codec.block
+        while (more := held.shape[-1] // unit - self._left) >= 0:
+            size = self._left + (min(more // block, AT_ONCE - 1) * block if self.codec._on_gpu else 0)
+            blocks.append(held[..., : size * unit])
+            held, self._left = held[..., size * unit :], block
+        return blocks, held.clone()
 
     def run(self, blocks: Sequence[Tensor], *, ended: bool = False) -> list[Tensor]:
         """Process the next blocks in all stages, in parallel: whole batches on a GPU, item by item on a CPU.
@@ -110,16 +143,27 @@ class _Blocks:
         """
         if not blocks:
             return []
-        if not self._streams:
-            rows = 1 if self.codec._on_gpu else blocks[0].shape[0]
-            self._streams = [[Stream() for _ in range(1 if each.batched else rows)] for each in self._stages]
-        stages = [self._step(*each) for each in zip(self._stages, self._streams, strict=True)]
         items = [(block, ended and block is blocks[-1]) for block in blocks]
+        if self.codec._on_gpu:
+            return [self._piece(*item) for item in items]
+        if not self._streams:
+            rows = blocks[0].shape[0]
+            self._streams = [[Stream() for _ in range(1 if stage.batched else rows)] for stage in self._stages]
+        stages = [self._step(*pair) for pair in zip(self._stages, self._streams, strict=True)]
         if self.codec.pipelined:
             return [x for x, _ in run_pipeline([self.codec._within(stage) for stage in stages], items)]
         jobs = [partial(reduce, lambda item, stage: stage(item), stages, item) for item in items]
-        (results,) = self.codec._run([lambda: [job()[0] for job in jobs]])
+        (results,) = each([lambda: [job()[0] for job in jobs]], self.codec._inference)
         return results
+
+    def _piece(self, piece: Tensor, last: bool) -> Tensor:
+        if not self._streams:
+            self._streams = [[Stream() for _ in piece]]
+        (streams,) = self._streams
+        shapes = tuple(kept.shape for kept in streams[0].memory.values())
+        function = _Piece(self.codec, self._codebooks, streams[0].first, last, shapes)
+        ((result,),) = self.codec._run([Job(function, (piece,), streams)])
+        return result
 
     def _step(self, stage: Stage, streams: list[Stream]) -> Callable[[tuple[Tensor, bool]], tuple[Tensor, bool]]:
         def step(item: tuple[Tensor, bool]) -> tuple[Tensor, bool]:
@@ -140,12 +184,12 @@ class CausalEncoder:
 
     def __init__(self, codec: CausalCodec, codebooks: int, origin: int) -> None:
         self._codec, self._codebooks = codec, codebooks
-        self._blocks = _Blocks(codec, codec.encode_stages(codebooks), origin)
+        self._blocks = _Blocks(codec, codebooks, origin)
         self._rest = torch.zeros(1, codec.spec.channels, 0, device=codec.device)
 
     def push(self, audio: Tensor) -> Codes:
         self._codec._check_audio(audio)
-        audio = self._codec._array(audio, np.float32)
+        audio = self._codec._signal(audio, np.float32)
         audio = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio
         blocks, self._rest = self._blocks.split(audio, self._codec.spec.frame_samples)
         return self._encode(blocks)
@@ -168,15 +212,15 @@ class CausalDecoder:
     def __init__(self, codec: CausalCodec, origin: int, start: int) -> None:
         self._codec = codec
         first = codec.preroll(start, origin)
-        self._blocks = _Blocks(codec, codec.decode_stages(), first)
+        self._blocks = _Blocks(codec, None, first)
         self._skip = (start - first) * codec.spec.frame_samples
-        self._rest: Tensor | None = None  # codes [B, codebooks, T] of an incomplete block
-        self._batch = 1
+        self._rest: Tensor | None = None  # codes [B, codebooks, T] that do not fill a block yet
+        self._none = torch.zeros(1, 0, codec.spec.channels, device=codec.device)
 
     def push(self, codes: Codes) -> Tensor:
         self._codec._check_codes(codes)
-        arrays = torch.stack([self._codec._array(array, np.int64) for array in codes.arrays], 1)
-        self._batch = arrays.shape[0]
+        arrays = torch.stack([self._codec._signal(array, np.int64) for array in codes.arrays], 1)
+        self._none = self._none.new_zeros(len(arrays), *self._none.shape[1:], device=arrays.device)
         arrays = torch.cat([self._rest, arrays], -1) if self._rest is not None else arrays
         blocks, self._rest = self._blocks.split(arrays, 1)
         return self._decode(blocks)
@@ -186,9 +230,7 @@ class CausalDecoder:
         return self._decode([rest] if rest is not None and rest.shape[-1] else (), ended=True)
 
     def _decode(self, blocks: Sequence[Tensor], *, ended: bool = False) -> Tensor:
-        parts = self._blocks.run(blocks, ended=ended)
-        none = torch.zeros(self._batch, 0, self._codec.spec.channels, device=self._codec.device)
-        audio = torch.cat([none, *parts], 1).transpose(1, 2)
+        audio = torch.cat([self._none, *self._blocks.run(blocks, ended=ended)], 1).transpose(1, 2)
         skipped = min(self._skip, audio.shape[-1])
         self._skip -= skipped
         return audio[..., skipped:]

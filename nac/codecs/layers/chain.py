@@ -53,8 +53,8 @@ class Stage(Protocol):
     @property
     def stride(self) -> int: ...
 
-    def __call__(self, x: Tensor, position: int, /) -> Tensor:
-        """Apply the stage. ``position``: the number of the output's first step."""
+    def __call__(self, x: Tensor, position: int | Tensor, /) -> Tensor:
+        """``position``: number of the first step of the output; for rows from several places int64 [B, 1]."""
         ...
 
     def needs(self, span: Span, /) -> Span: ...
@@ -66,7 +66,7 @@ class PlainStage(NamedTuple):
     layers: Chain
     stride: int = 1
 
-    def __call__(self, x: Tensor, position: int) -> Tensor:
+    def __call__(self, x: Tensor, position: int | Tensor) -> Tensor:
         return self.layers(x)
 
     def needs(self, span: Span) -> Span:
@@ -79,19 +79,19 @@ class Stages:
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.stages = tuple(stages)
 
-    def __call__(self, x: Tensor, position: int, wanted: Span) -> Tensor:
-        """Return the outputs ``wanted``, as far as they exist.
+    def __call__(self, x: Tensor, wanted: Span, position: int | Tensor = 0) -> Tensor:
+        """The outputs ``wanted``, counted from what becomes of the first step of ``x``, or those that there are.
 
-        ``position``: the number of the first step of ``x``; the output's steps are counted accordingly.
+        ``position``: number of that step, which stages may go by; for rows from several places int64 [B, 1].
         """
-        spans = [wanted]
+        spans, start = [wanted], 0
         for stage in reversed(self.stages):
             spans.append(stage.needs(spans[-1]))
         for stage in self.stages:
-            x, position = _crop(x, position, spans.pop())
-            position *= stage.stride
-            x = stage(x, position)
-        return _crop(x, position, wanted)[0]
+            x, start = _crop(x, start, spans.pop())
+            start, position = start * stage.stride, position * stage.stride
+            x = stage(x, position + start)
+        return _crop(x, start, wanted)[0]
 
     def needs(self, span: Span) -> Span:
         for stage in reversed(self.stages):
@@ -99,7 +99,7 @@ class Stages:
         return span
 
 
-def _crop(x: Tensor, position: int, span: Span) -> tuple[Tensor, int]:
-    """Crop a signal, whose first step has the number ``position``, to a span. Returns it and its first step."""
-    first = max(span.low, position)
-    return x[:, first - position : span.high + 1 - position], first
+def _crop(x: Tensor, start: int, span: Span) -> tuple[Tensor, int]:
+    """What there is of a span in a signal whose first step is number ``start``, and its own first step."""
+    first = max(span.low, start)
+    return x[:, first - start : span.high + 1 - start], first

@@ -13,6 +13,8 @@ from typing import Any, Generic, cast
 
 from typing_extensions import ParamSpec, TypeVar
 
+from nac.codecs.devices import on_gpu
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -32,7 +34,7 @@ class compiled(Generic[P, R]):
         self._function, self._script = function, cast(Any, None)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not cast(Any, args[0]).is_cpu:
+        if on_gpu(cast(Any, args[0])):
             return self._function(*args, **kwargs)
         if self._script is None:
             self._script = self._compile()

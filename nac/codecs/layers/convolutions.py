@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nac.codecs.devices import on_gpu
 from nac.codecs.layers import kernels, onednn
 from nac.codecs.layers.kernels import Activation, Kernel
 from nac.codecs.layers.spans import Span, conv_span, transposed_span
@@ -39,8 +40,8 @@ class Sliding:
 
 
 def kernel(weight: Tensor, bias: Tensor | None, *, steps: int = ROWS, dilation: int = 1) -> Kernel:
-    """Make a kernel for weights [o, i, kernel] on their device, for about ``steps`` steps at a time."""
-    if weight.is_cpu and weight.shape[1] > 1 and onednn.works():
+    """What computes a convolution where its weights [o, i, kernel] are, about so many ``steps`` at a time."""
+    if not on_gpu(weight) and weight.shape[1] > 1 and onednn.works():
         return onednn.kernel(weight, bias, dilation=dilation, steps=steps)
     return Kernel(
         kernels.TAPS, weight.permute(2, 1, 0).contiguous(), bias, dilation, (weight.shape[2] - 1) * dilation

@@ -12,6 +12,7 @@ import torch
 from threadpoolctl import LibController, ThreadpoolController
 from torch import Tensor
 
+from nac.codecs.devices import on_gpu
 from nac.codecs.layers import onednn
 from nac.codecs.layers.compiled import compiled
 from nac.codecs.layers.kernels import Kernel, convolve
@@ -35,10 +36,10 @@ class Lstm:
         shapes = {"weight_ih": (4 * size, size), "weight_hh": (4 * size, size), "bias_ih": (4 * size,)}
         shapes["bias_hh"] = shapes["bias_ih"]
         names = [(f"{name}.lstm.{part}_l{layer}", shape) for layer in (0, 1) for part, shape in shapes.items()]
-        on_gpu = weights.device.type != "cpu"
-        parameters = [weights.take(part, *shape, copy=on_gpu) for part, shape in names]  # as torch orders them
-        self._parameters = parameters if on_gpu else []
-        self._cells = [] if on_gpu else [self._cell(*parameters[:4]), self._cell(*parameters[4:])]
+        gpu = on_gpu(weights)
+        parameters = [weights.take(part, *shape, copy=gpu) for part, shape in names]  # as torch orders them
+        self._parameters = parameters if gpu else []
+        self._cells = [] if gpu else [self._cell(*parameters[:4]), self._cell(*parameters[4:])]
         self._batcher = Batcher(self._batch, MAX_ROWS)
 
     def _cell(self, *parameters: Tensor) -> Cell:
@@ -48,19 +49,19 @@ class Lstm:
         return Cell(Rows(into), Rows(again), bias + more)
 
     def __call__(self, x: Tensor, state: Tensor | None) -> Piece:
-        """Process the next piece [B, T, C] of signals. Returns the output and the new state [2, layers, B, C].
-
-        ``state``: the state after the previous piece, or None at the start.
-        """
+        """The next piece [B, T, C] of signals, and the state [B, 2, layers, C] after it; None at their start."""
         if state is None:
-            state = x.new_zeros(2, 2, x.shape[0], self._size)  # hidden and cell state
-        if x.is_cpu:
-            return self._batcher((x, state))
-        with torch.backends.cudnn.flags(allow_tf32=False):  # codes must not depend on the device
-            out, *after = torch.lstm(
-                x.transpose(0, 1), tuple(state), self._parameters, True, 2, 0.0, False, False, False
-            )
-        return out.transpose(0, 1), torch.stack(after)
+            state = x.new_zeros(x.shape[0], 2, 2, self._size)  # hidden and memory
+        parts = state.permute(1, 2, 0, 3).contiguous()
+        if not on_gpu(x):
+            out, after = self._batcher((x, parts))
+        else:
+            with torch.backends.cudnn.flags(allow_tf32=False):  # codes must not depend on the device
+                out, *pair = torch.lstm(
+                    x.transpose(0, 1), tuple(parts), self._parameters, True, 2, 0.0, False, False, False
+                )
+            out, after = out.transpose(0, 1), torch.stack(pair)
+        return out, after.permute(2, 0, 1, 3)
 
     def _batch(self, items: list[Piece]) -> list[Piece]:
         """Process pieces [B, T, C] of several signals with their states; those with equal lengths in one batch."""
@@ -117,7 +118,7 @@ class Rows:
     MAX_PAUSE = 64  # the most calls without a new measurement, after several threads were slower than one
 
     def __init__(self, matrix: Tensor) -> None:
-        self._width, packed = matrix.shape[1], matrix.is_cpu and onednn.works()
+        self._width, packed = matrix.shape[1], not on_gpu(matrix) and onednn.works()
         self._packed = onednn.kernel(matrix[..., None], steps=MAX_ROWS // 2) if packed else None
         self._columns = None if packed else matrix.t().contiguous()
         self._thread_invariant: dict[int, bool] = {}  # by number of threads: whether results equal those of one

@@ -15,7 +15,10 @@ from nac.codecs.windows import WindowedCodec
 class NumpyCodec(WindowedCodec[Array]):
     """A codec in numpy with a finite receptive field. See :class:`nac.codecs.windows.WindowedCodec`."""
 
-    def _array(self, values: Array, kind: type[np.float32] | type[np.int64]) -> Array:
+    def _array(self, values: Array, kind: type[np.float32] | type[np.int64], device: object = None) -> Array:
+        return np.asarray(values, kind)
+
+    def _signal(self, values: Array, kind: type[np.float32] | type[np.int64]) -> Array:
         return np.asarray(values, kind)
 
     def _numpy(self, array: Array) -> Array:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nac.codecs import parallel as workers
+from nac.codecs.devices import on_gpu
 from nac.codecs.layers import kernels
 from nac.codecs.layers.causal import Stream, StreamLayer
 from nac.codecs.layers.convolutions import PLAIN, Conv, Convolved, ToAudio, Transposed
@@ -81,7 +82,7 @@ class Norm:
         self._scale, self._shift = (weights.take(f"{name}.norm.{part}", channels) for part in ("weight", "bias"))
 
     def __call__(self, x: Tensor) -> Tensor:
-        if not x.is_cpu:
+        if on_gpu(x):
             normal = functional.layer_norm(x, x.shape[1:])
             return torch.addcmul(self._shift, normal, self._scale, out=normal)
         parts = [x[:, span.low : span.high + 1] for span in tiles(x.shape[1], tile_of(x.shape[2]))]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nac.codecs import parallel as workers
+from nac.codecs.devices import is_gpu, on_gpu
 from nac.codecs.layers.spans import Span
 
 TILE, ROWS = 1 << 18, 1024  # numbers and steps per tile, as measured
@@ -24,7 +25,7 @@ def each(function: Callable[..., tuple[Tensor, ...]], *batch: Tensor) -> tuple[T
     Batches of long signals are not faster on a CPU, and rounding may depend on the shape: computed separately, an
     item's result does not depend on the rest of the batch.
     """
-    if not batch[0].is_cpu or batch[0].shape[0] == 1:
+    if on_gpu(batch[0]) or batch[0].shape[0] == 1:
         return function(*batch)
     items = zip(*(torch.split(tensor, 1) for tensor in batch), strict=True)
     results = workers.parts([partial(function, *item) for item in items])
@@ -37,7 +38,7 @@ def tiles(length: int, tile: int, unit: int = 1, device: torch.device = CPU) -> 
     Tiles depend only on the length, not on the number of threads, because rounding depends on their shapes. For a
     GPU, the signal is one tile.
     """
-    if device.type != "cpu":
+    if is_gpu(device):
         tile = unit = max(length, 1)
     rows = length // unit
     several = 4 if rows >= 512 else 2 if rows >= 64 else 1  # enough for two threads; each tile has a cost

@@ -161,7 +161,7 @@ class SoundStream(WindowedCodec):
     def encode_frames(self, audio: Tensor, codebooks: int) -> Tensors:
         return each(lambda audio: self.quantise(self.features(audio), codebooks), audio)
 
-    def decode_frames(self, arrays: Tensors, first: int) -> Tensor:
+    def decode_frames(self, arrays: Tensors, first: int | Tensor) -> Tensor:
         (audio,) = each(lambda *arrays: (self.synthesise(self.dequantise(arrays)),), *arrays)
         return audio
 
