@@ -26,11 +26,11 @@ def check_announced(file: BinaryIO, kind: Kind, end: int) -> None:
     head = file.read(64)
     missing = 0
     if kind in ("asf", "tta"):
-        announced = _asf_end(file) if kind == "asf" else _tta_end(file, head)
-        file.seek(announced)
-        if announced and head[: 16 if kind == "asf" else 4] in file.read(_BEHIND):  # behind tags, say
+        declared = _asf_end(file) if kind == "asf" else _tta_end(file, head)
+        file.seek(declared)
+        if declared and head[: 16 if kind == "asf" else 4] in file.read(_BEHIND):  # behind tags, say
             raise several()
-        missing = announced - end
+        missing = declared - end
     elif kind in ("mp3", "id3"):
         missing = _xing_end(file, head) - end
     elif kind == "mp4":

@@ -25,7 +25,7 @@ class Seekable(Protocol):
 
 
 @dataclass(frozen=True)
-class Announced:
+class Declared:
     """What a header declares about the samples.
 
     ``start``: the byte where they begin. ``size``: their number of bytes; None or 0 if unknown. ``width``: bytes
@@ -83,7 +83,7 @@ _AU_NUMBERS: dict[int, tuple[Number, int]] = {
 _SPHERE_NUMBERS: dict[str, Number] = {"pcm": "int", "ulaw": "ulaw", "mu-law": "ulaw", "alaw": "alaw"}
 
 
-def find(file: Seekable, kind: Kind, end: int | None) -> Announced | None:
+def find(file: Seekable, kind: Kind, end: int | None) -> Declared | None:
     """What a file of this kind declares about its samples; None if it is broken or of another kind.
 
     ``end``: the file's size in bytes; None for a pipe, which is not read beyond the first sample.
@@ -133,7 +133,7 @@ def _chunks(file: Seekable, form: Chunks, start: int, end: int | None) -> Iterat
         start += own + size + -size % form.unit
 
 
-def _wav(head: bytes, found: Iterator[_Chunk], order: str) -> Announced | None:
+def _wav(head: bytes, found: Iterator[_Chunk], order: str) -> Declared | None:
     form, sizes, tags = b"", b"", Tags()
     for chunk in found:
         if chunk.name == b"fmt ":
@@ -160,7 +160,7 @@ def _wav(head: bytes, found: Iterator[_Chunk], order: str) -> Announced | None:
     if number == "int" and each == 1:
         number = "unsigned"
     how, mask = coding(number, each, order), layout.of_mask(mask, channels)
-    return Announced(chunk.start, size, width or 1, rate, channels, how, mask, ends, tags)
+    return Declared(chunk.start, size, width or 1, rate, channels, how, mask, ends, tags)
 
 
 def _each(width: int, channels: int, bits: int) -> int:
@@ -169,7 +169,7 @@ def _each(width: int, channels: int, bits: int) -> int:
     return each if each * 8 >= bits else 0
 
 
-def _aiff(head: bytes, found: Iterator[_Chunk]) -> Announced | None:
+def _aiff(head: bytes, found: Iterator[_Chunk]) -> Declared | None:
     common, places, sound = b"", b"", None
     for chunk in found:
         if chunk.name == b"COMM":
@@ -188,7 +188,7 @@ def _aiff(head: bytes, found: Iterator[_Chunk]) -> Announced | None:
         common[18:22].lower(), 1 if number in ("alaw", "ulaw") else (bits + 7) // 8
     )
     offset = int.from_bytes(sound.body(4), "big") if sound.size >= 8 else 0
-    return Announced(
+    return Declared(
         sound.start + 8 + offset,
         max(0, sound.size - 8 - offset),
         channels * each or 1,
@@ -206,7 +206,7 @@ def _extended(number: bytes) -> int:
     return int(mantissa >> shift) if 0 <= shift < 64 else 0
 
 
-def _caf(found: Iterator[_Chunk]) -> Announced | None:
+def _caf(found: Iterator[_Chunk]) -> Declared | None:
     form, places = b"", b""
     for chunk in found:
         if chunk.name == b"desc":
@@ -220,7 +220,7 @@ def _caf(found: Iterator[_Chunk]) -> Announced | None:
     rate, kind, flags, width, _, channels, bits = struct.unpack_from(">d4s5I", form)
     numbers: dict[bytes, Number] = {b"lpcm": "float" if flags & 1 else "int", b"alaw": "alaw", b"ulaw": "ulaw"}
     how = coding(numbers.get(kind), _each(width, channels, bits), "<" if flags & 2 else ">")
-    return Announced(
+    return Declared(
         chunk.start + 4,  # after the edit count
         None if chunk.size > 1 << 62 else max(0, chunk.size - 4),
         width or 1,
@@ -235,14 +235,14 @@ def _own_order(places: bytes, channels: int) -> bool:
     return bool(places) and (channels > 2 or places == bytes(4))  # 0: places are told one by one
 
 
-def _au(head: bytes) -> Announced | None:
+def _au(head: bytes) -> Declared | None:
     order = ">" if head.startswith(b".snd") else "<"
     start, size, number, rate, channels = struct.unpack(f"{order}5I", head[4:24].ljust(20, b"\0"))
     name, each = _AU_NUMBERS.get(number, (None, 1))
-    return Announced(start, size, channels * each or 1, rate, channels, coding(name, each, order))
+    return Declared(start, size, channels * each or 1, rate, channels, coding(name, each, order))
 
 
-def _sphere(head: bytes) -> Announced | None:
+def _sphere(head: bytes) -> Declared | None:
     """A NIST SPHERE header: its size, then lines with name, type and value."""
     lines = [line.split(None, 2) for line in head.decode("latin-1").partition("end_head")[0].splitlines()]
     start = int(lines[1][0]) if len(lines) > 1 and lines[1] and lines[1][0].isdecimal() else 0
@@ -254,4 +254,4 @@ def _sphere(head: bytes) -> Announced | None:
     if not start or how is None:
         return None
     size = number["sample_count"] * channels * each if "sample_count" in number else None
-    return Announced(start, size, channels * each or 1, number.get("sample_rate", 0), channels, how)
+    return Declared(start, size, channels * each or 1, number.get("sample_rate", 0), channels, how)

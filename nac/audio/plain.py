@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import BinaryIO
 
-from nac.audio.headers import Announced
+from nac.audio.headers import Declared
 from nac.audio.kinds import Kind
 from nac.audio.resample import Samples
 from nac.audio.whole import bytes_of_sound, check_rest, cut_off, drop, is_chunk, is_known
@@ -20,7 +20,7 @@ class PlainInput:
 
     notes: tuple[str, ...] = ()
 
-    def __init__(self, file: Pipe | BinaryIO, kind: Kind, said: Announced, end: int | None) -> None:
+    def __init__(self, file: Pipe | BinaryIO, kind: Kind, said: Declared, end: int | None) -> None:
         assert said.coding is not None
         self._file, self._kind, self._said, self._decode = file, kind, said, said.coding.decode
         if not said.channels or not said.sample_rate:

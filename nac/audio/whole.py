@@ -18,7 +18,7 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-from nac.audio.headers import CHUNKS, Announced
+from nac.audio.headers import CHUNKS, Declared
 from nac.audio.kinds import Kind
 from nac.errors import AudioError
 from nac.streams import Readable, read_exactly
@@ -62,7 +62,7 @@ def is_known(size: int | None) -> bool:
     return bool(size) and not any(low <= (size or 0) < high for low, high in _STAND_INS)
 
 
-def bytes_of_sound(file: BinaryIO, kind: Kind, said: Announced, end: int) -> int:
+def bytes_of_sound(file: BinaryIO, kind: Kind, said: Declared, end: int) -> int:
     """Bytes of samples in a file of ``end`` bytes. Raises AudioError if some may be missing."""
     there, size = max(0, end - said.start), said.size or 0
     file.seek(min(end, said.start))

@@ -138,12 +138,12 @@ MISTAKES = [
     # The end.
     (READER, 'elif kind == ord("E"):', 'elif kind == ord("E") or kind == ord("X"):'),
     (READER, 'elif kind == ord("E"):', 'elif kind != ord("E"):\n            raise Refused("type")\n        else:'),
-    (READER, "announced - 1 if announced", "announced if announced"),
+    (READER, "declared - 1 if declared", "declared if declared"),
     (READER, 'header["samples"] in (None, samples)', "True"),
     (
         READER,
         'samples is not None and header["samples"] in (None, samples)',
-        'not announced or header["samples"] is None',
+        'not declared or header["samples"] is None',
     ),
     (READER, "samples is not None and", "(samples := samples or 0) is not None and"),
     (READER, "(next_byte - byte, next_frame - frame)", "(next_byte, next_frame)"),

@@ -181,8 +181,8 @@ def read_records(file, header, chunks):
         elif kind == ord("E"):
             break
     length = file.at - start
-    announced = body.varint()
-    samples = announced - 1 if announced else header["samples"]
+    declared = body.varint()
+    samples = declared - 1 if declared else header["samples"]
     refuse_unless(samples is not None and header["samples"] in (None, samples), "bad samples")
     for (byte, frame), (next_byte, next_frame) in pairwise(places):
         refuse_unless((body.varint(), body.varint()) == (next_byte - byte, next_frame - frame), "wrong index")
