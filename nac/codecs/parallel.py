@@ -127,9 +127,9 @@ class Batcher(Generic[T, R]):
     batch, and none goes on after its own.
     """
 
-    def __init__(self, function: Callable[[list[T]], list[R]], most: int) -> None:
-        """``most``: items in a batch."""
-        self._function, self._most = function, most
+    def __init__(self, function: Callable[[list[T]], list[R]], max_batch: int) -> None:
+        """``max_batch``: items in a batch."""
+        self._function, self._max_batch = function, max_batch
         self._changed, self._busy = threading.Condition(), False
         self._waiting: list[tuple[T, Future[R]]] = []
 
@@ -146,7 +146,7 @@ class Batcher(Generic[T, R]):
 
     def _lead(self) -> None:
         """Do the next batch, without the lock."""
-        batch, self._waiting, self._busy = self._waiting[: self._most], self._waiting[self._most :], True
+        batch, self._waiting, self._busy = self._waiting[: self._max_batch], self._waiting[self._max_batch :], True
         self._changed.release()
         try:
             self._do(batch)

@@ -190,12 +190,12 @@ def test_the_blind_test_counts_right_answers_and_gives_nothing_away(opened: Driv
         press(opened, key)
         assert shown(opened, "now") == f"Blind test: {key.upper()}"
     press(opened, "2")
-    assert shown(opened, "score") == "Right: X was B. 1 of 1 right; guessing does as well in 50 % of tests."
+    assert shown(opened, "score") == "Right: X was B. 1 of 1 right; guessing is at least as good in 50 % of tests."
     press(opened, "2")
     press(opened, "2")
     press(opened, "1")
     # Of the 16 ways in which four coins fall, 5 have three or four right.
-    assert shown(opened, "score") == "Wrong: X was B. 3 of 4 right; guessing does as well in 31 % of tests."
+    assert shown(opened, "score") == "Wrong: X was B. 3 of 4 right; guessing is at least as good in 31 % of tests."
     opened.find_element(By.ID, "again").click()
     assert shown(opened, "score") == "Which of the two is X?"
     press(opened, Keys.ESCAPE)
