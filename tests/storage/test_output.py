@@ -9,12 +9,29 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nac.errors import NacError
-from nac.storage.output import Outgoing, created, descriptor, is_stream, refuse_same, whole_file
+from nac.storage.output import (
+    Outgoing,
+    Spent,
+    check_file,
+    check_output,
+    created,
+    descriptor,
+    is_stream,
+    lock,
+    name_of,
+    refuse_same,
+    size_of,
+    sweep,
+    whole_file,
+)
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="devices, links and permission bits of Unix")
@@ -223,3 +240,259 @@ def test_all_is_written_to_what_takes_a_part_at_a_time() -> None:
     assert slow.taken == b"0123456789"
     with pytest.raises(BlockingIOError):
         Outgoing(Slow(6)).write(b"0123456789")
+
+
+def refusal(action: Callable[[], object]) -> str:
+    """What an action is refused with, or nothing."""
+    try:
+        action()
+    except NacError as error:
+        return str(error)
+    return ""
+
+
+def make(src: str | None, dst: Any, force: bool) -> None:
+    with created(src, dst, force=force):
+        pass
+
+
+def test_an_output_is_checked_beforehand_as_it_is_when_it_is_made() -> None:
+    Path("in").write_bytes(b"in")
+    Path("there").write_bytes(b"there")
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "wb", buffering=0) as terminal:
+        for src in None, "in":
+            for dst in "new", "there", "in", "/dev/null", terminal, io.BytesIO(), io.BytesIO(b"some"):
+                for force in False, True:
+                    said = refusal(lambda dst=dst, src=src, force=force: check_output(src, dst, force=force))
+                    expected = {
+                        ("there", False): "there exists",
+                        ("in", False): "would be overwritten by its own output" if src else "in exists",
+                        ("in", True): "would be overwritten by its own output" if src else "",
+                        (terminal, False): "standard output is a terminal, which cannot show binary data",
+                    }.get((dst, force), "")
+                    assert said == expected, (src, dst, force)
+                    if dst != "in":
+                        assert refusal(lambda dst=dst, src=src, force=force: make(src, dst, force)) == said
+                    Path("new").unlink(missing_ok=True)
+                    Path("there").write_bytes(b"there")
+    os.close(master)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_in_the_meantime_is_not_replaced(links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the file system has no links."""
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refused)
+    for force in False, True:
+        Path("out").unlink(missing_ok=True)
+        with (
+            nullcontext() if force else pytest.raises(NacError, match="out exists"),
+            whole_file(Path("out"), force=force) as file,
+        ):
+            file.write(b"mine")
+            Path("out").write_bytes(b"theirs")
+        assert Path("out").read_bytes() == (b"mine" if force else b"theirs")
+        assert [path.name for path in Path().iterdir()] == ["out"]
+    Path("out").unlink()
+    write("out")
+    assert [path.name for path in Path().iterdir()] == ["out"]
+
+
+def refused(*arguments: object, **options: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.parametrize("names", ["x", "x" * 255, "é" * 127, ".x", "x\ny", "x.nac-part"])
+def test_any_name_can_be_written_and_an_error_leaves_nothing(names: str) -> None:
+    def fail() -> None:
+        with whole_file(Path(names)) as file:
+            file.write(b"part")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert list(Path().iterdir()) == []
+    write(names)
+    assert [path.name for path in Path().iterdir()] == [names]
+
+
+class Owners:
+    """Who a file is given to, with some that it cannot be given to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, refuse: str = "") -> None:
+        self.asked: list[tuple[int, int]] = []
+        self._refuse = refuse
+        monkeypatch.setattr(os, "chown", self._chown)
+
+    def _chown(self, path: Path, user: int, group: int) -> None:
+        self.asked.append((user, group))
+        if ("user" in self._refuse and user != -1) or ("group" in self._refuse and group != -1):
+            raise PermissionError
+
+
+@pytest.mark.parametrize(
+    ("refuse", "bits"), [("", 0o664), ("user", 0o664), ("group", 0o604), ("user and group", 0o604)]
+)
+def test_a_replaced_file_keeps_its_owner_or_shuts_out_the_group(
+    refuse: str, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that may not have the file must not read it as another group's."""
+    Path("out").touch()
+    Path("out").chmod(0o664)
+    found = Path("out").stat()
+    owners = Owners(monkeypatch, refuse)
+    write("out", force=True)
+    assert owners.asked == [(found.st_uid, -1), (-1, found.st_gid)]
+    assert mode("out") == bits
+
+
+def test_a_new_file_is_given_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = Owners(monkeypatch)
+    write("out")
+    assert owners.asked == []
+
+
+@pytest.fixture
+def swept() -> Iterator[Callable[[], list[str]]]:
+    """What is left in this folder after the parts of processes that were killed are deleted."""
+
+    def sweep_up() -> list[str]:
+        sweep.cache_clear()
+        sweep(Path().absolute())
+        return sorted(path.name for path in Path().iterdir())
+
+    yield sweep_up
+    sweep.cache_clear()
+
+
+def test_only_parts_that_nobody_writes_are_deleted(swept: Callable[[], list[str]]) -> None:
+    stay = [
+        "a.nac-part",
+        ".a.0123456.nac-part",
+        ".a.012345678.nac-part",
+        ".a.0123456g.nac-part",
+        ".a.01234567.nac-part2",
+    ]
+    for name in [*stay, ".a.01234567.nac-part", ".a\nb.89abcdef.nac-part", "..01234567.nac-part"]:
+        Path(name).touch()
+    Path(".link.01234567.nac-part").symlink_to("a.nac-part")
+    Path(".folder.01234567.nac-part").mkdir()
+    with whole_file(Path("out")) as file:
+        part = Path(file.name).name
+        assert swept() == sorted([*stay, part, ".link.01234567.nac-part", ".folder.01234567.nac-part"])
+    assert "out" in swept()
+
+
+def test_a_folder_is_swept_once_and_before_something_is_written_there(swept: Callable[[], list[str]]) -> None:
+    swept()
+    Path("d").mkdir()
+    for name in (".a.01234567.nac-part", "d/.a.01234567.nac-part"):
+        Path(name).touch()
+    write("d/out")
+    write("out")
+    assert sorted(map(str, Path().rglob("*part"))) == [".a.01234567.nac-part"]
+
+
+def test_a_part_is_locked_while_it_is_written() -> None:
+    with whole_file(Path("out")) as file, Path(file.name).open("rb") as other, pytest.raises(OSError):  # noqa: PT011
+        lock(other, wait=False)
+
+
+def changed(name: str) -> None:
+    """Other bytes, as many, at another time."""
+    Path(name).write_bytes(b"other")
+    os.utime(name, ns=(10**18, 2 * 10**18))
+
+
+def test_a_spent_input_is_deleted_unless_it_is_another_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    dated = (10**18, 10**18)
+    for change in (
+        lambda: Path("in").write_bytes(b"longer"),
+        lambda: changed("in"),
+        lambda: (Path("in").unlink(), Path("in").write_bytes(b"sound"), os.utime("in", ns=dated)),
+        lambda: Path("in").unlink(),
+    ):
+        Path("in").write_bytes(b"sound")
+        os.utime("in", ns=dated)
+        write("out", force=True)
+        with Path("in").open("rb"):  # so that its number is not given to another file
+            spent = Spent(Path("in"))
+            change()
+            with pytest.raises(NacError, match=r"has changed|cannot be read"):
+                spent.remove(Path("out"))
+        Path("in").unlink(missing_ok=True)
+    Path("in").write_bytes(b"sound")
+    spent = Spent(Path("in"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        with pytest.raises(NacError, match="cannot be deleted: Operation not permitted; the output is complete"):
+            spent.remove(Path("out"))
+    spent.remove(Path("out"))
+    assert [path.name for path in Path().iterdir()] == ["out"]
+
+
+def test_only_plain_files_can_be_spent() -> None:
+    Path("in").touch()
+    Path("link").symlink_to("in")
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    for name in "link", "folder", "pipe":
+        with pytest.raises(NacError, match="not a plain file"):
+            Spent(Path(name))
+    with pytest.raises(NacError, match="cannot be read"):
+        Spent(Path("none"))
+
+
+def test_a_folder_cannot_be_written_to() -> None:
+    Path("folder").mkdir()
+    for force in False, True:
+        with pytest.raises(NacError, match="cannot write folder: it is a folder"):
+            write("folder", force=force)
+    with pytest.raises(NacError, match="cannot write none/out: "):
+        write("none/out")
+
+
+def test_an_empty_file_in_memory_is_a_file_and_one_with_content_is_written_after_it() -> None:
+    new, old = io.BytesIO(), io.BytesIO(b"before")
+    old.seek(0, 2)
+    with created(None, new, force=False) as file:
+        assert file is new
+    with created(None, old, force=False) as file:
+        assert not file.seekable()
+        file.write(b" after")
+        assert file.tell() == 6
+    assert old.getvalue() == b"before after"
+    assert not old.closed
+
+
+def test_what_is_no_file_is_refused() -> None:
+    for wrong in (io.StringIO(), 5, None, b"name"):
+        with pytest.raises(TypeError, match="a path or a binary file object is needed"):
+            check_file(wrong, "write")  # type: ignore[arg-type]
+    for right in "name", Path("name"), io.BytesIO():
+        check_file(right, "read")
+    assert [name_of(file) for file in ("a/b", Path("a/b"), io.BytesIO())] == ["a/b", "a/b", "-"]
+    Path("five").write_bytes(b"12345")
+    assert (size_of("five"), size_of(Path("five")), size_of(io.BytesIO(b"12345"))) == (5, 5, None)
+
+
+def test_a_failed_disk_is_one_line_and_a_closed_pipe_none() -> None:
+    class Broken(io.RawIOBase):
+        def __init__(self, error: OSError) -> None:
+            self.error = error
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            raise self.error
+
+    def fill(error: OSError) -> None:
+        with created(None, Broken(error), force=False) as file:
+            file.write(b"x")
+
+    with pytest.raises(NacError, match="cannot write standard output: No space left on device"):
+        fill(OSError(28, "No space left on device"))
+    with pytest.raises(BrokenPipeError):
+        fill(BrokenPipeError(32, "Broken pipe"))

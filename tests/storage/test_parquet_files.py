@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from itertools import chain
 from typing import Any
 
@@ -290,3 +291,10 @@ def test_rows_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         sizes.clear()
         assert len(items(file(100), column="audio")) == 10
         assert sizes == [size]
+
+
+def test_without_pyarrow_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = file()
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(NacError, match="Parquet needs pyarrow: pip install pyarrow"):
+        shard(data)

@@ -228,8 +228,9 @@ class Server:
 
 @pytest.fixture
 def paused(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made, without waiting."""
+    """The pauses that were made, without waiting, and as long as usual."""
     pauses: list[float] = []
+    monkeypatch.setattr(places.random, "uniform", lambda low, high: (low + high) / 2)
     monkeypatch.setattr(places.time, "sleep", pauses.append)
     return pauses
 
@@ -260,13 +261,26 @@ def test_what_fails_is_tried_four_times_again_with_growing_pauses(
     there, server = served(tmp_path)
     server.fail = 4
     ACTIONS[case](there)
-    assert len(paused) == 4
-    assert all(0.5 * usual <= pause <= 1.5 * usual for pause, usual in zip(paused, (0.5, 2, 8, 30), strict=True))
+    assert paused == [0.5, 2, 8, 30]
     server.fail = 5
     fill("a", "d/b")
     with pytest.raises(OSError, match="SlowDown"):
         ACTIONS[case](there)
     assert len(paused) == 8
+
+
+def test_pauses_differ_so_that_not_all_come_at_once(
+    fill: Callable[..., None], tmp_path: Path, monkeypatch: Any
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(places.time, "sleep", pauses.append)
+    fill("a")
+    there, server = served(tmp_path)
+    for _ in range(100):
+        server.fail = 1
+        there.size("a")
+    assert 0.25 <= min(pauses) < 0.35
+    assert 0.65 < max(pauses) <= 0.75
 
 
 def test_reads_are_tried_again_where_they_were(

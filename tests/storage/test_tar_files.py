@@ -134,6 +134,17 @@ def test_a_new_item_takes_the_place_of_the_old_and_its_attributes(form: str, siz
     assert (info.mtime, info.mode, info.uid, info.gid, info.uname) == (1_500_000_000, 0o640, 12, 34, "me")
 
 
+def test_two_empty_blocks_end_a_file_of_any_length() -> None:
+    """And what fills up its last record."""
+    for count in range(1, 23):
+        data = made([f"{number}.wav" for number in range(count)], sizes=(0,))  # two blocks each
+        for replaced in 0, 1:
+            out = rewritten(data, {f"{n}.wav": Item(f"{n}.nac", b"") for n in range(replaced)})  # one block
+            blocks = 2 * count - replaced
+            assert out[512 * blocks :] == bytes(len(out) - 512 * blocks)
+            assert len(out) == -(-(blocks + 2) // 20) * 20 * 512
+
+
 def test_pax_headers_of_a_replaced_file_stay_but_for_its_name_and_size() -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
