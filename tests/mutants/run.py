@@ -63,7 +63,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="begin no change after so long [default: 60]")
     parser.add_argument("--again", action="store_true", help="try those that survived again")
     options = parser.parse_args()
-    os.nice(10)
     record = Record(ROOT / ".mutants" / f"{options.room}.jsonl")
     with tempfile.TemporaryDirectory(prefix="nac-mutants-") as folder:
         tree = copy_of_tree(Path(folder))

@@ -332,14 +332,14 @@ class Owners:
 
 
 @pytest.mark.parametrize(
-    ("refuse", "bits"), [("", 0o664), ("user", 0o664), ("group", 0o604), ("user and group", 0o604)]
+    ("refuse", "bits"), [("", 0o775), ("user", 0o775), ("group", 0o705), ("user and group", 0o705)]
 )
 def test_a_replaced_file_keeps_its_owner_or_shuts_out_the_group(
     refuse: str, bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A group that may not have the file must not read it as another group's."""
     Path("out").touch()
-    Path("out").chmod(0o664)
+    Path("out").chmod(0o775)
     found = Path("out").stat()
     owners = Owners(monkeypatch, refuse)
     write("out", force=True)
