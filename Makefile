@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check docs man venv clean
+.PHONY: demo test check mutants docs man venv clean
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
@@ -16,6 +16,15 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Small wrong changes to one room, and which of them its tests notice: make mutants ROOM=container SAMPLE=60 SEED=0
+ROOM ?= container
+SAMPLE ?= 60
+SEED ?= 0
+MINUTES ?= 60
+mutants: venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,mutants]'
+	$(BIN)/python tests/mutants/run.py $(ROOM) --sample $(SAMPLE) --seed $(SEED) --minutes $(MINUTES) $(AGAIN)
 
 docs: venv
 	$(BIN)/python docs/reference.py site

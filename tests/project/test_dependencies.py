@@ -21,7 +21,7 @@ else:
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-FOR_DEVELOPMENT = ("test", "test-examples", "test-ray")
+FOR_DEVELOPMENT = ("mutants", "test", "test-examples", "test-ray")
 
 
 def name_of(requirement: str) -> str:
