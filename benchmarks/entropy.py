@@ -1,9 +1,9 @@
-"""Bits per code: packed, range coded, and what zstd -19 and xz -9e make of the packed codes; the coder's speed.
+"""Measure the bits per code, packed, range coded, and packed with zstd -19 and xz -9e, and the coder's speed.
 
     python benchmarks/entropy.py RECORDING... -m nac_24khz -k 3 6 12
 
-Of each recording the chunks as nac makes them; zstd and xz get all of a recording's packed codes at once, without
-headers. Speed is seconds of audio a second of processor time.
+Recordings are divided into chunks as by nac compress; zstd and xz compress all packed codes of a recording at
+once, without headers. Speed is seconds of audio per second of processor time.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from nac.weights import models
 
 
 def zstd(data: bytes) -> int | None:
-    """Size under `zstd -19`, where that command is installed."""
+    """Return the size with `zstd -19`, or None if it is not installed."""
     if not shutil.which("zstd"):
         return None
     return len(subprocess.run(["zstd", "-19", "-c"], input=data, capture_output=True, check=True).stdout)
 
 
 def chunks(path: Path, model: str, kbps: float, weights: str | None) -> tuple[Header, float, list[Chunk]]:
-    """The packed chunks of a recording, and its seconds."""
+    """Return the header, the duration in seconds and the packed chunks of a recording."""
     packed = io.BytesIO()
     codec = models.load(model, weights=weights, device="cpu")
     nac.compress(path, packed, model=model, kbps=kbps, coding="packed", load=lambda _: codec)

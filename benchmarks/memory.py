@@ -1,9 +1,9 @@
-"""Peak memory of nac compress and nac decompress for recordings of two lengths, by model.
+"""Measure the peak memory of nac compress and nac decompress for recordings of two lengths, by model.
 
-    python benchmarks/memory.py                                  # the built-in model, 2 minutes and 20
-    python benchmarks/memory.py -m dac_44khz --minutes 1 4       # others with random weights of official size
+    python benchmarks/memory.py                                  # nac_24khz, 2 and 20 minutes python
+    benchmarks/memory.py -m dac_44khz --minutes 1 4       # others, with random weights of official size
 
-Prints the peak resident memory of the whole process in MB and the seconds that it took. Needs Unix.
+Prints the peak resident memory of the whole process in MB and its duration in seconds. Needs Unix.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nac.codecs.registry import MODELS, random
 
 
 def recording(path: Path, minutes: float, channels: int, rate: int = 44100) -> None:
-    """Chords over noise, written as it is made."""
+    """Write a recording of chords and noise, in blocks."""
     random = np.random.default_rng(0)
     clock = np.arange(rate) / rate
     with soundfile.SoundFile(path, "w", rate, channels) as file:
@@ -34,7 +34,7 @@ def recording(path: Path, minutes: float, channels: int, rate: int = 44100) -> N
 
 
 def random_weights(name: str, folder: Path) -> Path:
-    """A checkpoint of random weights."""
+    """Write a checkpoint of random weights, and return its path."""
     from safetensors.torch import save_file
 
     path = folder / f"{name}.safetensors"
@@ -43,7 +43,7 @@ def random_weights(name: str, folder: Path) -> Path:
 
 
 def peak(*words: str | Path) -> tuple[float, float]:
-    """Peak resident memory in MB and seconds of a `nac` command."""
+    """Return the peak resident memory in MB and the seconds of a `nac` command."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "nac", *map(os.fspath, words)]
     child = os.posix_spawn(sys.executable, command, os.environ)
@@ -69,7 +69,8 @@ def main() -> None:
         for name in args.model:
             weights: list[str | Path] = []
             if name != "nac_24khz":
-                # In a process of its own: a command's peak counts from what the process that starts it holds.
+                # In a separate process: the peak of a child process includes the memory of the parent at its
+                # start.
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                     weights = ["--weights", process.submit(random_weights, name, Path(folder)).result()]
             size = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors")) / 1e6

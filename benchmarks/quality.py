@@ -1,12 +1,12 @@
-"""How good is it? Models of nac against Opus at real file sizes, by distances and by perceptual metrics.
+"""Measure the quality of nac's models and Opus by distances and perceptual metrics, with bitrates from file sizes.
 
     python benchmarks/quality.py --cache WORK                  held-out and unseen clips of examples/train
     python benchmarks/quality.py --model nac_24khz a.wav b.flac
-    python benchmarks/quality.py --made-up                     tones, glides, clicks, silence, noise, square waves
+    python benchmarks/quality.py --synthetic                   tones, glides, clicks, silence, noise, square waves
 
-Clips are mono at 48 kHz, and compared over the whole band. Every system writes a file, whose size is what counts;
-Opus is opusenc's. Printed for each kind of sound are the mean and the worst clip of every metric of
-`nac.evaluate.metrics` that is installed; PESQ and STOI for speech only.
+Clips are mono at 48 kHz, and compared over the whole bandwidth. The bitrate of each system is that of the file
+that it writes; Opus is encoded by opusenc. For each kind of audio, the output has the mean and the worst value of
+every installed metric of `nac.evaluate.metrics`; PESQ and STOI for speech only.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Clip(NamedTuple):
 
 
 def cached(work: Path, split: str, count: int, seconds: float) -> Iterator[Clip]:
-    """Up to ``count`` excerpts of each kind from a cache of examples/train, always the same ones."""
+    """Yield up to ``count`` excerpts of each kind from a cache of examples/train, the same in every run."""
     cache = Cache(work, split)
     for kind in ("speech", "music", "other"):
         found = [c for c in cache.clips if c.kind == kind and c.length > 2 * RATE]
@@ -73,7 +73,7 @@ def opened(path: Path, seconds: float) -> Clip:
 
 
 class Opus(NamedTuple):
-    """Opus as opusenc writes it; ``kbps`` is what is asked for."""
+    """Opus by opusenc; ``kbps`` is the nominal bitrate."""
 
     kbps: float
 
@@ -86,7 +86,7 @@ class Opus(NamedTuple):
         command = ["opusenc", "--quiet", "--bitrate", f"{self.kbps:g}", str(source), str(path)]
         subprocess.run(command, check=True, capture_output=True)
         decoded, _ = soundfile.read(path, dtype="float32")
-        return fitted(decoded, len(samples)), path.stat().st_size
+        return cut_or_padded(decoded, len(samples)), path.stat().st_size
 
 
 class Model(NamedTuple):
@@ -108,7 +108,7 @@ class Model(NamedTuple):
         )
         nac.decompress(packed, result, force=True, load=lambda name: codec)
         decoded, _ = soundfile.read(result, dtype="float32")
-        return fitted(decoded, len(samples)), packed.stat().st_size
+        return cut_or_padded(decoded, len(samples)), packed.stat().st_size
 
 
 @cache
@@ -120,51 +120,51 @@ def silence(samples: Samples, folder: Path) -> tuple[Samples, int]:
     return np.zeros_like(samples), 0
 
 
-def fitted(samples: Samples, length: int) -> Samples:
+def cut_or_padded(samples: Samples, length: int) -> Samples:
     return np.pad(samples, (0, max(length - len(samples), 0)))[:length].astype(np.float32)
 
 
-#: measured on speech only
+# measured on speech only
 SPEECH = ("pesq", "stoi")
-#: neither defined nor needed where nothing came out
+# undefined for silence
 NOT_FOR_SILENCE = ("visqol", "pesq", "stoi")
 
 
-def measured(system: System, clip: Clip, measures: list[Metric]) -> dict[str, float]:
-    """One clip through one system."""
+def measure(system: System, clip: Clip, metrics: list[Metric]) -> dict[str, float]:
+    """Return the bitrate and the metrics of a clip coded by a system."""
     with tempfile.TemporaryDirectory() as folder:
         result, size = system(clip.samples, Path(folder))
     row = {"kbit/s": size * 8 / len(clip.samples) * RATE / 1000}
-    for metric in measures:
+    for metric in metrics:
         name = metric.name
         skip = (name in SPEECH and "speech" not in clip.kind) or (system is silence and name in NOT_FOR_SILENCE)
         row[name] = math.nan if skip else metric.measure(clip.samples, result, RATE)
     return row
 
 
-def line(rows: list[dict[str, float]], measures: list[Metric]) -> str:
-    """Mean bitrate, and mean and worst of every measure."""
+def line(rows: list[dict[str, float]], metrics: list[Metric]) -> str:
+    """Format the mean bitrate, and the mean and the worst value of every metric."""
     cells = f"{np.mean([row['kbit/s'] for row in rows]):7.2f}"
-    for metric in measures:
+    for metric in metrics:
         values = [row[metric.name] for row in rows if not math.isnan(row[metric.name])]
         worst = min if metric.higher_is_better else max
         cells += f"{np.mean(values):8.2f} ({worst(values):5.2f})" if values else f"{'-':>16}"
     return cells
 
 
-def report(systems: list[System], clips: list[Clip], measures: list[Metric]) -> None:
+def report(systems: list[System], clips: list[Clip], metrics: list[Metric]) -> None:
     kinds = sorted({clip.kind for clip in clips})
     print(f"{len(clips)} clips: " + ", ".join(f"{sum(c.kind == k for c in clips)} {k}" for k in kinds))
-    print(f"{'system':22} {'kind':14} {'kbit/s':>7}" + "".join(f"{metric.name:>16}" for metric in measures))
+    print(f"{'system':22} {'kind':14} {'kbit/s':>7}" + "".join(f"{metric.name:>16}" for metric in metrics))
     floor: list[dict[str, float]] = []
     for system in systems:
         label = "silence" if system is silence else str(system)
         wanted = [c for c in clips if "soundstream" not in label or "speech" in c.kind or c.kind == "files"]
-        rows = [measured(system, clip, measures) for clip in wanted]
+        rows = [measure(system, clip, metrics) for clip in wanted]
         for kind in kinds:
             if chosen := [row for row, clip in zip(rows, wanted, strict=True) if clip.kind == kind]:
-                print(f"{label:22} {kind:14} {line(chosen, measures)}", flush=True)
-        print(f"{label:22} {'all':14} {line(rows, measures)}", flush=True)
+                print(f"{label:22} {kind:14} {line(chosen, metrics)}", flush=True)
+        print(f"{label:22} {'all':14} {line(rows, metrics)}", flush=True)
         if system is silence:
             floor = rows
         elif floor and "mel" in floor[0]:
@@ -173,14 +173,14 @@ def report(systems: list[System], clips: list[Clip], measures: list[Metric]) -> 
             print(f"{label:22} clips with a larger mel distance than silence: {worse}", flush=True)
 
 
-# Sounds that are made up, and what is measured on them
+# Synthetic signals, and their measurements
 
 TONES = (50, 75, 100, 220, 440, 750, 1000, 1500, 2000, 3000, 3010, 5000, 6000, 7777, 9000, 10000, 12000, 15000)
 OTHERS = ("glide", "clicks", "silence", "noise", "square")
 
 
-def made_up(name: float | str) -> Samples:
-    """Two seconds: a tone of so many Hz, or one of the others."""
+def synthetic(name: float | str) -> Samples:
+    """Return two seconds of a tone of a frequency in Hz, or of another signal by its name."""
     time = np.arange(2 * RATE) / RATE
     if not isinstance(name, str):
         sound = 0.3 * np.sin(2 * np.pi * name * time)
@@ -196,24 +196,24 @@ def made_up(name: float | str) -> Samples:
 
 
 def level(samples: Samples, frequency: float) -> float:
-    """What a tone has within 40 Hz, in dB; its first and last fifth of a second do not count."""
+    """Return the level within 40 Hz of a frequency in dB, without the first and last fifth of a second."""
     middle = samples[RATE // 5 : -RATE // 5]
     power = np.square(np.abs(np.fft.rfft(middle * np.hanning(len(middle)))))
     at = np.arange(len(power)) * RATE / len(middle)
     return float(10 * np.log10(power[np.abs(at - frequency) < 40].sum() + 1e-20))
 
 
-def report_made_up(systems: list[System]) -> None:
-    """Levels of tones against what went in; of the others the mel distance and the peak."""
+def report_synthetic(systems: list[System]) -> None:
+    """Print the changes in level of tones, and the mel distance and the peak of the other signals."""
     metric = next(metric for metric in chosen(["mel"]) if metric.name == "mel")
     for system in systems:
         differences, rest = [], []
         with tempfile.TemporaryDirectory() as folder:
             for tone in TONES:
-                sound = made_up(tone)
+                sound = synthetic(tone)
                 differences.append(level(system(sound, Path(folder))[0], tone) - level(sound, tone))
             for name in OTHERS:
-                sound = made_up(name)
+                sound = synthetic(name)
                 result, _ = system(sound, Path(folder))
                 rest.append(f"{name} {metric.measure(sound, result, RATE):.2f} ({np.abs(result).max():.2f})")
         print(f"{system}: worst tone {max(differences, key=abs):+.1f} dB")
@@ -227,13 +227,15 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="cache of examples/train: its held-out and unseen splits")
     parser.add_argument("--count", type=int, default=6, help="clips of each kind and split of the cache")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of a clip")
-    parser.add_argument("--made-up", action="store_true", help="measure on made-up sounds, too")
+    parser.add_argument("--synthetic", action="store_true", help="also measure on synthetic signals")
     parser.add_argument("--model", nargs="*", default=["nac_24khz"])
     parser.add_argument("--codebooks", type=int, nargs="*", default=[3, 6, 12])
-    parser.add_argument("--weights", type=Path, help="weights of the model, instead of the installed ones")
+    parser.add_argument("--weights", type=Path, help="weights of the model instead of the installed ones")
     parser.add_argument("--opus", type=float, nargs="*", default=[12, 24], help="nominal kbit/s")
-    parser.add_argument("--soundstream", type=Path, help="its weights, for speech at 3.2, 6 and 9.2 kbit/s")
-    parser.add_argument("--metrics", nargs="*", help="all that are installed, by default")
+    parser.add_argument(
+        "--soundstream", type=Path, help="its weights; adds it for speech at 3.2, 6 and 9.2 kbit/s"
+    )
+    parser.add_argument("--metrics", nargs="*", help="default: all that are installed")
     args = parser.parse_args()
 
     clips = [opened(path, args.seconds) for path in args.files]
@@ -247,8 +249,8 @@ def main() -> None:
     models = [Model(name, count, args.weights) for name in args.model for count in args.codebooks]
     if clips:
         report([*systems, *models], clips, chosen(args.metrics))
-    if args.made_up:
-        report_made_up(models)
+    if args.synthetic:
+        report_synthetic(models)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How many random five-second reads a second come from 1000 files: .nac, packed and range coded, .npy, .dac.
+"""Measure random five-second reads per second from 1000 files: .nac, packed and range coded, .npy, .dac.
 
     python benchmarks/read_codes.py [--files 1000] [--seconds 60] [--reads 2000] [--workers 1]
 
-The files are made first, in a temporary folder: random codes, as many as DAC at 24 kHz makes at 6 kbit/s (8
-codebooks of 10 bits, 75 frames a second). Random codes cannot be made smaller, so the .nac files are packed; those
-that are range coded hold what nac_24khz makes of a recording, as many codes. An .npy file is mapped into memory. A
-.dac file is read as the `dac` package does it, which is only safe here because the files are our own. All are in
-the page cache: the numbers are those of the processor, not of the disk.
+The files are made first, in a temporary folder. They contain random codes, with the rate of DAC at 24 kHz and 6
+kbit/s (8 codebooks of 10 bits, 75 frames per second). Random codes cannot be compressed, so these .nac files are
+packed; the range coded ones contain the codes of a recording with nac_24khz, at the same rate. .npy files are
+memory-mapped. .dac files are read as by the `dac` package, which is safe only because they are made here. All
+files are in the page cache, so the processor is measured, not the disk.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def make(folder: Path, files: int, seconds: int) -> None:
 
 
 def speech(seconds: int) -> np.ndarray:
-    """What nac_24khz makes of a recording, over and over."""
+    """Return codes of a recording with nac_24khz, repeated to this duration."""
     packed = io.BytesIO()
     nac.compress(RECORDING, packed, model="nac_24khz", codebooks=CODEBOOKS, mono=True)
     packed.seek(0)
@@ -85,10 +85,10 @@ READERS: dict[str, Callable[[str, int], np.ndarray]] = {
 }
 
 
-def read(ending: str, places: list[tuple[str, int]]) -> float:
-    """Seconds of the processor's time."""
+def read(ending: str, excerpts: list[tuple[str, int]]) -> float:
+    """Read excerpts (path, start), and return the seconds of processor time."""
     began = time.process_time()
-    assert all(READERS[ending](path, start).shape == (CODEBOOKS, CROP * RATE) for path, start in places)
+    assert all(READERS[ending](path, start).shape == (CODEBOOKS, CROP * RATE) for path, start in excerpts)
     return time.process_time() - began
 
 
@@ -101,14 +101,14 @@ def main() -> None:
         folder = Path(name)
         make(folder, options.files, options.seconds)
         random = np.random.default_rng(1)
-        places = [
+        excerpts = [
             (str(folder / str(random.integers(options.files))), int(random.integers(options.seconds - CROP)))
             for _ in range(options.reads)
         ]
-        for path, start in places[:20]:
+        for path, start in excerpts[:20]:
             assert (from_nac(path, start) == from_npy(path, start)).all()
             assert (from_nac(path, start) == from_dac(path, start)).all()
-        parts = [places[worker :: options.workers] for worker in range(options.workers)]
+        parts = [excerpts[worker :: options.workers] for worker in range(options.workers)]
         print(f"{options.files} files of {options.seconds} s, {options.workers} of {os.cpu_count()} cores")
         for ending in READERS:
             size = sum((folder / f"{n}{ending}").stat().st_size for n in range(options.files)) / options.files
@@ -117,10 +117,8 @@ def main() -> None:
                 began = time.perf_counter()
                 busy = sum(pool.map(partial(read, ending), parts))
                 wall = time.perf_counter() - began
-            speed = (
-                f"{options.reads / wall:6.0f} reads a second, {1000 * busy / options.reads:5.2f} ms of CPU each"
-            )
-            print(f"{ending}: {speed}, {size / 1000:5.1f} kB a file")
+            speed = f"{options.reads / wall:6.0f} reads/s, {1000 * busy / options.reads:5.2f} ms of CPU each"
+            print(f"{ending}: {speed}, {size / 1000:5.1f} kB per file")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What Ray costs: nac compress with and without --engine ray, on the same files of this machine.
+"""Measure the overhead of Ray: nac compress with and without --engine ray, on the same files of this machine.
 
     python benchmarks/scale.py [--files 60] [--seconds 20] [--rounds 3] [-m nac_24khz]
 
-For each way it prints the start-up (until the first files are done, less what they take by themselves), the speed
-from then on (audio seconds a second), and the peak memory of a process that does the work; then how many files a
-second Ray's driver hands out to workers that do nothing. The outputs are compared. Needs Linux
-and 'nac-audio[ray]'.
+For each way, the output has the start-up (until the first files are done, without the time for encoding them), the
+speed from then on (seconds of audio per second), and the peak memory of a worker process; then the number of files
+per second that Ray's driver assigns to idle workers. The .nac files are compared. Needs Linux and
+'nac-audio[ray]'.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ WAYS = {
 
 @dataclass(frozen=True)
 class Run:
-    """``startup``, ``wall``: seconds; ``speed``: audio seconds a second from then on; ``memory``: MB a worker."""
+    """``startup``, ``wall``: seconds; ``speed``: times real time after that; ``memory``: MB per worker."""
 
     startup: float
     speed: float
@@ -52,26 +52,26 @@ class Run:
 
 
 class Watch(Thread):
-    """Looks at the memory of the process that does the work, or of Ray's workers."""
+    """Records the peak memory of a process and of Ray's workers."""
 
     def __init__(self, process: int) -> None:
         super().__init__(daemon=True)
-        self.process, self.most, self.stop = process, 0.0, Event()
+        self.process, self.peak, self.stop = process, 0.0, Event()
 
     def run(self) -> None:
         while not self.stop.wait(0.5):
             for status in Path("/proc").glob("[0-9]*/status"):
                 with suppress(OSError):
                     fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-                    works = (
-                        fields["Name"].strip().startswith("ray::Worker") or int(status.parent.name) == self.process
+                    counted = (
+                        fields["Name"].strip().startswith("ray::Proc") or int(status.parent.name) == self.process
                     )
-                    if works and "VmHWM" in fields:
-                        self.most = max(self.most, int(fields["VmHWM"].split()[0]) / 1000)
+                    if counted and "VmHWM" in fields:
+                        self.peak = max(self.peak, int(fields["VmHWM"].split()[0]) / 1000)
 
 
-def told(*words: str | Path) -> tuple[list[float], float, float]:
-    """When nac compress tells of each file and when it ends (seconds), and the peak memory (MB) of the worker."""
+def timed(*words: str | Path) -> tuple[list[float], float, float]:
+    """Return when nac compress reports each file and when it ends (seconds), and the worker's peak memory (MB)."""
     command = [sys.executable, "-m", "nac", "compress", "--json", "-q", "-r", *words]
     threads = {"OMP_NUM_THREADS": "1"}  # as Ray sets it for workers of one CPU
     began = time.perf_counter()
@@ -83,33 +83,33 @@ def told(*words: str | Path) -> tuple[list[float], float, float]:
         watch.stop.set()
     assert process.returncode == 0
     assert not any(error for _, error in times)
-    return [when for when, _ in times], time.perf_counter() - began, watch.most
+    return [when for when, _ in times], time.perf_counter() - began, watch.peak
 
 
 def run(src: Path, dst: Path, model: str, words: tuple[str, ...], seconds: float) -> Run:
-    """One way. The first files are its start-up: two for each worker."""
-    times, wall, memory = told(src, "-o", dst, "-m", model, "-f", *words)
+    """Measure one way. Its start-up ends with the first two files for each worker."""
+    times, wall, memory = timed(src, "-o", dst, "-m", model, "-f", *words)
     skip = 2 * int(words[-1])
     speed = (len(times) - skip) * seconds / (times[-1] - times[skip - 1])
     return Run(times[skip - 1] - skip * seconds / speed, speed, wall, memory)
 
 
 class IdleWorker(ProcessWorker):
-    """Does nothing, and says that it is done."""
+    """A worker that reports jobs as done without doing them."""
 
     def do(self, jobs: Iterable[Job]) -> list[Outcome]:
         return [Outcome("done", Row(job.input, job.output)) for job in jobs]
 
 
-def handed_out(folder: Path, count: int) -> tuple[float, float]:
-    """Files a second that Ray's driver lists, hands out, notes and prints with two workers that do nothing.
+def assigned(folder: Path, count: int) -> tuple[float, float]:
+    """Return the files per second that Ray's driver lists, assigns, records and reports with two idle workers.
 
-    From the first that is back to the last; and the peak memory of the driver (MB). In a process of its own.
+    Measured from the first to the last reported file; and the peak memory of the driver (MB), a separate process.
     """
     (folder / "in").mkdir()
     for number in range(count):
         (folder / "in" / f"{number * 7919 % count:08}.wav").touch()
-    command = [sys.executable, __file__, "--hand-out", folder / "in", folder / "out"]
+    command = [sys.executable, __file__, "--assign", folder / "in", folder / "out"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         times = [time.perf_counter() for line in process.stdout if json.loads(line)["error"] is None]
@@ -120,7 +120,7 @@ def handed_out(folder: Path, count: int) -> tuple[float, float]:
     return (count - 1) / (times[-1] - times[0]), used.ru_maxrss / 1000
 
 
-def hand_out(source: str, target: str) -> None:
+def assign(source: str, target: str) -> None:
     workers.ProcessWorker = IdleWorker  # type: ignore[misc]
     command = ["compress", "-r", source, "-o", target, "--json", "-q", *WAYS["Ray, 2 workers"]]
     cli.main(command, standalone_mode=False)
@@ -134,8 +134,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--rounds", type=int, default=3, help="the fastest counts")
-    parser.add_argument("--names", type=int, default=200_000, help="of files that are only handed out")
+    parser.add_argument("--rounds", type=int, default=3, help="the fastest is printed")
+    parser.add_argument("--names", type=int, default=200_000, help="number of files for the idle workers")
     parser.add_argument("-m", "--model", default="nac_24khz")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -152,17 +152,17 @@ def main() -> None:
         for way, best in runs.items():
             print(
                 f"{way:15} start-up {best.startup:4.1f} s, then {best.speed:5.1f}x real time; "
-                f"{best.wall:5.1f} s in all; {best.memory:4.0f} MB a worker"
+                f"{best.wall:5.1f} s in total; {best.memory:4.0f} MB per worker"
             )
         for cores, ray in (("1 core", "1 worker"), ("2 cores", "2 workers")):
             cost = runs[f"plain, {cores}"].speed / runs[f"Ray, {ray}"].speed - 1
-            print(f"Ray, {ray}: {cost:+.1%} time a file against plain on {cores}")
-        rate, memory = handed_out(folder, options.names)
-        print(f"{rate:.0f} files a second of {options.names} are handed out; {memory:.0f} MB for that")
+            print(f"Ray, {ray}: {cost:+.1%} time per file compared with plain on {cores}")
+        rate, memory = assigned(folder, options.names)
+        print(f"{rate:.0f} files/s of {options.names} are assigned; {memory:.0f} MB in the driver")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--hand-out"]:
-        hand_out(*sys.argv[2:])
+    if sys.argv[1:2] == ["--assign"]:
+        assign(*sys.argv[2:])
     else:
         main()

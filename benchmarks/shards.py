@@ -1,9 +1,8 @@
-"""Clips in shards against clips in files: wall time and peak memory, plain and with Ray, one worker of which dies.
+"""Measure clips in shards and in files: wall time and peak memory, plain and with Ray, also if a worker dies.
 
     python benchmarks/shards.py [--shards 20] [--clips 500] [--seconds 1] [-m nac_24khz]
 
-The .nac files in the shards are compared with those of the plain command, however they were made. Needs Linux and
-'nac-audio[ray]'.
+All .nac files are compared with those of the plain command. Needs Linux and 'nac-audio[ray]'.
 """
 
 from __future__ import annotations
@@ -33,12 +32,11 @@ RAY = ("--engine", "ray", "--workers", "2")
 class Watch(Thread):
     """Measures all processes of a command, and kills one of its Ray workers if requested.
 
-    ``memory``: the most that they held together, in MB, shared pages counted once; ``seconds``: processor time of
-    all of them.
+    ``memory``: their peak total memory in MB, with shared pages counted once; ``seconds``: their processor time.
     """
 
     def __init__(self, mark: str, kill_after: float | None) -> None:
-        """``mark``: what the environment of its processes contains."""
+        """``mark``: text that identifies the processes by their environment."""
         super().__init__(daemon=True)
         self._mark = mark.encode()
         self.memory, self.killed, self.stop = 0.0, False, Event()
@@ -51,14 +49,14 @@ class Watch(Thread):
 
     def run(self) -> None:
         while not self.stop.wait(0.5):
-            held = 0.0
+            total = 0.0
             for folder in Path("/proc").glob("[0-9]*"):
                 with suppress(OSError):
-                    held += self._look(folder)
-            self.memory = max(self.memory, held)
+                    total += self._measure(folder)
+            self.memory = max(self.memory, total)
 
-    def _look(self, folder: Path) -> float:
-        """Measure a process, and return the memory that it holds."""
+    def _measure(self, folder: Path) -> float:
+        """Measure a process, and return its memory in MB."""
         if self._mark not in (folder / "environ").read_bytes():
             return 0.0
         process = int(folder.name)
@@ -99,14 +97,14 @@ def run(source: Path, target: Path, *words: str, kill_after: float | None = None
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
     wall = time.perf_counter() - began
     watch.stop.set()
-    assert watch.killed == (kill_after is not None), "no worker was killed: take more clips"
+    assert watch.killed == (kill_after is not None), "no worker was killed: use more clips"
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert not any(row["error"] for row in rows)
     return Run(wall, watch.seconds, watch.memory, len(rows))
 
 
 def make(folder: Path, shards: int, clips: int, seconds: float) -> None:
-    """Clips in files and the same in tar files, with text beside each."""
+    """Write clips as files, and the same clips in tar files, each with a text."""
     recording(folder / "long.wav", 1, 1, 24000)
     sound = (folder / "long.wav").read_bytes()[44:]
     size = int(24000 * seconds) * 2
@@ -125,7 +123,7 @@ def make(folder: Path, shards: int, clips: int, seconds: float) -> None:
 
 
 def header(size: int) -> bytes:
-    """Of a WAV file of so many bytes of samples."""
+    """Return the header of a WAV file with ``size`` bytes of samples."""
     words = [b"RIFF", (size + 36).to_bytes(4, "little"), b"WAVEfmt ", (16).to_bytes(4, "little")]
     rest = (1, 2), (1, 2), (24000, 4), (48000, 4), (2, 2), (16, 2)
     words += [number.to_bytes(width, "little") for number, width in rest]
@@ -133,7 +131,7 @@ def header(size: int) -> bytes:
 
 
 def packed(folder: Path) -> list[bytes]:
-    """All .nac files in a folder or its shards, in order."""
+    """Return all .nac files in a folder or its shards, in order."""
     found = []
     for path in sorted(folder.rglob("*.tar")):
         with path.open("rb") as file:
@@ -144,8 +142,8 @@ def packed(folder: Path) -> list[bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--shards", type=int, default=20)
-    parser.add_argument("--clips", type=int, default=500, help="in each")
-    parser.add_argument("--seconds", type=float, default=1, help="of a clip")
+    parser.add_argument("--clips", type=int, default=500, help="per shard")
+    parser.add_argument("--seconds", type=float, default=1, help="duration of a clip")
     parser.add_argument("-m", "--model", default="nac_24khz")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
