@@ -369,7 +369,7 @@ def test_what_cannot_be_written_is_refused(toy: ToyCodec) -> None:
         ({**right, "channels": 256}, "256 channels"),
         ({**right, "sample_rate": 0}, "0 Hz"),
         ({**right, "kbps": 0.01}, "at least"),
-        ({**right, "model": "none"}, "no model"),
+        ({**right, "model": "none"}, "unknown model 'none'"),
     ):
         with pytest.raises(nac.NacError, match=told):
             nac.open("y.nac", "w", **options)
