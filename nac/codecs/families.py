@@ -32,6 +32,32 @@ MDCT = Family(
     numpy="nac.codecs.mdct:load",
 )
 
+FULLBAND = Family(
+    "fullband",
+    (
+        Model(
+            CodecSpec("nac_48khz", "fullband", 48000, 1, 640, (Codebook(10),) * 16),
+            "fullband audio, small and fast; part of the package, still in training",
+            "MIT",
+            (
+                Packaged(
+                    "nac/codecs/builtin",
+                    (
+                        File(
+                            "nac_48khz.safetensors",
+                            16_746_020,
+                            "0f4770e15f310e43aee30ee09beef38840542ccea158e015933a356b8296c1a1",
+                        ),
+                    ),
+                ),
+            ),
+            Plan(left=19, right=19, window=256),
+        ),
+    ),
+    load="nac.codecs.fullband_torch:load",
+    numpy="nac.codecs.fullband:load",
+)
+
 _LYRA = (
     File(
         "soundstream_encoder.tflite", 1_779_200, "237da0b16226fb0a68d49551c81bebf614e42142af72764448359f68581e88f1"
@@ -292,7 +318,7 @@ MIMI = Family(
     package="transformers",
 )
 
-FAMILIES = (MDCT, SOUNDSTREAM, ENCODEC, DAC, SNAC, MIMI)
+FAMILIES = (MDCT, FULLBAND, SOUNDSTREAM, ENCODEC, DAC, SNAC, MIMI)
 
 BEST_FIRST = (
     (9.0, ("dac_44khz_16kbps", "dac_44khz", "encodec_48khz", "dac_24khz", "encodec_24khz")),

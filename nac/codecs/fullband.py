@@ -64,10 +64,14 @@ def lapped_basis(hop: int, bins: int, sine: bool) -> Floats:
     """Return an orthonormal MDCT basis with sine window, or also the MDST's: [2 hop samples, bins or 2 bins]."""
     n, k = np.arange(2 * hop)[:, None], np.arange(bins)
     window = np.sin(math.pi / (2 * hop) * (n + 0.5)) * math.sqrt(2 / hop)
-    phase = math.pi / hop * (n + 0.5 + hop / 2) * (k + 0.5)
-    parts = [np.cos(phase), np.sin(phase)] if sine else [np.cos(phase)]
-    basis: Floats = (window * np.concatenate(parts, 1)).astype(np.float32)
-    return basis
+    # All phases are multiples of the same one: looking up their cosines takes less time than computing them.
+    steps = ((2 * n + 1 + hop) * (2 * k + 1)).astype(np.int32) % np.int32(8 * hop)
+    phases = math.pi / (4 * hop) * np.arange(8 * hop)
+    waves = [np.cos(phases), np.sin(phases)] if sine else [np.cos(phases)]
+    basis = np.empty((2 * hop, len(waves), bins), np.float32)
+    for part, wave in enumerate(waves):
+        np.multiply(window, wave[steps], out=basis[:, part], casting="same_kind")
+    return basis.reshape(2 * hop, -1)
 
 
 def interpolation(middles: npt.NDArray[Any], at: npt.NDArray[Any]) -> Floats:

@@ -134,11 +134,18 @@ class Weights:
 
     def take(self, name: str, *shape: int) -> Floats:
         """Return a tensor as float32. Raises ValueError if it is missing or has another shape."""
+        return self._checked(name, shape).astype(np.float32)
+
+    def transposed(self, name: str, *shape: int) -> Floats:
+        """Return a matrix like :meth:`take`, but transposed, which in one step is faster."""
+        return self._checked(name, shape).T.astype(np.float32, order="C")
+
+    def _checked(self, name: str, shape: tuple[int, ...]) -> Array:
         tensor = self._tensors.get(name)
         if tensor is None or tensor.shape != shape:
             found = "is missing" if tensor is None else f"has the shape {list(tensor.shape)}, not {list(shape)}"
             raise ValueError(f"{name} {found}")
-        return tensor.astype(np.float32)
+        return tensor
 
     def size(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor."""
@@ -154,7 +161,7 @@ class Linear:
     """A linear layer for frames: [T, inner] to [T, outer]."""
 
     def __init__(self, weights: Weights, name: str, inner: int, outer: int) -> None:
-        self._weight = np.ascontiguousarray(weights.take(f"{name}.weight", outer, inner).T)
+        self._weight = weights.transposed(f"{name}.weight", outer, inner)
         self._bias = weights.take(f"{name}.bias", outer)
 
     def __call__(self, x: Floats) -> Floats:
@@ -363,9 +370,12 @@ class MdctCodec(NumpyCodec):
 
 
 def read(spec: CodecSpec, path: Path) -> dict[str, Any]:
-    """Read the tensors of a safetensors file, or of the first one in a folder. Raises ModelError."""
+    """Read the tensors of a safetensors file, or of a folder's with the model's name, else of its first one.
+
+    Raises ModelError.
+    """
     if path.is_dir():
-        files = sorted(path.glob("*.safetensors"))
+        files = sorted(path.glob("*.safetensors"), key=lambda file: (file.stem != spec.name, file))
         if not files:
             raise ModelError(f"{path} contains no weights of {spec.name} (*.safetensors)")
         path = files[0]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hub_server import HubServer
@@ -22,7 +24,7 @@ from nac.errors import ModelError
 from nac.weights import cache, models
 
 LYRA = Path(__file__).parents[3] / "shared" / "weights" / "lyra-v2"
-BUILTIN = "nac_24khz"
+BUILTIN = ["nac_24khz", "nac_48khz"]
 needs_lyra = pytest.mark.skipif(not LYRA.is_dir(), reason="needs ../shared/weights/lyra-v2")
 
 
@@ -64,10 +66,11 @@ def test_first_sources_are_the_official_addresses() -> None:
     ]
 
 
-def test_the_package_brings_a_model() -> None:
-    (checked,) = models.verify(BUILTIN)
+@pytest.mark.parametrize("name", BUILTIN)
+def test_the_package_brings_a_model(name: str) -> None:
+    (checked,) = models.verify(name)
     assert checked.against == "published"
-    codec = nac.load(BUILTIN, device="cpu")
+    codec = nac.load(name, device="cpu")
     audio = torch.randn(1, 1, 5000, generator=torch.Generator().manual_seed(0)) / 10
     codes = codec.encode(audio)
     for count in (1, 5, 16):  # what fewer codebooks give is the beginning of what more give
@@ -79,7 +82,7 @@ def test_unknown_names_get_a_hint() -> None:
     with pytest.raises(ModelError, match="did you mean encodec_24khz"):
         registry.find("EnCodec-24kHz")
     with pytest.raises(
-        ModelError, match="unknown model 'mp3': use one of nac_24khz, soundstream_16khz, encodec_24khz"
+        ModelError, match="unknown model 'mp3': use one of nac_24khz, nac_48khz, soundstream_16khz, encodec_24khz"
     ):
         models.load("mp3")
 
@@ -87,7 +90,7 @@ def test_unknown_names_get_a_hint() -> None:
 def test_status_of_an_empty_machine() -> None:
     lines = {line.name: line for line in models.status()}
     assert list(lines) == list(MODELS)
-    assert [line.name for line in lines.values() if line.present] == models.present() == [BUILTIN]
+    assert [line.name for line in lines.values() if line.present] == models.present() == BUILTIN
     line = lines["dac_44khz"]
     assert (line.sample_rate, line.channels, line.size, line.licence) == (44100, 1, 306_507_276, "MIT")
     assert line.kbps == pytest.approx((0.861, 7.752), abs=1e-3)
@@ -129,7 +132,7 @@ def test_nac_weights_holds_folders_named_after_models(tmp_path: Path, monkeypatc
     fill(root / "encodec_24khz", "mine.safetensors")
     monkeypatch.setenv("NAC_WEIGHTS", str(root))
     expected = {
-        BUILTIN: models.path(BUILTIN),
+        **{name: models.path(name) for name in BUILTIN},
         "soundstream_16khz": root / "soundstream_16khz",
         "encodec_24khz": root / "encodec_24khz",  # another layout: for the loader to see
         "dac_16khz": root / "dac_16khz" / "weights_16khz.pth",
@@ -142,16 +145,16 @@ def test_nac_weights_holds_folders_named_after_models(tmp_path: Path, monkeypatc
 def test_nac_weights_is_the_folder_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "lyra", *LYRA_FILES)
     monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "lyra"))
-    assert models.present() == [BUILTIN, "soundstream_16khz"]
+    assert models.present() == [*BUILTIN, "soundstream_16khz"]
     assert models.locate("soundstream_16khz") == tmp_path / "lyra"
 
     fill(tmp_path / "dac_24khz", "model.safetensors")
     monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "dac_24khz"))
-    assert models.present() == [BUILTIN, "dac_24khz"]
+    assert models.present() == [*BUILTIN, "dac_24khz"]
 
     fill(tmp_path / "some", "model.safetensors")
     monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "some"))
-    assert models.present() == [BUILTIN]  # five models call their weights so
+    assert models.present() == BUILTIN  # five models call their weights so
     assert models.locate("dac_24khz") == tmp_path / "some" / "model.safetensors"  # but this one was asked for
 
     monkeypatch.setenv("NAC_WEIGHTS", str(tmp_path / "absent"))
@@ -229,7 +232,7 @@ def test_soundstream_is_downloaded_checked_and_loaded(monkeypatch: pytest.Monkey
             models.load("soundstream_16khz", device="cpu")
         models.download("soundstream_16khz")
         assert len(server.gets()) == 4
-    (line,) = (line for line in models.status() if line.present and line.name != BUILTIN)
+    (line,) = (line for line in models.status() if line.present and line.name not in BUILTIN)
     assert (line.name, line.fingerprint, line.size) == ("soundstream_16khz", codec.spec.fingerprint, 3_583_372)
     assert len(codec.spec.fingerprint) == 16
 
@@ -271,9 +274,11 @@ def test_a_folder_without_weights_is_named(name: str, tmp_path: Path) -> None:
         models.load(name, weights=tmp_path)
 
 
-def test_a_folder_with_the_weights_of_the_model_in_the_package(tmp_path: Path) -> None:
-    (tmp_path / "mine.safetensors").write_bytes(models.path("nac_24khz").read_bytes())
-    assert models.load("nac_24khz", weights=tmp_path).spec == models.load("nac_24khz").spec
+@pytest.mark.parametrize("name", BUILTIN)
+def test_a_folder_with_the_weights_of_a_model_in_the_package(name: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(models.path(name).read_bytes())
+    assert models.load(name, weights=tmp_path).spec == models.load(name).spec
+    assert models.load(name, weights=models.path(name).parent).spec == models.load(name).spec
 
 
 def test_auto_goes_by_the_bitrate_of_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +296,18 @@ def test_auto_goes_by_the_bitrate_of_a_channel(monkeypatch: pytest.MonkeyPatch) 
             assert models.choose(channels, kbps=channels * kbps) == best, (channels, kbps)
     for channels in range(1, 9):
         assert models.choose(channels) == models.choose(channels, kbps=default_kbps(channels))
+
+
+def test_auto_leaves_nac_48khz_alone() -> None:
+    """Only nac's own models are here, of which nac_24khz is the one for any recording."""
+    assert models.present() == BUILTIN
+    for channels in range(1, 9):
+        assert models.choose(channels, codebooks=16) == "nac_24khz"
+        for kbps in (None, 0.75 * channels, 3 * channels, 12 * channels, 100):
+            assert models.choose(channels, kbps=kbps) == "nac_24khz"
+    with pytest.raises(ModelError, match="nac_24khz needs at least"):
+        models.choose(1, kbps=0.5)
+    assert nac.info(io.BytesIO(nac.encode(np.zeros(4800, np.float32), 48000))).model == "nac_24khz"
 
 
 def test_auto_takes_the_best_model_that_can_go_so_low(monkeypatch: pytest.MonkeyPatch) -> None:
