@@ -232,7 +232,7 @@ def _caf(found: Iterator[_Chunk]) -> Declared | None:
 
 def _own_order(places: bytes, channels: int) -> bool:
     """Whether channels may be in an order of their own, by the number that a list of places begins with."""
-    return bool(places) and (channels > 2 or places == bytes(4))  # 0: places are told one by one
+    return bool(places) and (channels > 2 or places == bytes(4))  # 0: places are listed one by one
 
 
 def _au(head: bytes) -> Declared | None:

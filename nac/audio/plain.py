@@ -73,18 +73,18 @@ class Pipe:
     """A pipe that can seek in what was read so far, which is buffered until :meth:`let_go`."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._held, self._at = file, b"", 0
+        self._file, self._buffer, self._at = file, b"", 0
         self._holds = True
 
     def read(self, size: int, /) -> bytes:
         """The next bytes, fewer only at the end."""
         if not self._holds:
-            data, self._held = self._held[:size], self._held[size:]
+            data, self._buffer = self._buffer[:size], self._buffer[size:]
             return data + read_exactly(self._file, size - len(data))
         if self._at + size > _HEADER_LIMIT:
             return b""  # treated as the end: files with such long headers are not streamed
-        self._held += read_exactly(self._file, max(0, self._at + size - len(self._held)))
-        data = self._held[self._at : self._at + size]
+        self._buffer += read_exactly(self._file, max(0, self._at + size - len(self._buffer)))
+        data = self._buffer[self._at : self._at + size]
         self._at += len(data)
         return data
 
@@ -93,15 +93,15 @@ class Pipe:
 
     def let_go(self) -> None:
         """Drop what was read from the buffer."""
-        self._held, self._holds = self._held[self._at :], False
+        self._buffer, self._holds = self._buffer[self._at :], False
 
     def peek(self, size: int) -> bytes:
         """The next bytes, without moving the position."""
         data = self.read(size)
-        self._held = data + self._held
+        self._buffer = data + self._buffer
         return data
 
     def copy(self, target: BinaryIO) -> None:
         """All bytes from the first one, while they are still buffered."""
-        target.write(self._held)
+        target.write(self._buffer)
         shutil.copyfileobj(self._file, target, 1 << 20)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nac.cli import report
-from nac.cli.hints import told
+from nac.cli.hints import message_of
 from nac.cli.loading import Loading
 from nac.cli.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, gathered, path, several
 from nac.cli.running import Stop, expand, tell_others
@@ -271,7 +271,7 @@ def _left_out(names: Sequence[str], channels: int, kbps: Sequence[float]) -> Ite
         try:
             allocate(find(name).spec, channels, kbps=max(kbps))
         except NacError as error:
-            yield f"{name} is left out: {told(error)}"
+            yield f"{name} is left out: {message_of(error)}"
 
 
 def _print(scores: Sequence[Score], as_csv: bool) -> None:

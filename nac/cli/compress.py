@@ -11,7 +11,7 @@ import click
 from nac.cli.batch import Job, Paths
 from nac.cli.cluster import Engine, engine_options, hand_over
 from nac.cli.guesses import refuse_output_as_input
-from nac.cli.hints import HINTS, told, with_hint
+from nac.cli.hints import HINTS, message_of, with_hint
 from nac.cli.loading import Loading
 from nac.cli.options import (
     COUNT,
@@ -157,4 +157,4 @@ def _check_model(model: str, kbps: float | None, codebooks: int | None, loading:
     try:
         allocate(find(model).spec, 1, kbps=kbps, codebooks=codebooks)
     except ModelError as error:
-        raise click.UsageError(told(error)) from None
+        raise click.UsageError(message_of(error)) from None

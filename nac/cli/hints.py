@@ -29,7 +29,7 @@ HINTS: dict[Remedy, str] = {
 }
 
 
-def told(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """The error and, if something helps, what to type, on one line."""
     if isinstance(error, NacError):
         return with_hint(reason(error), error.remedy, error.model)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from nac.cli.hints import told, with_hint
+from nac.cli.hints import message_of, with_hint
 from nac.container.header import UNKNOWN_WEIGHTS
 from nac.container.timeline import clock
 from nac.errors import NacError
@@ -55,7 +55,7 @@ def note(line: str) -> None:
 
 def error(name: object, problem: Exception | str | None) -> None:
     """The line for a failure."""
-    message = told(problem) if isinstance(problem, Exception) else problem
+    message = message_of(problem) if isinstance(problem, Exception) else problem
     note(f"nac: {printable(name)}: {message}" if name else f"nac: {message}")
 
 
@@ -342,9 +342,9 @@ _shown: Progress | None = None
 
 def summary_text(outcomes: Sequence[str], files: int) -> str:
     """Number of files done, skipped, failed and not tried."""
-    told = [f"{outcomes.count(outcome)} {outcome}" for outcome in ("done", "skipped", "failed")]
+    counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in ("done", "skipped", "failed")]
     left = files - len(outcomes)
-    return ", ".join([*told, f"{left} left"] if left else told)
+    return ", ".join([*counts, f"{left} left"] if left else counts)
 
 
 def _size(path: Path) -> int:

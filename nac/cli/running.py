@@ -19,7 +19,7 @@ import click
 
 from nac.cli import batch, report
 from nac.cli.batch import STANDARD, Item, Job, Plan
-from nac.cli.hints import told, with_hint
+from nac.cli.hints import message_of, with_hint
 from nac.cli.notes import NOTES
 from nac.cli.standard import make_folder
 from nac.codecs.parallel import cores
@@ -63,7 +63,7 @@ class Stop(click.ClickException):
 
     @classmethod
     def of(cls, error: Exception) -> Stop:
-        return cls(told(error))
+        return cls(message_of(error))
 
     def show(self, file: Any = None) -> None:
         report.error("", self.message)
@@ -90,7 +90,7 @@ def each(
             failed = True
             report.error(name(item), error)
             if as_json:
-                report.out(json.dumps({"path": str(name(item)), "error": told(error)}))
+                report.out(json.dumps({"path": str(name(item)), "error": message_of(error)}))
     if failed:
         raise SystemExit(1)
 
@@ -266,7 +266,7 @@ class Run:
         except (BrokenPipeError, Stop):
             raise
         except Exception as error:  # an error in one file must not stop the others
-            outcome, row["error"] = "failed", told(error)
+            outcome, row["error"] = "failed", message_of(error)
             say.append(partial(report.error, job.input, row["error"]))
         self._outcomes.append(outcome)
         self._progress.file_done(job, skipped=skipped)

@@ -13,7 +13,7 @@ import click
 
 from nac.cli import report
 from nac.cli.batch import Job, Plan
-from nac.cli.hints import told
+from nac.cli.hints import message_of
 from nac.cli.notes import NOTES
 from nac.cli.options import gathered
 from nac.cli.running import Settings, Told, at_once
@@ -111,7 +111,7 @@ def each_packed(path: Path, column: str | None, action: Callable[[str, BytesIO],
                 failed += 1
                 report.error(f"{path}: {item.key}", error)
                 if as_json:
-                    report.out(json.dumps({"path": str(path), "key": item.key, "error": told(error)}))
+                    report.out(json.dumps({"path": str(path), "key": item.key, "error": message_of(error)}))
     if failed:
         raise NacError(f"{failed} of its {report.many(count, '.nac file')} cannot be read")
     return count

@@ -21,8 +21,8 @@ from nac.container.chunk import BATCH_CHUNKS, Chunk
 from nac.container.header import Header
 from nac.container.reader import Reader
 from nac.errors import FormatError
-from nac.files.held import Held
 from nac.files.opening import check_growth
+from nac.files.pending import Pending
 from nac.spec import CodecSpec
 
 PART = 1 << 21
@@ -162,7 +162,7 @@ class Track:
     def __init__(self, codec: Codec[Any], start: int, *, live: bool) -> None:
         self._codec, self._start = codec, start
         self._decoder: Decoder[Any] | None = None
-        self._held = Held[Codes[Array]](codec, live=live)
+        self._pending = Pending[Codes[Array]](codec, live=live)
         self._ready: list[Samples] = []
         self._from = 0  # first frame of the decoder
         self.end = codec.spec.start(start)  # one past the last sample that is ready
@@ -176,7 +176,7 @@ class Track:
             self._decoder = self._codec.decoder(origin=first, start=start)
             self._from = self._codec.preroll(start, first)
         codes = codes.between(spec, max(0, self._from - first))
-        self._decode(self._decoder, self._held.push(codes, codes.frames(spec) * spec.frame_samples))
+        self._decode(self._decoder, self._pending.push(codes, codes.frames(spec) * spec.frame_samples))
 
     def rest(self, frame: int) -> None:
         """Close the run, if one is open; silence up to ``frame``."""
@@ -187,7 +187,7 @@ class Track:
     def flush(self, end: int | None = None) -> None:
         """Close the run, if one is open; of what was still in the network, only samples before ``end``."""
         if self._decoder is not None:
-            self._decode(self._decoder, self._held.take())
+            self._decode(self._decoder, self._pending.take())
             self._add(self._decoder.flush(), end)
             self._decoder = None
 

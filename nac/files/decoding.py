@@ -90,17 +90,17 @@ def trimmed(
             left -= len(block)
         return
     margin = -(-spec.frame_samples * spec.frame_multiple * rate // spec.sample_rate) + 1
-    held: deque[Samples] = deque()
+    pending: deque[Samples] = deque()
     ready, given = 0, 0
     for block in blocks:
-        held.append(block)
+        pending.append(block)
         ready += len(block)
-        while ready - len(held[0]) >= margin:
-            ready -= len(held[0])
-            given += len(held[0])
-            yield held.popleft()
+        while ready - len(pending[0]) >= margin:
+            ready -= len(pending[0])
+            given += len(pending[0])
+            yield pending.popleft()
     if reader.samples is not None:
         end = at_rate(max(0, reader.samples - low), header, rate)
-        for block in held:
+        for block in pending:
             yield block[: max(0, end - given)]
             given += len(block)

@@ -137,7 +137,7 @@ class Joiner:
     def __init__(self, out: BinaryIO, header: Header) -> None:
         self._out, self._header, self._layout = out, header, layout_of(header)
         self._writer = Writer(out, header)
-        self._held: list[Chunk] = []
+        self._pending: list[Chunk] = []
         self._shift = 0  # of the last recording: from frame numbers in its file to those written
         self._last = self._next = 0  # of the last recording: its last frame; the next possible first frame
         self._end: int | None = None  # of the last recording, on the timeline of its file
@@ -156,12 +156,12 @@ class Joiner:
         self._last = min(self._frame_at(max(end - 1, start)), self._next)
         for chunk in chunks:
             self._write(chunk, begin, self._last)
-            if held := chunk.part(self._header, max(begin, self._last)):
-                self._held.append(held)
+            if pending := chunk.part(self._header, max(begin, self._last)):
+                self._pending.append(pending)
 
     def finish(self) -> tuple[int, int]:
         """End the file; the samples in it and the bytes written."""
-        for chunk in self._held:
+        for chunk in self._pending:
             self._write(chunk)
         header = self._header
         shift = Fraction(self._shift * header.frame_samples * header.original_sample_rate, header.sample_rate)
@@ -171,27 +171,29 @@ class Joiner:
 
     def _join(self, start: int, chunks: Iterator[Chunk]) -> tuple[int, Iterator[Chunk]]:
         """The first frame to use of the next recording's ``chunks``, and these chunks."""
-        held, self._held = self._held, []
+        pending, self._pending = self._pending, []
         head: list[Chunk] = []
-        while held and (not head or head[-1].next_frame < held[-1].next_frame) and (chunk := next(chunks, None)):
+        while pending and (not head or head[-1].next_frame < pending[-1].next_frame):
+            if (chunk := next(chunks, None)) is None:
+                break
             head.append(chunk)
         chunks = chain(head, chunks)
-        if start == self._end and self._same(held, head):
+        if start == self._end and self._same(pending, head):
             return self._last, chunks
         if self._header.segment is not None:
             raise NacError(
                 f"cannot follow: {self._header.model} codes overlapping segments: only parts of one recording join"
             )
-        for chunk in held:
+        for chunk in pending:
             self._write(chunk, stop=self._next)
         begin = self._frame_at(start)
         self._shift += self._next - begin
         return begin, chunks
 
-    def _same(self, held: list[Chunk], head: list[Chunk]) -> bool:
+    def _same(self, pending: list[Chunk], head: list[Chunk]) -> bool:
         """Whether both have the same codes in their common frames, from the one with the last sample on."""
-        stop = min(chunks[-1].next_frame if chunks else 0 for chunks in (held, head))
-        return stop > self._last and self._content(held, stop) == self._content(head, stop)
+        stop = min(chunks[-1].next_frame if chunks else 0 for chunks in (pending, head))
+        return stop > self._last and self._content(pending, stop) == self._content(head, stop)
 
     def _content(self, chunks: list[Chunk], stop: int) -> list[object]:
         parts = filter(None, (chunk.part(self._header, self._last, stop) for chunk in chunks))
@@ -242,7 +244,7 @@ def _of_known_length(reader: Reader) -> Iterator[Reader]:
     if reader.samples is not None:
         yield reader
         return
-    # Without a buffer: what it holds could not be written when the file is closed, and that be told instead.
+    # Without a buffer: otherwise an error of writing its rest at the end would hide the first one.
     with tempfile.TemporaryFile(prefix="nac-", buffering=0) as spool:
         with _spooling():
             writer = Writer(spool, reader.header)

@@ -21,7 +21,7 @@ from nac.codecs.base import Array, Codec, Codes, Encoder
 from nac.container.chunk import BATCH_CHUNKS, Chunk, Draft, chunk_frames
 from nac.container.codebooks import Coding
 from nac.container.header import Header
-from nac.files.held import Held
+from nac.files.pending import Pending
 from nac.spec import CodecSpec
 
 
@@ -142,21 +142,21 @@ def _cut(blocks: Iterable[Samples], length: int, *, whole: bool) -> Iterator[tup
 
     ``whole``: only whole lengths except the last; otherwise also partial ones, from the first sound on.
     """
-    held: list[Samples] = []
+    pending: list[Samples] = []
     have, sounds = 0, False
     for block in blocks:
         while have + len(block) >= length:
-            yield np.concatenate([*held, block[: length - have]]), True
-            held, block, have, sounds = [], block[length - have :], 0, False
+            yield np.concatenate([*pending, block[: length - have]]), True
+            pending, block, have, sounds = [], block[length - have :], 0, False
         if len(block):
-            held.append(block)
+            pending.append(block)
             have += len(block)
             sounds = sounds or _sounds(block)
-        if held and sounds and not whole:
-            yield np.concatenate(held), False
-            held = []
-    if held:
-        yield np.concatenate(held), False
+        if pending and sounds and not whole:
+            yield np.concatenate(pending), False
+            pending = []
+    if pending:
+        yield np.concatenate(pending), False
 
 
 class Lane:
@@ -165,7 +165,7 @@ class Lane:
     def __init__(self, codec: Codec[Any], codebooks: int, *, live: bool) -> None:
         self._codec, self._codebooks = codec, codebooks
         self._encoder: Encoder[Any] | None = None
-        self._held = Held[Samples](codec, live=live)
+        self._pending = Pending[Samples](codec, live=live)
         self._ready: list[Codes[Array]] = []
         self.frames = 0  # frames that are ready
 
@@ -173,12 +173,12 @@ class Lane:
         """Add samples [n, C] to the run, which begins at ``first_frame`` if none is open."""
         if self._encoder is None:
             self._encoder = self._codec.encoder(self._codebooks, origin=first_frame)
-        self._encode(self._encoder, self._held.push(audio, len(audio)))
+        self._encode(self._encoder, self._pending.push(audio, len(audio)))
 
     def end(self) -> None:
         """Close the run, if one is open."""
         if self._encoder is not None:
-            self._encode(self._encoder, self._held.take())
+            self._encode(self._encoder, self._pending.take())
             self._add(self._encoder.flush())
             self._encoder = None
 

@@ -78,10 +78,10 @@ def read(file: BinaryIO, model: str | None = None) -> Recording:
     if not meta.padded:
         start = _start(spec, meta.sample_rate)
         header = replace(header, segment=_segment(spec, meta.window), start=start)
-    held = _held(header, codes.shape[2])
-    if held < meta.samples - ceil(meta.sample_rate / spec.sample_rate):
-        raise FormatError(f"it declares {meta.samples} samples, but its frames have {held}")
-    header = replace(header, samples=min(meta.samples, held))
+    available = _samples_in(header, codes.shape[2])
+    if available < meta.samples - ceil(meta.sample_rate / spec.sample_rate):
+        raise FormatError(f"it declares {meta.samples} samples, but its frames have {available}")
+    header = replace(header, samples=min(meta.samples, available))
     notes = [] if model else [f"the model (taken: {spec.name}; -m names another)"]
     notes.append(
         f"how far its peaks were limited (its level is taken from its loudness, {meta.loudness:.1f} LUFS)"
@@ -233,7 +233,7 @@ def _segment(spec: CodecSpec, window: int) -> Segment:
     return Segment(window, stride)
 
 
-def _held(header: Header, frames: int) -> int:
+def _samples_in(header: Header, frames: int) -> int:
     """Samples at the original rate in this many frames."""
     if header.segment:
         end = frames // header.segment.frames * header.segment.stride

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
 
-HELD = 100_000
+BUFFERED = 100_000
 """Most names in memory at a time."""
 _READ = 1 << 14
 _END = b"\0"  # cannot occur in names
@@ -19,22 +19,22 @@ class Sorter:
     """Takes tuples of equal length in any order, and returns them sorted, once."""
 
     def __init__(self) -> None:
-        self._held: list[tuple[str, ...]] = []
+        self._buffer: list[tuple[str, ...]] = []
         self._runs: list[BinaryIO] = []
         self._width = 1
 
     def add(self, *names: str) -> None:
         self._width = len(names)
-        self._held.append(names)
-        if len(self._held) >= HELD:
-            self._held.sort()
-            self._runs.append(_written(self._held))
-            self._held = []
+        self._buffer.append(names)
+        if len(self._buffer) >= BUFFERED:
+            self._buffer.sort()
+            self._runs.append(_written(self._buffer))
+            self._buffer = []
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
-        self._held.sort()
+        self._buffer.sort()
         try:
-            yield from heapq.merge(self._held, *(_read(run, self._width) for run in self._runs))
+            yield from heapq.merge(self._buffer, *(_read(run, self._width) for run in self._runs))
         finally:
             for run in self._runs:
                 run.close()

@@ -82,6 +82,6 @@ def test_a_recording_above_full_scale_comes_back_at_its_level_where_that_can_be(
     want = float(np.sqrt(np.mean(nac.read(tmp_path / "x.nac")[0] ** 2)))
     assert level.pop("c.wav") == pytest.approx(want, rel=1e-5)
     assert all(found == pytest.approx(want / 2.5, rel=1e-3) for found in level.values())
-    for name, told in (("x.flac", "flac has samples of 16 or 24 bits"), ("x.opus", "opus is lossy")):
-        with pytest.raises(AudioError, match=told):
+    for name, message in (("x.flac", "flac has samples of 16 or 24 bits"), ("x.opus", "opus is lossy")):
+        with pytest.raises(AudioError, match=message):
             nac.decompress(tmp_path / "x.nac", tmp_path / name, bits="float")

@@ -175,7 +175,7 @@ def test_what_follows_the_samples_is_accounted_for(tmp_path: Path) -> None:
     for data in odd, odd.replace(PCM[:-1] + b"\0", PCM[:-1]):  # some programs leave the padding out
         assert len(read_source(io.BytesIO(data))[0]) == len(PCM) - 1
     stale = plain_wav(len(PCM) // 2)
-    for data, told in {
+    for data, message in {
         stale: "bytes after the samples are neither chunks nor tags",
         au(len(PCM) // 2): "bytes after the samples",
         w64(24 + len(PCM) // 2): "bytes after the samples",
@@ -184,7 +184,7 @@ def test_what_follows_the_samples_is_accounted_for(tmp_path: Path) -> None:
         good + chunk(b"data", PCM): "several recordings",
     }.items():
         for file in every_way(tmp_path / "x", data):
-            with pytest.raises(AudioError, match=told):
+            with pytest.raises(AudioError, match=message):
                 read_source(file)
 
 

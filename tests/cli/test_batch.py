@@ -292,18 +292,18 @@ def test_a_source_that_changed_meanwhile_stays(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals go to processes there, not to threads")
 def test_an_interruption_that_the_system_gives_to_a_worker_stops_all() -> None:
-    stop, told = threading.Event(), []
+    stop, message = threading.Event(), []
 
     def work(job: batch.Job) -> None:
         if job.input.name == "0":
             time.sleep(0.5)  # until the main thread waits
             signal.pthread_kill(threading.get_ident(), signal.SIGINT)
-        told.append(stop.wait(10))
+        message.append(stop.wait(10))
 
     jobs = [batch.Job(Path(str(i)), Path(f"{i}.nac")) for i in range(2)]
     with pytest.raises(KeyboardInterrupt):
         batch.run(jobs, work, workers=2, cancel=stop.set)
-    assert told == [True, True]
+    assert message == [True, True]
 
 
 def test_the_next_run_deletes_what_killed_ones_left_and_nothing_else() -> None:

@@ -378,7 +378,7 @@ def test_models_list() -> None:
 def test_a_download_names_the_licence(monkeypatch: pytest.MonkeyPatch) -> None:
     wav("song.wav")
     monkeypatch.setattr(models, "present", list)
-    told = nac("compress", "song.wav", "-m", "toy").stderr
-    assert "toy: downloading its weights (licence: none)" in told
+    printed = nac("compress", "song.wav", "-m", "toy").stderr
+    assert "toy: downloading its weights (licence: none)" in printed
     monkeypatch.setattr(models, "download", lambda name, **_: Path("cache/toy"))
     assert nac("models", "download", "toy").stdout == "toy: cache/toy (licence: none)\n"

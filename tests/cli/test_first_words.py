@@ -31,9 +31,9 @@ def test_what_is_packed_already_and_what_is_not() -> None:
     wav("talk.wav")
     nac("compress", "talk.wav", "-q")
     for words in (["talk.nac"], ["talk.nac", "-o", "new.nac"], ["talk.nac", "-f"]):
-        told = said("compress", *words, code=1)
-        assert "`nac decompress` decodes" in told
-        assert "is already a .nac file" in told
+        message = said("compress", *words, code=1)
+        assert "`nac decompress` decodes" in message
+        assert "is already a .nac file" in message
     piped = nac("compress", "-", "-o", "new.nac", stdin=Path("talk.nac").read_bytes(), code=1).stderr
     assert piped.startswith("nac: -: is already a .nac file (`nac decompress` decodes")
     assert "not a .nac file (`nac compress` makes one from audio)" in said("decompress", "talk.wav", code=1)
@@ -43,9 +43,9 @@ def test_what_is_packed_already_and_what_is_not() -> None:
 def test_decompressing_beside_the_original() -> None:
     data = wav("talk.wav").read_bytes()
     nac("compress", "talk.wav", "-q")
-    told = said("decompress", "talk.nac", code=1)
-    assert "talk.wav exists, and may be the original recording" in told
-    command = told.split("nac decompress ")[1].split(" (")[0]
+    message = said("decompress", "talk.nac", code=1)
+    assert "talk.wav exists, and may be the original recording" in message
+    command = message.split("nac decompress ")[1].split(" (")[0]
     nac("decompress", *command.split())
     assert Path("talk.wav").read_bytes() == data
     assert len(list(Path().glob("*.wav"))) == 2
@@ -67,9 +67,9 @@ def test_decompressing_beside_the_original() -> None:
 def test_commands_by_other_names(words: list[str], answer: str) -> None:
     wav("talk.wav")
     nac("compress", "talk.wav", "-q")
-    told = said(*words, code=2)
-    assert f"there is no command '{words[0]}'" in told
-    assert answer in told
+    message = said(*words, code=2)
+    assert f"there is no command '{words[0]}'" in message
+    assert answer in message
 
 
 def test_a_folder() -> None:
@@ -123,8 +123,8 @@ def test_what_was_lost_is_told_by_info_and_on_decompression() -> None:
     shutil.copy("saved.nac", "again.nac")
     assert "gap    0:10.0-0:20.0 lost" in nac("info", "saved.nac").stdout
     for words in (["saved.nac"], ["again.nac", "--start", "5", "--duration", "20"], ["-", "-o", "pipe.wav"]):
-        told = nac("decompress", *words, stdin=Path("saved.nac").read_bytes()).stderr
-        assert f"nac: {words[0]}: 0:10.0-0:20.0 lost before this file was written, and silent now" in told
+        message = nac("decompress", *words, stdin=Path("saved.nac").read_bytes()).stderr
+        assert f"nac: {words[0]}: 0:10.0-0:20.0 lost before this file was written, and silent now" in message
     nac("decompress", "saved.nac", "-o", "part.wav", "--duration", "5")
     assert "lost" not in nac("decompress", "saved.nac", "-o", "part.wav", "-f", "--duration", "5").stderr
     assert "lost" not in nac("decompress", "song.nac", "-o", "whole.wav").stderr

@@ -67,10 +67,10 @@ def test_what_is_passed_over_is_always_counted(quiet: bool) -> None:
     wav("in/a.wav"), wav("in/b.wav")
     Path("in/notes.txt").write_text("text")
     words = ["-q"] * quiet
-    told = "ignored 1 other file: in/notes.txt\n"
-    assert nac("compress", "-r", "in", *words, "-j", "1").stderr.endswith(told)
+    message = "ignored 1 other file: in/notes.txt\n"
+    assert nac("compress", "-r", "in", *words, "-j", "1").stderr.endswith(message)
     # Outputs of an earlier run are no strangers.
-    assert nac("compress", "-r", "in", "--skip-existing", *words).stderr.endswith(told)
+    assert nac("compress", "-r", "in", "--skip-existing", *words).stderr.endswith(message)
     assert "ignored 3 other files" in nac("decompress", "-r", "in", "-o", "out", *words).stderr
     assert "ignored 3 other files" in nac("verify", "-r", "in", *words).stderr
     assert "ignored 3 other files" in nac("info", "-r", "in").stderr

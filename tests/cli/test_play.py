@@ -61,8 +61,8 @@ def test_a_pipe_is_played(speaker: Fake) -> None:
 
 def test_what_cannot_be_played_is_told(speaker: Fake) -> None:
     speaker.refuses = speaker.PortAudioError("Invalid number of channels")
-    told = nac("play", "song.nac", code=1).stderr
-    assert told == "nac: song.nac: cannot play 2 channels at 22050 Hz: Invalid number of channels\n"
+    message = nac("play", "song.nac", code=1).stderr
+    assert message == "nac: song.nac: cannot play 2 channels at 22050 Hz: Invalid number of channels\n"
     assert "cannot be read: No such file" in nac("play", "none.nac", code=1).stderr
     Path("text.nac").write_text("no")
     assert "not a .nac file" in nac("play", "text.nac", code=1).stderr
@@ -71,8 +71,8 @@ def test_what_cannot_be_played_is_told(speaker: Fake) -> None:
 
 def test_without_sounddevice_it_says_what_to_install(speaker: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)  # which makes importing it fail
-    told = nac("play", "song.nac", code=1).stderr
-    assert told == "nac: song.nac: playing needs sounddevice: pip install 'nac-audio[play]'\n"
+    message = nac("play", "song.nac", code=1).stderr
+    assert message == "nac: song.nac: playing needs sounddevice: pip install 'nac-audio[play]'\n"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("sounddevice") is None, reason="sounddevice is not installed")

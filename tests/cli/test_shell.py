@@ -69,10 +69,10 @@ def test_every_command_has_a_manual_page(tmp_path: Path) -> None:
         name = path.read_text().splitlines()[2]
         assert re.match(r"nac.* \\- .*\.$", name), name
         if shutil.which("groff"):
-            told = subprocess.run(
+            message = subprocess.run(
                 ["groff", "-ww", "-man", "-Tutf8", str(path)], capture_output=True, text=True, check=True
             )
-            assert told.stderr == ""
+            assert message.stderr == ""
 
 
 def test_no_colours_on_a_terminal_that_wants_none(nac: str, tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def test_what_failed_is_not_done(tmp_path: Path) -> None:
     assert len(list((tmp_path / MANIFEST).iterdir())) == 3  # a run adds a file, and changes none
 
 
-def counts(told: str) -> list[int]:
-    return [int(number) for number in re.findall(r"^(\d+) done, (\d+) skipped, (\d+) failed$", told, re.M)[0]]
+def counts(message: str) -> list[int]:
+    return [int(number) for number in re.findall(r"^(\d+) done, (\d+) skipped, (\d+) failed$", message, re.M)[0]]
 
 
 def test_what_failed_is_tried_by_every_run_until_it_is_done(toy: object) -> None:

@@ -170,8 +170,8 @@ def test_workers_with_other_weights_are_refused(
         clip(f"src/{number}.wav", seed=number)
     monkeypatch.setattr(workers, "ProcessWorker", LonelyWorker)
     for words in (), ("-m", "nac_24khz"):
-        told = ray("compress", "-r", "src", "-o", "dst", *words, cluster=cluster, code=1).stderr
-        assert re.search(r"the machines differ .*weights of \d+; .*weights of \d+", told)
+        printed = ray("compress", "-r", "src", "-o", "dst", *words, cluster=cluster, code=1).stderr
+        assert re.search(r"the machines differ .*weights of \d+; .*weights of \d+", printed)
 
 
 def test_a_worker_says_which_weights_it_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

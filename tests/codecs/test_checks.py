@@ -51,7 +51,7 @@ def test_codes_of_any_integers_are_taken_and_others_refused(codec) -> None:
     last = codec.spec.codebooks[-1]
     ragged = (*codes.arrays[:-1], codes.arrays[-1][..., last.codes_per_frame :])
     high = tuple(a + (1 << book.bits) for a, book in zip(codes.arrays, codec.spec.codebooks, strict=True))
-    for told, arrays in {
+    for message, arrays in {
         "codebook 0 of .*: integer codes are needed, not torch.float32": tuple(a.float() for a in codes.arrays),
         "integer codes are needed, not float64": tuple(a.numpy() + 0.5 for a in codes.arrays),
         "the same frames in every codebook": ragged,
@@ -62,14 +62,14 @@ def test_codes_of_any_integers_are_taken_and_others_refused(codec) -> None:
         "codebooks, not 0": (),
         "takes codes of 1 to": codes.arrays + codes.arrays[:1],
     }.items():
-        with pytest.raises(ValueError, match=told) as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             codec.decode(Codes(arrays))
         assert isinstance(caught.value, NacError)
     for none in ([[[1]]], None):
         with pytest.raises(TypeError, match=r"codes \[B, K, T\] are needed, not") as refused:
             codec.decode(none)
         assert isinstance(refused.value, NacError)
-    with pytest.raises(ValueError, match="not -1 to -1"):  # in a stream, silence is told otherwise
+    with pytest.raises(ValueError, match="not -1 to -1"):  # in a stream, silence is stored otherwise
         codec.decoder().push(Codes(tuple(a * 0 - 1 for a in codes.arrays)))
 
 

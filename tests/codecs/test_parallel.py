@@ -116,11 +116,11 @@ def test_the_number_of_threads_changes_no_bit_of_any_family() -> None:
     assert found[0].count("\n") == len(NAMES)
 
 
-@pytest.mark.parametrize(("told", "count"), [("1", 1), ("3,2", 3), ("", None), ("many", None)])
-def test_as_many_threads_as_the_environment_says(told: str, count: int | None, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("message", "count"), [("1", 1), ("3,2", 3), ("", None), ("many", None)])
+def test_as_many_threads_as_the_environment_says(message: str, count: int | None, monkeypatch: Any) -> None:
     """Also where PyTorch, which goes by it, is not loaded."""
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    monkeypatch.setenv("OMP_NUM_THREADS", message)
     assert workers.count() == (count or workers.cores())
 
 

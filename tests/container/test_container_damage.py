@@ -170,8 +170,8 @@ def test_holes_cost_the_chunks_they_are_in_and_are_told_by_time(seed):
     # Neighbours that are lost are one stretch.
     starts = sorted(i for i in hit if i - 1 not in hit)
     ends = sorted(i + 1 for i in hit if i + 1 not in hit)
-    told = [str(part).split(" (")[0] for part in found if isinstance(part, Lost)]
-    assert told == [f"{clock(10 * a)}-{clock(10 * b)} lost" for a, b in zip(starts, ends, strict=True)]
+    message = [str(part).split(" (")[0] for part in found if isinstance(part, Lost)]
+    assert message == [f"{clock(10 * a)}-{clock(10 * b)} lost" for a, b in zip(starts, ends, strict=True)]
     out = io.BytesIO()
     saved, lost = check.save(Recovery(io.BytesIO(damaged)), out)
     assert (saved, len(lost)) == (30 - len(hit), len(starts))

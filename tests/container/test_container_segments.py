@@ -110,8 +110,8 @@ def test_a_last_chunk_that_is_missing_whole_is_reported_and_its_time_kept(known)
     assert (lost.first_frame, lost.end_frame) == (10, None)
     assert (lost.start, lost.end) == (pytest.approx(2240 / 48000), pytest.approx(3500 / 48000))
     out = io.BytesIO()
-    saved, told = save(Recovery(io.BytesIO(cut)), out)
-    assert (saved, len(told)) == (2, 1)
+    saved, message = save(Recovery(io.BytesIO(cut)), out)
+    assert (saved, len(message)) == (2, 1)
     assert verify(io.BytesIO(out.getvalue())).samples == (3500 if known else 2240)
 
 

@@ -65,8 +65,8 @@ def test_a_column_of_datasets(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     out = run(tmp_path, EXAMPLES / "datasets_column.py", "rows", *RECORDINGS)
     samples = {recording: soundfile.info(recording) for recording in RECORDINGS}
-    for recording, told in samples.items():
-        assert f"{recording.stem}.nac: ({told.channels}, {told.frames}) at {told.samplerate} Hz" in out
+    for recording, found in samples.items():
+        assert f"{recording.stem}.nac: ({found.channels}, {found.frames}) at {found.samplerate} Hz" in out
 
 
 def test_a_parquet_file_of_nac_is_an_audio_column_of_datasets(tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_a_parquet_file_of_nac_is_an_audio_column_of_datasets(tmp_path: Path) ->
     run(tmp_path, "-m", "nac", "compress", "train.parquet", "-o", "packed", "-m", "nac_24khz", "-q")
     out = run(tmp_path, EXAMPLES / "datasets_column.py", "packed/train.parquet")
     for recording in RECORDINGS:
-        told = soundfile.info(recording)
-        assert f"{recording.stem}.nac: ({told.channels}, {told.frames}) at {told.samplerate} Hz" in out
+        found = soundfile.info(recording)
+        assert f"{recording.stem}.nac: ({found.channels}, {found.frames}) at {found.samplerate} Hz" in out
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +195,9 @@ def test_the_server_gives_a_stretch_of_time(server: str, archive: Path) -> None:
 def test_the_server_keeps_to_its_folder(server: str) -> None:
     for path in ("none.nac", "../x.nac", "%2e%2e/%2e%2e/etc/passwd", "", "speech.wav"):
         assert fetch(f"{server}{path}")[0] == 404
-    status, _, told = fetch(f"{server}broken.nac")
+    status, _, message = fetch(f"{server}broken.nac")
     assert status == 500
-    assert b"not a .nac file" in told
+    assert b"not a .nac file" in message
 
 
 def test_every_example_is_run_by_a_test() -> None:

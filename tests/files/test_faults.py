@@ -330,13 +330,13 @@ def test_the_bar_tells_of_files_audio_speed_and_time_left() -> None:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     with run("compress", "-r", "in", "-o", "out", stderr=theirs) as process:
         os.close(theirs)
-        told = b""
+        message = b""
         with suppress(OSError):  # the other end is closed
             while part := os.read(ours, 1000):
-                told += part
+                message += part
     os.close(ours)
     assert process.returncode == 1
-    lines = told.replace(b"\r", b"\n").split(b"\n")
+    lines = message.replace(b"\r", b"\n").split(b"\n")
     assert [line for line in lines if line.startswith(b"nac: ")] == [
         b"nac: in/2.wav: cut off: 599044 bytes are missing that its header declares "
         b"(`ffmpeg -i IN OUT.wav` saves the rest)"

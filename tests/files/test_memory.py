@@ -91,7 +91,7 @@ def test_tags_come_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "rate", "error", "told"),
+    ("samples", "rate", "error", "message"),
     [
         (np.zeros(9, np.int64), 8000, TypeError, "int64"),
         (np.zeros(9, np.uint8), 8000, TypeError, "uint8"),
@@ -115,14 +115,14 @@ def test_tags_come_back() -> None:
         (np.zeros(9), 1 << 25, ValueError, "1000 to 16777216"),
     ],
 )
-def test_what_is_no_recording_is_refused(samples: Any, rate: Any, error: type[Exception], told: str) -> None:
-    with pytest.raises(error, match=told) as caught:
+def test_what_is_no_recording_is_refused(samples: Any, rate: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
         nac.encode(samples, rate, model=MODEL)
     assert isinstance(caught.value, nac.NacError)
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "told"),
+    ("options", "error", "message"),
     [
         ({"coding": "zip"}, ValueError, "auto, packed or range, not 'zip'"),
         ({"kbps": "3"}, TypeError, "kbit/s, not '3'"),
@@ -136,15 +136,15 @@ def test_what_is_no_recording_is_refused(samples: Any, rate: Any, error: type[Ex
 )
 @pytest.mark.parametrize("model", [MODEL, "auto"])
 def test_an_option_that_cannot_be_is_refused(
-    options: dict[str, Any], error: type[Exception], told: str, model: str
+    options: dict[str, Any], error: type[Exception], message: str, model: str
 ) -> None:
     """At once, by a file that is written block by block too, though nothing be written to it."""
     asked = {"model": model, **options}
-    with pytest.raises(error, match=told) as caught:
+    with pytest.raises(error, match=message) as caught:
         nac.encode(np.zeros(9, np.int16), 24000, **asked)
     assert isinstance(caught.value, nac.NacError)
     assert "\n" not in str(caught.value)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         nac.open(io.BytesIO(), "w", sample_rate=24000, channels=1, **asked)
 
 

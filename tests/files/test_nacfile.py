@@ -363,7 +363,7 @@ def test_a_full_disk_is_told_while_writing(toy: ToyCodec) -> None:
 def test_what_cannot_be_written_is_refused(toy: ToyCodec) -> None:
     Path("x.nac").write_bytes(b"mine")
     right: dict[str, Any] = {"sample_rate": RATE, "channels": 1}
-    for options, told in (
+    for options, message in (
         ({"channels": 1}, "sample_rate"),
         ({**right, "channels": 0}, "0 channels"),
         ({**right, "channels": 256}, "256 channels"),
@@ -371,7 +371,7 @@ def test_what_cannot_be_written_is_refused(toy: ToyCodec) -> None:
         ({**right, "kbps": 0.01}, "at least"),
         ({**right, "model": "none"}, "unknown model 'none'"),
     ):
-        with pytest.raises(nac.NacError, match=told):
+        with pytest.raises(nac.NacError, match=message):
             nac.open("y.nac", "w", **options)
     with pytest.raises(nac.NacError, match="exists"):
         nac.open("x.nac", "w", **right)

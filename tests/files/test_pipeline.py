@@ -537,7 +537,7 @@ def test_rates_and_channels_that_take_gigabytes_are_refused(toy) -> None:
     toy()
     with pytest.raises(AudioError, match="255 channels at 16777216 Hz"):
         nac.read(io.BytesIO(bomb(0, 1, channels=255, rate=1 << 24)))
-    for told, (rate, channels, kind) in {
+    for message, (rate, channels, kind) in {
         "255 channels at 16777216 Hz": (1 << 24, 255, np.int16),
         "a sample rate of 999 Hz; 1000 Hz is the lowest": (999, 1, np.int16),
         "256 channels; at most 255 are possible": (16000, 256, np.int16),
@@ -545,7 +545,7 @@ def test_rates_and_channels_that_take_gigabytes_are_refused(toy) -> None:
     }.items():
         wav = bytearray(io_wav(np.full((3, channels), 1e38 if kind == np.float32 else 0, kind)))
         wav[24:28] = struct.pack("<I", rate)
-        with pytest.raises(AudioError, match=told):
+        with pytest.raises(AudioError, match=message):
             nac.compress(io.BytesIO(wav), Pipe(), model="toy")
 
 

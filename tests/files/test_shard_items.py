@@ -64,7 +64,7 @@ def plain(folder: str, *words: str, command: str = "compress", code: int = 0) ->
 
 def test_a_tar_file(folder: Path) -> None:
     others = tar("in/a.tar", recordings("src"))
-    told = nac("compress", "in/a.tar", "-o", "out", "--json", code=1)
+    message = nac("compress", "in/a.tar", "-o", "out", "--json", code=1)
     kept = {name: data for name, data in others.items() if f"{BROKEN:04}" not in name}
     found = members("out/a.tar")
     assert {name: data for name, data in found.items() if not name.endswith(".nac")} == kept
@@ -73,13 +73,13 @@ def test_a_tar_file(folder: Path) -> None:
     order = [name.replace(".wav", ".nac") for name in members("in/a.tar") if f"{BROKEN:04}" not in name]
     assert list(found) == order
 
-    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    rows = [json.loads(line) for line in message.stdout.splitlines()]
     assert [row["key"] for row in rows] == [f"part one/{number:04}.wav" for number in range(6)]
     assert {row["input"] for row in rows} == {"in/a.tar"}
     assert {row["output"] for row in rows} == {"out/a.tar"}
     assert [row["key"] for row in rows if row["error"]] == [f"part one/{BROKEN:04}.wav"]
     assert all(row["bytes_out"] == len(sounds[f"{number:04}.nac"]) for number in GOOD for row in [rows[number]])
-    assert f"in/a.tar: part one/{BROKEN:04}.wav: cut off" in told.stderr
+    assert f"in/a.tar: part one/{BROKEN:04}.wav: cut off" in message.stderr
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7, 100])
@@ -147,7 +147,7 @@ def test_a_parquet_file(folder: Path, struct: bool) -> None:
     from pyarrow.parquet import ParquetFile, read_table
 
     table = parquet("in/a.parquet", recordings("src"), struct=struct)
-    told = nac("compress", "in/a.parquet", "-o", "out", "--json", code=1)
+    message = nac("compress", "in/a.parquet", "-o", "out", "--json", code=1)
     found = read_table("out/a.parquet")
     assert found.schema.equals(table.schema, check_metadata=True)
     assert found.drop(["audio"]).equals(table.take(GOOD).drop(["audio"]))
@@ -161,9 +161,9 @@ def test_a_parquet_file(folder: Path, struct: bool) -> None:
         old, new = before.row_group(0).column(number), about.row_group(0).column(number)
         assert (old.path_in_schema, old.compression) == (new.path_in_schema, new.compression)
 
-    keys = [row["key"] for row in map(json.loads, told.stdout.splitlines())]
+    keys = [row["key"] for row in map(json.loads, message.stdout.splitlines())]
     assert keys == [f"{n:04}.wav" if struct else f"row {n + 1}" for n in range(6)]
-    assert "cut off" in told.stderr
+    assert "cut off" in message.stderr
 
 
 def test_there_and_back(folder: Path, form: str) -> None:
@@ -205,9 +205,9 @@ def test_beside_files_and_folders_and_told_by_content(folder: Path, form: str) -
     Path("in/notes.tar").write_bytes(b"no shard")
     with tarfile.open("in/texts.tar", "w") as file:
         file.add("in/notes.tar")
-    told = nac("compress", "-r", "in", "src/0001.wav", "-o", "out")
-    assert "3 done, 0 skipped, 0 failed" in told.stderr
-    assert "ignored 2 other files" in told.stderr
+    message = nac("compress", "-r", "in", "src/0001.wav", "-o", "out")
+    assert "3 done, 0 skipped, 0 failed" in message.stderr
+    assert "ignored 2 other files" in message.stderr
     found = sorted(path.relative_to("out").as_posix() for path in Path("out").rglob("*") if path.is_file())
     assert found == ["0001.nac", "d/one.nac", "shard.data"]
     assert is_shard(Path("out/shard.data"))
@@ -227,8 +227,8 @@ def test_what_shares_a_stem(folder: Path) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(sound)
             file.addfile(member, io.BytesIO(sound))
-    told = nac("compress", "a.tar", "-o", "b.tar", code=1).stderr
-    assert told.count("would become 1.nac, as would another file beside it (--keep-ending") == 2
+    message = nac("compress", "a.tar", "-o", "b.tar", code=1).stderr
+    assert message.count("would become 1.nac, as would another file beside it (--keep-ending") == 2
     assert list(members("b.tar")) == ["0.left.nac", "0.right.nac", "2.nac"]
     nac("compress", "a.tar", "-o", "c.tar", "--keep-ending")
     assert list(members("c.tar"))[2:5] == ["1.wav.nac", "1.flac.nac", "1.json"]
@@ -243,8 +243,8 @@ def test_several_columns(folder: Path) -> None:
     sounds = recordings("src", 2)
     table = pa.table({"far": sounds, "near": sounds[::-1], "picture": [b"\x89PNG", None], "id": ["x", "y"]})
     write_table(table, "a.parquet")
-    told = nac("compress", "a.parquet", "-o", "out", code=1).stderr
-    assert "has several columns of recordings: far, near (--column names one)" in told
+    message = nac("compress", "a.parquet", "-o", "out", code=1).stderr
+    assert "has several columns of recordings: far, near (--column names one)" in message
     rows = nac("compress", "a.parquet", "-o", "out", "--column", "near", "--json").stdout.splitlines()
     assert [json.loads(row)["key"] for row in rows] == ["x", "y"]
     found = read_table("out/a.parquet")
@@ -268,8 +268,8 @@ def test_a_shard_that_is_not_whole_becomes_nothing(folder: Path, form: str, dama
     else:
         data[-6] ^= 0xFF
     Path(f"a.{form}").write_bytes(data)
-    told = nac("compress", f"a.{form}", "-o", f"out/a.{form}", code=1).stderr
-    assert "not a complete" in told
+    message = nac("compress", f"a.{form}", "-o", f"out/a.{form}", code=1).stderr
+    assert "not a complete" in message
     assert list(Path("out").iterdir()) == []
 
 
@@ -363,8 +363,8 @@ def test_an_output_is_read_back_before_its_source_is_deleted(
     from nac.files import shards
 
     monkeypatch.setattr(shards, "sync", lambda file: (file.seek(700), file.write(b"x")))
-    told = nac("compress", f"in/b.{form}", "-o", "out", "--remove-source", code=1).stderr
-    assert "reading the output back gave" in told
+    message = nac("compress", f"in/b.{form}", "-o", "out", "--remove-source", code=1).stderr
+    assert "reading the output back gave" in message
     assert Path(f"in/b.{form}").exists()
     assert not Path(f"out/b.{form}").exists()
 
@@ -403,9 +403,9 @@ def test_links_and_empty_values_are_told_and_left(folder: Path) -> None:
             member.type, member.linkname = kind, "0.wav" if kind == tarfile.LNKTYPE else ""
             member.size = len(sound) if name == "0.wav" else 0
             file.addfile(member, io.BytesIO(sound))
-    told = nac("compress", "a.tar", "-o", "b.tar", code=1).stderr
-    assert "1.wav: is a link" in told
-    assert "a.tar: 2.wav: " in told
+    message = nac("compress", "a.tar", "-o", "b.tar", code=1).stderr
+    assert "1.wav: is a link" in message
+    assert "a.tar: 2.wav: " in message
     assert list(members("b.tar")) == ["0.nac"]
 
 
@@ -419,8 +419,8 @@ def test_rows_without_sound(folder: Path) -> None:
     pairs = (sound, None), (None, "far.wav"), (None, None)
     rows = [None, *({"bytes": data, "path": path} for data, path in pairs)]
     write_table(pa.table({"audio": pa.array(rows, kind), "n": range(4)}), "a.parquet")
-    told = nac("compress", "a.parquet", "-o", "b.parquet", code=1).stderr
-    assert "far.wav: has a path but no bytes" in told
+    message = nac("compress", "a.parquet", "-o", "b.parquet", code=1).stderr
+    assert "far.wav: has a path but no bytes" in message
     found = read_table("b.parquet").to_pylist()
     assert [row["n"] for row in found] == [0, 1, 3]
     assert found[0]["audio"] is None
@@ -455,9 +455,9 @@ def test_info_and_verify_tell_of_the_items(folder: Path, form: str) -> None:
     data = bytearray(Path(out).read_bytes())
     data[data.index(items(out)[keys[1]]) + 2000] ^= 1
     Path(out).write_bytes(data)
-    told = nac("verify", out, code=1)
-    assert f"nac: {out}: {keys[1]}: " in told.stderr
-    assert f"nac: {out}: 1 of its 3 .nac files cannot be read" in told.stderr
+    message = nac("verify", out, code=1)
+    assert f"nac: {out}: {keys[1]}: " in message.stderr
+    assert f"nac: {out}: 1 of its 3 .nac files cannot be read" in message.stderr
     rows = [json.loads(line) for line in nac("verify", out, "--json", code=1).stdout.splitlines()]
     assert [bool(row["error"]) for row in rows] == [False, True, False, True]
     for words in ("verify", out, "--recover", "x.nac"), ("info", out, "--plot", "x.svg"):
@@ -487,9 +487,9 @@ def test_a_parquet_file_that_is_given_up_is_told_in_one_line(folder: Path) -> No
     data = bytearray(Path("a.parquet").read_bytes())
     data[start : start + 20] = b"\xff" * 20  # where the page says what it is
     Path("a.parquet").write_bytes(data)
-    told = nac("compress", "a.parquet", "-o", "out/a.parquet", code=1).stderr
+    message = nac("compress", "a.parquet", "-o", "out/a.parquet", code=1).stderr
     assert re.fullmatch(
-        r"(nac: a\.parquet: \d{4}\.wav: .*\n)*nac: a\.parquet: not a complete Parquet file: .*\n", told
+        r"(nac: a\.parquet: \d{4}\.wav: .*\n)*nac: a\.parquet: not a complete Parquet file: .*\n", message
     )
     gc.collect()
     assert list(Path("out").iterdir()) == []
@@ -501,16 +501,16 @@ def test_what_is_no_shard_for_nac_is_refused_in_one_line(folder: Path, form: str
     made(form, f"a.{form}", recordings("src", 2))
     for module, program in (gzip, "gunzip"), (bz2, "bunzip2"), (lzma, "unxz"):
         Path("a.tar.x").write_bytes(module.compress(Path(f"a.{form}").read_bytes()))
-        told = nac(command, "a.tar.x", "-o", "out", code=1).stderr
-        assert told == f"nac: a.tar.x: is compressed as a whole: `{program}` it first, tar files too\n"
+        message = nac(command, "a.tar.x", "-o", "out", code=1).stderr
+        assert message == f"nac: a.tar.x: is compressed as a whole: `{program}` it first, tar files too\n"
         with Path("a.tar.x").open("rb") as file:
             process = run(command, "-", "-o", "out.tar", stdin=file)
-        assert process.communicate()[1].decode() == told.replace("a.tar.x", "-")
+        assert process.communicate()[1].decode() == message.replace("a.tar.x", "-")
         assert process.returncode == 1
     with Path(f"a.{form}").open("rb") as file:
         process = run(command, "-", "-o", f"out.{form}", stdin=file)
-    told = f"nac: -: is a {form} file: shards are read from files and URLs, not from standard input\n"
-    assert process.communicate()[1].decode() == told
+    message = f"nac: -: is a {form} file: shards are read from files and URLs, not from standard input\n"
+    assert process.communicate()[1].decode() == message
     assert process.returncode == 1
     assert not [path for path in folder.iterdir() if path.name.startswith("out")]
 
@@ -558,6 +558,6 @@ def test_a_shard_of_nothing(folder: Path) -> None:
     write_table(pa.table({"audio": pa.array([b"RIFF"], pa.binary(4))}), "fixed.parquet")
     for name in ("empty.tar", "texts.tar", "empty.parquet", "nulls.parquet", "fixed.parquet"):
         where = " in a column of bytes or {bytes, path}" if name.endswith("parquet") else ""
-        told = nac("compress", name, "-o", "out", code=1).stderr
-        assert told == f"nac: {name}: a shard without audio{where}\n"
+        message = nac("compress", name, "-o", "out", code=1).stderr
+        assert message == f"nac: {name}: a shard without audio{where}\n"
     assert not Path("out").exists()

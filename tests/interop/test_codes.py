@@ -150,7 +150,7 @@ def test_silence_has_no_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codes", "options", "error", "told"),
+    ("codes", "options", "error", "message"),
     [
         (np.zeros((4, 75), int), {}, ValueError, "model of the codes is unknown"),
         (np.zeros((4, 75), int), {"model": MODEL, "like": "x.nac"}, ValueError, "model of the codes is unknown"),
@@ -176,9 +176,9 @@ def test_silence_has_no_code() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused(
-    codes: Any, options: dict[str, Any], error: type[Exception], told: str
+    codes: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=told) as caught:
+    with pytest.raises(error, match=message) as caught:
         nac.write_codes("y.nac", codes, **options)
     assert isinstance(caught.value, nac.NacError)
 
@@ -186,11 +186,11 @@ def test_what_does_not_fit_is_refused(
 def test_what_is_not_like_its_file_is_refused() -> None:
     data = file_of(noise(30_000)).getvalue()
     (stream,) = nac.read_codes(io.BytesIO(data))
-    for codes, options, told in (
+    for codes, options, message in (
         ([stream, stream], {}, "2 streams, where the file has 1"),
         ([[book[:-1] for book in stream]], {}, "93 codes of codebook 0, where the file has 94"),
         ([[*stream, stream[0]] * 3], {}, "codebooks, where the file has"),
         ([stream], {"samples": 4}, "come from that file"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             written(codes, like=io.BytesIO(data), **options)

@@ -285,7 +285,7 @@ PAIR: dict[str, Any] = {"channels": 2, "stereo_pair": True, "stream_codebooks": 
 
 
 @pytest.mark.parametrize(
-    ("name", "header", "target", "told"),
+    ("name", "header", "target", "message"),
     [
         ("dac_44khz", PAIR, "dac", "rotated stereo"),
         ("encodec_24khz", PAIR, "ecdc", "rotated stereo"),
@@ -298,18 +298,18 @@ PAIR: dict[str, Any] = {"channels": 2, "stereo_pair": True, "stream_codebooks": 
         ("dac_44khz", {"frame_samples": 256}, "dac", "its dac_44khz is not the one that .dac is for"),
     ],
 )
-def test_what_cannot_be_is_refused(name: str, header: dict[str, Any], target: str, told: str) -> None:
+def test_what_cannot_be_is_refused(name: str, header: dict[str, Any], target: str, message: str) -> None:
     data = as_nac(recording(name, 20, samples=5000, **header))
     with pytest.raises(NacError) as error:
         converted(data, target)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_missing_sound_and_silence_are_refused() -> None:
     header = replace(recording("dac_44khz", 1).header, samples=None)
     codes = [[np.zeros(5, np.uint16)] * 3]
-    for chunks, told in (
+    for chunks, message in (
         (
             [Chunk.pack(header, 0, 5, codes), Chunk.pack(header, 9, 5, codes)],
             "lost; .dac cannot leave frames",
@@ -322,7 +322,7 @@ def test_missing_sound_and_silence_are_refused() -> None:
         for chunk in chunks:
             writer.write(chunk)
         writer.finish(2000 * bool(chunks))
-        with pytest.raises(NacError, match=told):
+        with pytest.raises(NacError, match=message):
             converted(out.getvalue(), "dac")
 
 
@@ -349,14 +349,14 @@ def test_a_damaged_nac_file_gives_nothing(folder: Path) -> None:
 def test_wrong_use_is_told() -> None:
     file = as_nac(recording("dac_44khz", 20))
     other = converted(file, "dac")[0]
-    for data, target, told in (
+    for data, target, message in (
         (file, None, "cannot write ''"),
         (file, "nac", "cannot convert .nac to .nac: one of the two must be .nac"),
         (other, "ecdc", "cannot convert .dac to .ecdc"),
         (b"RIFFxxxx", None, "neither .nac nor .ecdc nor .dac by its first bytes"),
         (b"", None, "neither .nac nor .ecdc nor .dac by its first bytes"),
     ):
-        with pytest.raises(NacError, match=told):
+        with pytest.raises(NacError, match=message):
             converted(data, target)
     with pytest.raises(NacError, match="already contains its model and bitrate"):
         converted(other, kbps=6)
@@ -534,12 +534,12 @@ def wrong_dacs() -> list[tuple[dict[str, Any], str]]:
     ]
 
 
-@pytest.mark.parametrize(("change", "told"), wrong_dacs())
-def test_wrong_fields_of_dac_files(change: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("change", "message"), wrong_dacs())
+def test_wrong_fields_of_dac_files(change: dict[str, Any], message: str) -> None:
     whole: Any = np.load(DATA / "whole-16khz.dac", allow_pickle=True)[()]
     part = whole if "codes" in change else whole["metadata"]
     part.update(change)
-    with pytest.raises(NacError, match=told):
+    with pytest.raises(NacError, match=message):
         converted(dac_with(whole))
     part.pop(*change)
     with pytest.raises(NacError, match="codes or metadata are missing"):
@@ -565,7 +565,7 @@ def with_meta(**change: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (with_meta(m="encodec_99khz"), "not one of the published EnCodec models"),
         (with_meta(m=["x"]), "not one of the published EnCodec models"),
@@ -583,9 +583,9 @@ def with_meta(**change: Any) -> bytes:
         (b"ECDC\0", "cut short"),
     ],
 )
-def test_wrong_ecdc_files(data: bytes, told: str) -> None:
+def test_wrong_ecdc_files(data: bytes, message: str) -> None:
     tracemalloc.start()
-    with pytest.raises(NacError, match=told):
+    with pytest.raises(NacError, match=message):
         converted(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

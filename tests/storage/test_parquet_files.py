@@ -124,9 +124,9 @@ def test_the_column_is_the_only_one_with_recordings() -> None:
     noise = pa.array([b"other"] * 11)
     assert shard(file(others={"a": noise})).column == "audio"
     assert shard(file(others={"a": noise})).holds_items()
-    with pytest.raises(NacError, match="several columns of recordings: audio, more") as told:
+    with pytest.raises(NacError, match="several columns of recordings: audio, more") as message:
         shard(file(others={"more": audio("binary")}))
-    assert told.value.remedy == "column"
+    assert message.value.remedy == "column"
     assert len(items(file(others={"more": audio("binary")}), column="more")) == 10
     none = shard(file(), wanted=lambda name, head: False)
     assert not none.holds_items()
@@ -270,9 +270,9 @@ def test_a_disk_that_fails_is_no_file_that_is_cut_off() -> None:
                 raise OSError(5, "Input/output error")
             return super().read(size)
 
-    with pytest.raises(OSError, match="Input/output error") as told:
+    with pytest.raises(OSError, match="Input/output error") as message:
         open_shard(Failing(file()), is_sound)
-    assert not isinstance(told.value, NacError)
+    assert not isinstance(message.value, NacError)
 
 
 def test_rows_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from nac.storage import sorting
 
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sorting, "HELD", 7)
+    monkeypatch.setattr(sorting, "BUFFERED", 7)
 
 
 @pytest.mark.parametrize("count", [0, 1, 6, 7, 8, 13, 14, 15, 100])

@@ -222,5 +222,5 @@ def test_the_first_records_say_whether_there_are_items() -> None:
     for before, held in (0, True), (63, True), (64, False):
         data = made([*others[:before], "z.wav", *others[before:]])
         assert holds_items(io.BytesIO(data), is_sound) is held
-    assert holds_items(io.BytesIO(made(others)[:1000]), is_sound)  # broken: to be read, and told
+    assert holds_items(io.BytesIO(made(others)[:1000]), is_sound)  # broken: to be read, and reported
     assert open_shard(io.BytesIO(made(["a.wav"])), is_sound).holds_items()

@@ -71,13 +71,13 @@ def rows(dataset: Any, **options: Any) -> list[tuple[int, ...]]:
 
 
 def test_every_file_is_in_a_shard_as_it_is(folder: Path, form: str) -> None:
-    told = nac("pack", "src", "-o", "shards", "--size", "12kB", "--format", form).stderr
-    assert "12 done, 0 skipped, 0 failed\nignored 1 other file\n" in told
+    message = nac("pack", "src", "-o", "shards", "--size", "12kB", "--format", form).stderr
+    assert "12 done, 0 skipped, 0 failed\nignored 1 other file\n" in message
     assert packed("shards") == sources()
     names = list(contents("shards"))
     assert names == [f"shards-{number:06}.{form}" for number in range(len(names))]
     assert len(names) > 1
-    assert f"shards/shards-000000.{form}: " in told
+    assert f"shards/shards-000000.{form}: " in message
     sizes = [len(data) for data in contents("shards").values()]
     # A tar file is filled up to 10 kB; Parquet has a description of its columns.
     assert max(sizes) <= 12_000 + 10_240
@@ -126,12 +126,12 @@ def test_broken_files_are_told_and_left_out(folder: Path, form: str) -> None:
     broken[-100] ^= 1
     Path("src/a é/02.x.nac").write_bytes(broken)
     Path("src/b é/03.x.nac").write_bytes(b"")
-    told = nac("pack", "src", "-o", "shards", "--json", "--format", form, code=1)
-    assert [line for line in told.stderr.splitlines() if line.startswith("nac: ")] == [
+    message = nac("pack", "src", "-o", "shards", "--json", "--format", form, code=1)
+    assert [line for line in message.stderr.splitlines() if line.startswith("nac: ")] == [
         "nac: src/a é/02.x.nac: damaged within bytes 47 to 806, at 0:00.0",
         "nac: src/b é/03.x.nac: not a .nac file: it is empty",
     ]
-    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    lines = [json.loads(line) for line in message.stdout.splitlines()]
     assert len(lines) == 12
     assert [line["input"] for line in lines if line["error"]] == ["src/a é/02.x.nac", "src/b é/03.x.nac"]
     good = [line for line in lines if not line["error"]]
@@ -152,10 +152,10 @@ def test_what_is_there_is_not_touched_unless_told(folder: Path, form: str) -> No
     # As after a run that was killed: the same files in the end.
     for name in list(before)[2:]:
         Path("shards", name).unlink()
-    told = nac(*words[:-1], "--skip-existing", "--json")
-    assert " 0 failed" in told.stderr
+    message = nac(*words[:-1], "--skip-existing", "--json")
+    assert " 0 failed" in message.stderr
     assert contents("shards") == before
-    assert sum(json.loads(line)["skipped"] for line in told.stdout.splitlines()) == 12 - told.stdout.count(
+    assert sum(json.loads(line)["skipped"] for line in message.stdout.splitlines()) == 12 - message.stdout.count(
         '"output": "'
     )
     file(Path("src/later.nac"), 1)
@@ -191,9 +191,9 @@ def test_an_interrupted_run_leaves_whole_shards_only(folder: Path) -> None:
     while not Path("shards/shards-000001.tar").exists():
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
-    told = process.communicate(timeout=30)[1]
+    message = process.communicate(timeout=30)[1]
     assert process.returncode == 128 + signal.SIGTERM
-    assert b"Traceback" not in told
+    assert b"Traceback" not in message
     assert not [name for name in contents("shards") if not name.endswith(".tar")]
     count = len(packed("shards"))
     assert count < 72
@@ -417,10 +417,10 @@ def test_an_object_store(store: Any, folder: Path, form: str, monkeypatch: pytes
         "--size",
         "12kB",
     )
-    told = nac(*words, "--format", form, "-j", "4").stderr
-    assert "12 done, 0 skipped, 0 failed" in told
+    message = nac(*words, "--format", form, "-j", "4").stderr
+    assert "12 done, 0 skipped, 0 failed" in message
     throttle.times = 0
-    assert f"s3://archive/{form}/shards/shards-000000.{form}: " in told
+    assert f"s3://archive/{form}/shards/shards-000000.{form}: " in message
     nac("pack", "src", "-o", "shards", "--size", "12kB", "--format", form, "-q")
     for name, data in contents("shards").items():
         with system.open_input_stream(f"archive/{form}/shards/{name}") as shard:

@@ -17,7 +17,7 @@ from hub_server import HubServer
 from toy_models import File, Web, command, data, environment, files, finish, kill, start, toy
 from watched_disk import watched
 
-from nac.cli.hints import told
+from nac.cli.hints import message_of
 from nac.codecs.registry import MODELS
 from nac.errors import ModelError
 from nac.weights import cache, models
@@ -197,7 +197,7 @@ def test_no_network_says_in_one_line_what_to_do(server: HubServer, home: Path) -
     assert time.perf_counter() - began < 5
     assert "\n" not in str(caught.value)
     # Not that command again, which has just failed.
-    assert told(caught.value).endswith("(after copying them to this machine, use --weights or NAC_WEIGHTS)")
+    assert message_of(caught.value).endswith("(after copying them to this machine, use --weights or NAC_WEIGHTS)")
     with pytest.raises(ModelError, match=r"cannot reach 127.0.0.1"):
         models.load("toy")
 
@@ -206,7 +206,7 @@ def test_without_download_nothing_is_fetched(server: HubServer, home: Path) -> N
     for action in (lambda: models.load("toy", download=False), lambda: models.path("toy")):
         with pytest.raises(ModelError, match="the weights of toy are not on this machine") as caught:
             action()
-        assert "(`nac models download toy` downloads them" in told(caught.value)
+        assert "(`nac models download toy` downloads them" in message_of(caught.value)
     assert server.log == []
 
 

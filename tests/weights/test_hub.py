@@ -148,11 +148,11 @@ PINNED = "add('toy', Hub('someone/toy', (File('w.bin', {}),), '" + "0" * 40 + "'
 def test_an_unknown_revision_is_told_and_main_taken_if_it_may_be(server: HubServer, tmp_path: Path) -> None:
     code = "attempt(download, 'toy'); print(locate('toy')); print(verify('toy')[0].against)"
     for number, (file, against) in enumerate(((f"sha256='{SHA}'", "published"), ("", "first use"))):
-        (path, found, how), told = run(server, tmp_path / str(number), PINNED.format(file) + code)
+        (path, found, how), message = run(server, tmp_path / str(number), PINNED.format(file) + code)
         assert (Path(path).read_bytes(), found, how) == (GOOD, path, against)
-        assert f"no revision {'0' * 40}; trying the main revision of https://huggingface.co/someone/toy" in told
+        assert f"no revision {'0' * 40}; trying the main revision of https://huggingface.co/someone/toy" in message
 
-    (line, found), told = run(
+    (line, found), message = run(
         server,
         tmp_path / "other",
         PINNED.format(f"sha256='{OTHER_SHA}'") + "attempt(download, 'toy'); print(locate('toy'))",
@@ -182,12 +182,12 @@ def test_a_pinned_file_is_enforced_and_other_revisions_are_free(server: HubServe
 
 def test_a_sum_of_one_record_warns_and_what_came_is_recorded(server: HubServer, tmp_path: Path) -> None:
     code = "add('toy', Hub('someone/toy', (File('w.bin', reported='{}'),)))\nattempt(download, 'toy')"
-    (path, how), told = run(server, tmp_path / "1", code.format(SHA) + "; print(verify('toy')[0].against)")
-    assert (Path(path).read_bytes(), how, told) == (GOOD, "reported once", "")
-    (path,), told = run(server, tmp_path / "2", code.format(OTHER_SHA))
+    (path, how), message = run(server, tmp_path / "1", code.format(SHA) + "; print(verify('toy')[0].against)")
+    assert (Path(path).read_bytes(), how, message) == (GOOD, "reported once", "")
+    (path,), message = run(server, tmp_path / "2", code.format(OTHER_SHA))
     assert Path(path).read_bytes() == GOOD
-    assert SHA in told
-    assert f"not {OTHER_SHA}, which was reported once but is not confirmed: used anyway" in told
+    assert SHA in message
+    assert f"not {OTHER_SHA}, which was reported once but is not confirmed: used anyway" in message
     server.push("someone/toy", {"w.bin": OTHER})
     run(server, tmp_path / "2", code.format(OTHER_SHA) + "; remove('toy')")
     (line,), _ = run(server, tmp_path / "2", code.format(OTHER_SHA))
@@ -199,8 +199,8 @@ def test_a_sum_of_one_record_warns_and_what_came_is_recorded(server: HubServer, 
 def test_the_tag_of_another_server_is_no_sum(server: HubServer, tmp_path: Path, model: str) -> None:
     """Where the Hub announces none, huggingface_hub takes the CDN's entity tag, and names its copy so."""
     server.faults.linked, server.faults.tag = False, "ab" * 32
-    lines, told = run(server, tmp_path, model + "attempt(download, 'toy'); print(verify('toy')[0].sha256)")
-    assert (Path(lines[0]).read_bytes(), lines[1], told) == (GOOD, SHA, "")
+    lines, message = run(server, tmp_path, model + "attempt(download, 'toy'); print(verify('toy')[0].sha256)")
+    assert (Path(lines[0]).read_bytes(), lines[1], message) == (GOOD, SHA, "")
     server.faults.linked = True  # and where it does, that counts
     lines, _ = run(server, tmp_path / "again", model + "attempt(download, 'toy')")
     assert Path(lines[0]).read_bytes() == GOOD
@@ -213,22 +213,22 @@ def test_second_source_only_where_the_first_cannot_be_had(server: HubServer, tmp
     server.plain["web/original.bin"] = OTHER
     web = f"{server.url}/web"
 
-    (path,), told = run(server, tmp_path / "1", BOTH.format("someone/toy", "", web, ""))
-    assert (Path(path).read_bytes(), told) == (GOOD, "")
+    (path,), message = run(server, tmp_path / "1", BOTH.format("someone/toy", "", web, ""))
+    assert (Path(path).read_bytes(), message) == (GOOD, "")
 
-    (path,), told = run(server, tmp_path / "2", BOTH.format("someone/nobody", "", web, ""))
+    (path,), message = run(server, tmp_path / "2", BOTH.format("someone/nobody", "", web, ""))
     assert Path(path) == tmp_path / "2/nac/models/toy/original.bin"
     assert (
-        told
+        message
         == f"toy: the Hub has no repository someone/nobody, or it is private (then set HF_TOKEN); trying {web}\n"
     )
 
     wrong = ", sha256='00'"
-    (line,), told = run(server, tmp_path / "3", BOTH.format("someone/toy", wrong, web, ""))
-    assert (line.startswith("refused:"), told) == (True, "")
+    (line,), message = run(server, tmp_path / "3", BOTH.format("someone/toy", wrong, web, ""))
+    assert (line.startswith("refused:"), message) == (True, "")
 
-    (line,), told = run(server, tmp_path / "4", BOTH.format("someone/nobody", "", web, ", revision='main'"))
-    assert (line.startswith("refused:"), told) == (True, "")
+    (line,), message = run(server, tmp_path / "4", BOTH.format("someone/nobody", "", web, ", revision='main'"))
+    assert (line.startswith("refused:"), message) == (True, "")
 
 
 def test_two_processes_download_once(server: HubServer, tmp_path: Path) -> None:

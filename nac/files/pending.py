@@ -1,4 +1,4 @@
-"""Parts of a signal on their way to a GPU, held back until there are enough for a batch."""
+"""Parts of a signal on their way to a GPU, which wait until there are enough for a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_SECONDS = 60
 """How much of a signal waits at most."""
 
 
-class Held(Generic[T]):
+class Pending(Generic[T]):
     """Parts that wait until there is enough for a GPU, more each time; for a CPU, or if ``live``, none waits.
 
     A GPU computes a minute of one signal about as fast as ten seconds of it, but the first part should come soon.
