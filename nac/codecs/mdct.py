@@ -134,11 +134,13 @@ class Weights:
 
     def take(self, name: str, *shape: int) -> Floats:
         """Return a tensor as float32. Raises ValueError if it is missing or has another shape."""
-        return self._checked(name, shape).astype(np.float32)
+        tensor: Floats = self._checked(name, shape).astype(np.float32)
+        return tensor
 
     def transposed(self, name: str, *shape: int) -> Floats:
         """Return a matrix like :meth:`take`, but transposed, which in one step is faster."""
-        return self._checked(name, shape).T.astype(np.float32, order="C")
+        matrix: Floats = self._checked(name, shape).T.astype(np.float32, order="C")
+        return matrix
 
     def _checked(self, name: str, shape: tuple[int, ...]) -> Array:
         tensor = self._tensors.get(name)
