@@ -13,12 +13,12 @@ from nac.codecs.base import Codes
 from nac.errors import NacError
 
 
-@pytest.fixture(params=["toy", "nac_24khz", "snac_24khz"])
+@pytest.fixture(params=["toy", "nac_24khz", "nac_48khz", "snac_24khz"])
 def codec(request: pytest.FixtureRequest):
     if request.param == "toy":
         return ToyCodec()
-    if request.param == "nac_24khz":
-        return nac.load("nac_24khz")
+    if request.param.startswith("nac"):
+        return nac.load(request.param)
     with narrow_codecs() as codecs:
         return codecs["snac_24khz"]
 

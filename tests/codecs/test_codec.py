@@ -29,12 +29,13 @@ KNOWN = {
     "snac_24khz": (24000, 3, 4096, 24000 / 2048, 24000 / 2048 * 0.084),
     "soundstream_16khz": (16000, 46, 16, 50, 9.2),
     "nac_24khz": (24000, 16, 1024, 75, 12),
+    "nac_48khz": (48000, 16, 1024, 75, 12),
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "nac_24khz", "nac_48khz"])
 def test_properties_are_those_of_the_model(codecs: dict[str, Codec], name: str) -> None:
-    codec = codecs[name]
+    codec = codecs[name] if name in codecs else nac.load(name)
     spec = MODELS[name].spec
     assert codec.hop_length * codec.frame_rate == codec.sample_rate
     assert (codec.channels, codec.num_codebooks) == (spec.channels, len(spec.codebooks))

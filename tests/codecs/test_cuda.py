@@ -25,7 +25,7 @@ from nac.codecs.registry import MODELS
 from nac.weights import models
 
 T = TypeVar("T")
-ALL = [*NAMES, "nac_24khz", "soundstream_16khz"]
+ALL = [*NAMES, "nac_24khz", "nac_48khz", "soundstream_16khz"]
 Where = Callable[[], AbstractContextManager[None]]
 Pair = tuple[Codec, Codec, Where]
 
@@ -48,7 +48,7 @@ def pairs(request: pytest.FixtureRequest, random_lyra_weights: Path) -> Iterator
 
 def _packaged(device: str, lyra: Path) -> dict[str, Codec]:
     """By PyTorch, also on the processor."""
-    paths = {"nac_24khz": models.path("nac_24khz"), "soundstream_16khz": lyra}
+    paths = {name: models.path(name) for name in ("nac_24khz", "nac_48khz")} | {"soundstream_16khz": lyra}
     return {name: registry.load(MODELS[name].spec, path, torch.device(device)) for name, path in paths.items()}
 
 

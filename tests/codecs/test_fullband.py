@@ -14,6 +14,8 @@ from safetensors.numpy import load_file, save_file
 from nac.codecs import fullband, fullband_torch, mdct
 from nac.codecs.base import Codes
 from nac.codecs.fullband import BANDS, BINS, HOP, LINES
+from nac.codecs.registry import MODELS
+from nac.codecs.windows import Plan
 from nac.errors import ModelError
 from nac.spec import Codebook, CodecSpec
 
@@ -125,13 +127,43 @@ def test_both_networks_give_the_same(net: fullband_torch.FullbandNet, codec: mdc
     assert np.abs(decoded - other.decode(same).numpy()).max() < 1e-4 * np.abs(decoded).max()
 
 
-def test_every_prefix_and_every_length_decode(codec: mdct.MdctCodec) -> None:
-    for length in (1, HOP, HOP + 1):
-        codes = codec.encode(noise(2)[..., :length])
-        for count in (1, 7, 16):
-            decoded = codec.decode(codes.prefix(count), length)
-            assert decoded.shape == (1, 1, length)
-            assert np.isfinite(decoded).all()
+@pytest.mark.parametrize("length", [1, HOP // 2 - 1, HOP, HOP + 1, fullband.RATE // 2, 3 * fullband.RATE])
+def test_every_prefix_and_every_length_decode(codec: mdct.MdctCodec, length: int) -> None:
+    codes = codec.encode(noise(225)[..., :length])
+    assert codes.frames(SPEC) == -(-length // HOP)
+    for count in (1, 7, 16):
+        decoded = codec.decode(codes.prefix(count), length)
+        assert decoded.shape == (1, 1, length)
+        assert np.isfinite(decoded).all()
+
+
+def test_contexts_are_exact(net: fullband_torch.FullbandNet, codec: mdct.MdctCodec) -> None:
+    """As far as they say, and no further, a change of one frame reaches."""
+    encode, decode = net.context()
+    assert MODELS["nac_48khz"].decode_plan == codec.decode_plan == Plan(decode, decode, mdct.WINDOW)
+    assert codec.encode_plan == Plan(encode, encode, mdct.WINDOW)
+    frames, at = 81, 40
+    audio = torch.from_numpy(noise(frames))
+    other = audio.clone()
+    other[..., at * HOP : (at + 1) * HOP] *= -2
+    latent = torch.randn(1, frames, net.encoder.linear.out_features)
+    changed = latent.clone()
+    changed[:, at] += 1
+    with torch.inference_mode():
+        encoded = (net.encode(audio) != net.encode(other)).any(-1)[0]
+        decoded = (net.decode(latent, 8) != net.decode(changed, 8)).view(frames, HOP).any(-1)
+    for reached, context in ((encoded, encode), (decoded, decode)):
+        assert reached.nonzero().flatten().tolist() == list(range(at - context, at + context + 1))
+
+
+@pytest.mark.parametrize("start", [1, 255, 256, 511, 600, 699])
+def test_any_part_decodes_as_in_the_whole(codec: mdct.MdctCodec, start: int) -> None:
+    codes = codec.encode(noise(700), 4)
+    first, end = codec.preroll(start), min(codec.decode_plan.end(start), 700)
+    decoder = codec.decoder(start=start)
+    part = decoder.push(Codes(tuple(array[:, first:end] for array in codes.arrays)))
+    part = np.concatenate([part, decoder.flush()], -1)[..., :HOP]
+    assert np.array_equal(part, codec.decode(codes)[..., start * HOP :][..., :HOP])
 
 
 def test_silence_and_full_scale_are_finite(codec: mdct.MdctCodec) -> None:

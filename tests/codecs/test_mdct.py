@@ -24,6 +24,7 @@ from nac.errors import ModelError
 from nac.spec import Codebook, CodecSpec
 
 SPEC = CodecSpec("nac_24khz", "mdct", 24000, 1, mdct.HOP, (Codebook(10),) * 16)
+BUILTIN = ["nac_24khz", "nac_48khz"]
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +82,9 @@ def test_both_networks_give_the_same(net: mdct_torch.MdctNet, codec: mdct.MdctCo
     assert np.abs(codec.decode(codes) - other.decode(same).numpy()).max() < 1e-5
 
 
-def test_tensors_go_in_and_come_out() -> None:
-    codec = nac.load("nac_24khz", device="cpu")
+@pytest.mark.parametrize("name", BUILTIN)
+def test_tensors_go_in_and_come_out(name: str) -> None:
+    codec = nac.load(name, device="cpu")
     audio = torch.from_numpy(noise(40))
     codes = codec.encode(audio, 4)
     encoder = codec.encoder(4)
@@ -91,10 +93,11 @@ def test_tensors_go_in_and_come_out() -> None:
     assert torch.equal(codec.decode(parts, 12000), codec.decode(codes)[..., :12000])
 
 
-def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", BUILTIN)
+def test_the_number_of_threads_changes_nothing(name: str, tmp_path: Path) -> None:
     np.save(tmp_path / "audio.npy", noise(600))
     code = (
-        "import sys, hashlib, numpy\nfrom nac.weights import models\ncodec = models.load('nac_24khz')\n"
+        f"import sys, hashlib, numpy\nfrom nac.weights import models\ncodec = models.load('{name}')\n"
         "codes = codec.encode(numpy.load(sys.argv[1]))\n"
         "found = [*codes.arrays, codec.decode(codes)]\n"
         "print(hashlib.sha256(b''.join(a.tobytes() for a in found)).hexdigest(), 'torch' in sys.modules)"

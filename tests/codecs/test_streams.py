@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 import pytest
+import seeded_fullband
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -21,14 +22,18 @@ from torch import Tensor
 from nac.codecs.base import Codec, Codes
 from nac.codecs.layers.one_thread import OneThread
 from nac.codecs.registry import MODELS
+from nac.codecs.tensors import TensorCodec
 
 T = TypeVar("T")
+
+
+STREAMED = [*NAMES, "nac_48khz"]
 
 
 @pytest.fixture(scope="module")
 def codecs() -> Iterator[dict[str, Codec]]:
     with narrow_codecs() as made:
-        yield made
+        yield made | {"nac_48khz": TensorCodec(seeded_fullband.codec(window=16))}
 
 
 def pieces(total: int, cuts: list[float]) -> list[slice]:
@@ -43,7 +48,7 @@ def sound(channels: int, samples: int, batch: int = 1) -> Tensor:
 
 def samples_of(name: str, length: float = 1.0) -> int:
     """Up to some windows, blocks or groups of each."""
-    frames = {"encodec": 80, "dac": 40, "snac": 22, "mimi": 200}[MODELS[name].spec.family]
+    frames = {"encodec": 80, "dac": 40, "snac": 22, "mimi": 200, "fullband": 90}[MODELS[name].spec.family]
     return 1 + int(length * (3.2 * 48000 if name == "encodec_48khz" else frames * MODELS[name].spec.frame_samples))
 
 
@@ -52,7 +57,7 @@ QUICK = settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.
 CUTS = st.lists(st.floats(0, 1), max_size=6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STREAMED)
 @QUICK
 @given(length=st.floats(0, 1), cuts=CUTS, batch=st.integers(1, 2), code_cuts=CUTS)
 def test_blocks_of_any_size(
@@ -76,7 +81,7 @@ def test_blocks_of_any_size(
     assert torch.equal(torch.cat([*(decoder.push(part) for part in given_codes), decoder.flush()], -1), decoded)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STREAMED)
 @QUICK
 @given(where=st.floats(0, 1, exclude_max=True))
 def test_decoding_from_anywhere(codecs: dict[str, Codec], name: str, where: float) -> None:
@@ -92,7 +97,7 @@ def test_decoding_from_anywhere(codecs: dict[str, Codec], name: str, where: floa
     assert torch.equal(part, codec.decode(codes)[..., spec.start(start) :])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STREAMED)
 def test_any_number_of_threads(codecs: dict[str, Codec], name: str) -> None:
     codec, before = codecs[name], torch.get_num_threads()
     audio, results = sound(codec.spec.channels, samples_of(name, 0.4)), []

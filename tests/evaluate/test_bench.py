@@ -59,10 +59,11 @@ def test_the_peak_is_the_best_of_all_libraries(monkeypatch: pytest.MonkeyPatch) 
     assert bench.peak(codec) == most / 1.0
 
 
-def test_the_built_in_model_is_measured() -> None:
-    done = run("-m", "nac_24khz", "--lengths", "2", "--json")
+@pytest.mark.parametrize("name", ["nac_24khz", "nac_48khz"])
+def test_a_built_in_model_is_measured(name: str) -> None:
+    done = run("-m", name, "--lengths", "2", "--json")
     row = json.loads(done.stdout)
-    assert row["model"] == "nac_24khz"
+    assert row["model"] == name
     assert row["memory"] < 200e6  # what importing PyTorch alone would take
     for direction in ("encode", "decode"):
         assert row[direction]["speed"] > 0

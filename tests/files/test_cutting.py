@@ -100,7 +100,7 @@ def cat(*parts: bytes) -> bytes:
 
 def test_the_table_of_contexts_is_that_of_the_networks() -> None:
     with narrow_codecs() as codecs:
-        codecs["nac_24khz"] = nac.load("nac_24khz")
+        codecs |= {name: nac.load(name) for name in ("nac_24khz", "nac_48khz")}
         for name, codec in codecs.items():
             plan = MODELS[name].decode_plan
             assert plan

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from nac.codecs import fullband, fullband_torch, mdct
@@ -33,6 +35,11 @@ def tensor(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nd
     return values.astype(np.float32)
 
 
-def codec() -> mdct.MdctCodec:
-    made = tensors()
-    return mdct.MdctCodec(SPEC, fullband.Network(made), made)
+def codec(window: int = mdct.WINDOW) -> mdct.MdctCodec:
+    """``window``: frames at a time."""
+    weights = tensors()
+    made = mdct.MdctCodec(SPEC, fullband.Network(weights), weights)
+    made.encode_plan, made.decode_plan = (
+        replace(plan, window=window) for plan in (made.encode_plan, made.decode_plan)
+    )
+    return made
