@@ -15,6 +15,7 @@ Remedy = Literal[
     "download",
     "download_again",
     "cut",
+    "fast",
     "force",
     "force_model",
     "format",

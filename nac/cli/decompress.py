@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 @SKIP
 @REMOVE
 @DEVICE
+@click.option("--fast", is_flag=True, help="Decode in half precision where that is faster, not quite exactly.")
 @JOBS
 @WEIGHTS
 @REVISION
@@ -91,6 +92,9 @@ def decompress(
 
     INPUTS are .nac files, folders (with -r), or - for standard input. Without -o or --format, the output is a
     16-bit WAV file beside the input. With -k or --codebooks, only that bitrate is decoded.
+
+    --fast is for EnCodec, DAC, SNAC and Mimi on a GPU, and for DAC and Mimi on a CPU with AMX. Elsewhere it has no
+    effect, which is reported.
 
     In tar and Parquet files, the .nac files become audio, everything else is unchanged, and -o names the folder
     for the new ones.

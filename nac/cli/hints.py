@@ -11,6 +11,7 @@ HINTS: dict[Remedy, str] = {
     "decompress": "`nac decompress` decodes it; -o names an output",
     "download": "`nac models download {model}` downloads them, --weights names others",
     "download_again": "`nac models download {model}` downloads it again",
+    "fast": "without --fast it can be decoded",
     "force": "-f replaces it",
     "force_model": "--weights names others, --force-model decodes anyway",
     "format": "--format names one",

@@ -22,11 +22,12 @@ class Loading:
     device: str = "auto"
     weights: Path | None = None
     revision: str | None = None
+    fast: bool = False
 
     def elsewhere(self) -> dict[str, Any]:
         """The same as arguments of :func:`nac.weights.models.load` for a process with another working folder."""
         weights = None if self.weights is None else self.weights.absolute()
-        return {"device": self.device, "weights": weights, "revision": self.revision}
+        return {"device": self.device, "weights": weights, "revision": self.revision, "fast": self.fast}
 
     def loader(self, *, progress: bool, download: bool, only: bool = False) -> Load:
         """Loads each model once, when a file first needs it; a failed load is not repeated.
@@ -70,4 +71,5 @@ class Loading:
             revision=self.revision,
             progress=progress,
             download=download,
+            fast=self.fast,
         )

@@ -60,7 +60,7 @@ def stack(rows: Sequence[A]) -> A:
 
 
 def zeros(like: A, shape: tuple[int, ...], kind: type[np.float32] | type[np.int64]) -> A:
-    """An array as another one, where that is."""
+    """Return zeros of the same array type, on the same device."""
     if isinstance(like, np.ndarray):
         return cast(A, np.zeros(shape, kind))
     import torch
@@ -152,9 +152,9 @@ class Codes(Generic[A]):
 
 
 class Encoder(Protocol[A]):
-    """A signal on its way to codes. What ``push`` and ``flush`` give, joined, is what ``Codec.encode`` gives.
+    """A streaming encoder. The results of ``push`` and ``flush``, joined, are the result of ``Codec.encode``.
 
-    A codec on a GPU gives the codes of a signal on the host there: many streams then share the GPU's batches.
+    If a codec is on a GPU and the signal is on the host, so are the codes: many streams then share batches.
     """
 
     def push(self, audio: A) -> Codes[A]:
@@ -167,9 +167,9 @@ class Encoder(Protocol[A]):
 
 
 class Decoder(Protocol[A]):
-    """Codes on their way to a signal. What ``push`` and ``flush`` give, joined, is what ``Codec.decode`` gives.
+    """A streaming decoder. The results of ``push`` and ``flush``, joined, are the result of ``Codec.decode``.
 
-    A codec on a GPU gives the signal of codes on the host there.
+    If a codec is on a GPU and the codes are on the host, so is the signal.
     """
 
     def push(self, codes: Codes[A]) -> A:
@@ -184,7 +184,8 @@ class Decoder(Protocol[A]):
 class Codec(ABC, Generic[A]):
     """A network with its weights, which encodes and decodes. Use :func:`nac.load` to make one.
 
-    A codec is thread-safe. ``spec``: its specification; ``device``: the device on which it computes.
+    A codec is thread-safe. ``spec``: its specification; ``device``: the device on which it computes; ``fast``:
+    whether it decodes in half precision.
 
     Examples
     --------
@@ -203,6 +204,7 @@ class Codec(ABC, Generic[A]):
 
     spec: CodecSpec
     device: torch.device
+    fast: bool = False
     _reload: Callable[[str], Codec[A]] | None = None
     """Returns the same codec on the device with this name."""
 
@@ -369,7 +371,7 @@ class Codec(ABC, Generic[A]):
         """Return the first frame that a decoder needs for exact output from ``frame`` on."""
 
     def _array(self, values: Array | A, kind: type[np.float32] | type[np.int64], device: Any = None) -> A:
-        """Numbers as what this codec computes with, where it computes, or on that ``device``."""
+        """Convert to the codec's array type, on its device or on ``device``."""
         import torch
 
         dtype = torch.float32 if kind is np.float32 else torch.int64
@@ -378,12 +380,12 @@ class Codec(ABC, Generic[A]):
         return cast(A, torch.as_tensor(values, dtype=dtype, device=device or self.device).detach())
 
     def _signal(self, values: Array | A, kind: type[np.float32] | type[np.int64]) -> A:
-        """The same for a stream: for a GPU, what is on the host stays there until a batch of it goes over."""
+        """The same for a stream: for a GPU, what is on the host stays there until its batch is copied."""
         on_host = isinstance(values, np.ndarray) or cast(Any, values).device.type == "cpu"
         return self._array(values, kind, "cpu" if on_host and self._on_gpu else None)
 
     def _there(self, values: Array) -> A:
-        """Integers for a computation that is going on; a GPU does not wait for them."""
+        """Copy integers to the device during a computation, without waiting for it."""
         return cast(A, self._batches.gpu.take([cast("Tensor", self._array(values, np.int64, "cpu"))]))
 
     def _numpy(self, array: A) -> Array:
@@ -418,14 +420,17 @@ class Codec(ABC, Generic[A]):
         return wrapped
 
     def _run(self, jobs: Sequence[Job[A]]) -> list[tuple[A, ...]]:
-        """Do pieces of work that do not depend on each other, within :meth:`_inference`."""
+        """Run jobs that do not depend on each other, within :meth:`_inference`."""
         if self._on_gpu:
-            return cast("list[tuple[A, ...]]", self._batches(cast(Any, jobs)))
+            results = self._batches(cast(Any, jobs))
+            if self.fast:
+                checks.check_range(self.spec, results)
+            return cast("list[tuple[A, ...]]", results)
         return workers.each(jobs, self._inference)
 
     @property
     def _on_gpu(self) -> bool:
-        """Whether it computes on a GPU, which does many windows at once and all else in turn."""
+        """Whether it computes on a GPU, in batches of many windows."""
         return devices.on_gpu(self)
 
     @cached_property

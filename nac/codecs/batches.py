@@ -1,7 +1,8 @@
-"""Rows of many signals at once on a GPU, which is fast only where it has much to do.
+"""Batches of rows of many signals for a GPU, which is fast only if it has much to do at once.
 
-This is the one place where they are stacked. What several threads want is gathered while the GPU is at work; rows
-that are alike are done as one, as many as its memory holds, and come back together.
+Only this module stacks rows. While the GPU computes a batch, jobs from all threads are gathered for the next one.
+Rows with equal functions and shapes form a batch, as many as fit into the GPU's memory. Their results are copied
+back together.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ A = TypeVar("A")
 Function = Callable[[tuple[A, ...], Sequence[Any]], tuple[A, ...]]
 Tensors = tuple["Tensor", ...]
 Outcome = Tensors | Exception
-FIRST, UNMEASURED, MOST = 4, 8, 64  # rows in the first batch of a kind; where memory is not measured; in any
-SHARE = 0.7  # of the memory that is free, to be filled
+FIRST, UNMEASURED, MOST = 4, 8, 64  # rows in the first batch of a kind, if memory cannot be measured, at most
+SHARE = 0.7  # of the free memory that a batch may take
 
 
 @dataclass(frozen=True)
 class Job(Generic[A]):
-    """What to make of signals: ``function(arrays, asides)``, with a row of each array, [B, ...], for each signal.
+    """A computation: ``function(arrays, asides)``, with a row of each array, [B, ...], for each signal.
 
-    ``asides``: what else belongs to each row. No row depends on another. A function gives arrays with as many
-    rows; equal functions are done as one on a GPU, for rows of the same shapes.
+    ``asides``: an object that belongs to each row. Rows do not depend on each other. The function returns arrays
+    with as many rows. On a GPU, rows with the same shapes and equal functions are computed as one batch.
     """
 
     function: Function[A]
@@ -52,48 +53,51 @@ class Row:
 
     @property
     def kind(self) -> Hashable:
-        """What it has in common with rows that it can be stacked with."""
+        """A key that is equal for rows that can be stacked."""
         return self.function, tuple((array.shape, array.dtype, array.device) for array in self.arrays)
 
     @property
     def size(self) -> int:
-        """Numbers in it."""
+        """The number of elements."""
         return sum(array.numel() for array in self.arrays)
 
     @property
     def way(self) -> Hashable:
-        """What is done with it, to which memory is in proportion: a kind of function and of numbers."""
+        """A key for rows that need the same memory per element: the types of function and of numbers."""
         return type(self.function), self.arrays[0].dtype
 
 
 @dataclass
 class Limit:
-    """The most rows at once of what is done in one way. ``bytes``: that each number of a row takes, if known."""
+    """The maximum number of rows in a batch.
+
+    ``tried``: whether a batch has been measured. ``bytes``: memory per element of a row, 0 if unknown.
+    """
 
     rows: int = FIRST
     tried: bool = False
     bytes: float = 0.0
 
     def of(self, row: Row, free: int) -> int:
-        """For rows like this one, with so many bytes free."""
+        """The maximum for rows like this one with ``free`` bytes of memory."""
         fit = SHARE * free / (self.bytes * row.size) if self.bytes else self.rows
         return max(min(int(fit), self.rows), 1)
 
 
 class Batches:
-    """Does jobs on a GPU, for any number of threads."""
+    """Runs jobs on a GPU for any number of threads."""
 
     def __init__(self, gpu: Gpu, within: Context, name: str) -> None:
-        """``within``: what to compute within; ``name``: of the codec."""
+        """``within``: the context manager for computing; ``name``: the codec's."""
         self.gpu, self._within, self._name = gpu, within, name
         self._limits: dict[Hashable, Limit] = {}
         self._together = Batcher(self._gathered, MOST)
 
     def __call__(self, jobs: Sequence[Job[Tensor]]) -> list[Tensors]:
-        """Their results in order, on the host if their arrays are there. Raises the first error that one had."""
+        """Return the jobs' results in order, on the host if their arrays are there. Raises the first error."""
         if not jobs:
             return []
-        # What is on the GPU already belongs to this thread's stream, and is not mixed with that of others.
+        # Arrays on the GPU belong to this thread's stream, so they are not stacked with those of other threads.
         together = self._together if _on_host(jobs[0]) else self._alone
         return [_result(outcome) for outcome in together(jobs)]
 
@@ -101,7 +105,7 @@ class Batches:
         return self._gathered([jobs])[0]
 
     def _gathered(self, calls: list[Sequence[Job[Tensor]]]) -> list[list[Outcome]]:
-        """The outcomes of the jobs of each call."""
+        """Return the outcomes of the jobs of each call."""
         parts = [[_rows(job) for job in jobs] for jobs in calls]
         with self._within():
             outcomes = iter(self._outcomes([row for jobs in parts for rows in jobs for row in rows]))
@@ -110,7 +114,7 @@ class Batches:
             return [[_joined(list(islice(outcomes, len(rows)))) for rows in jobs] for jobs in parts]
 
     def _outcomes(self, rows: list[Row]) -> list[Outcome]:
-        """Of each row; on the host they are not all there yet."""
+        """Return the outcome of each row. Copies to the host may still be in progress."""
         kinds: dict[Hashable, list[int]] = {}
         for number, row in enumerate(rows):
             kinds.setdefault(row.kind, []).append(number)
@@ -128,14 +132,17 @@ class Batches:
         return self._limits.setdefault(row.way, Limit())
 
     def _tried(self, rows: list[Row]) -> list[Outcome]:
-        """Outcomes of as many of these rows as memory holds; one that fails does not take others with it."""
+        """Return the outcomes of the first of these rows, as many as fit into memory.
+
+        A row that fails does not affect the others.
+        """
         try:
             return list(self._batch(rows))
         except Exception as error:
             if not _is_of_memory(error) and len(rows) == 1:
                 return [error]
             short = _is_of_memory(error)
-        # Only here, outside, is nothing held any more that was allocated.
+        # Outside the except clause, because the traceback keeps what was allocated.
         if not short:
             return [outcome for row in rows for outcome in self._tried([row])]
         self.gpu.release()
@@ -145,7 +152,7 @@ class Batches:
         return self._tried(rows[: len(rows) // 2])
 
     def _batch(self, rows: list[Row]) -> Iterator[Tensors]:
-        """Rows of one kind as one."""
+        """Compute rows of one kind as one batch."""
         import torch
 
         limit, gpu = self._limit(rows[0]), self.gpu
@@ -154,8 +161,8 @@ class Batches:
         if limit.tried:
             results = rows[0].function(stacked, asides)
         else:
-            results, held = gpu.measured(lambda: rows[0].function(stacked, asides))
-            limit.bytes, limit.rows = held / sum(row.size for row in rows), MOST if held else UNMEASURED
+            results, peak = gpu.measured(lambda: rows[0].function(stacked, asides))
+            limit.bytes, limit.rows = peak / sum(row.size for row in rows), MOST if peak else UNMEASURED
             limit.tried = True
         if _on_host(rows[0]):
             results = gpu.give(results)
@@ -174,7 +181,7 @@ def _rows(job: Job[Tensor]) -> list[Row]:
 
 
 def _joined(rows: list[Outcome]) -> Outcome:
-    """The outcome of a job of those of its rows."""
+    """Join the outcomes of a job's rows."""
     import torch
 
     results: list[Tensors] = []
@@ -192,7 +199,7 @@ def _result(outcome: Outcome) -> Tensors:
 
 
 def _is_of_memory(error: Exception) -> bool:
-    """Whether the device had too little; PyTorch has a class of its own for it with CUDA only."""
+    """Return whether the device ran out of memory; PyTorch has a class for this error only with CUDA."""
     return isinstance(error, RuntimeError) and any(
         sign in str(error) for sign in ("out of memory", "ALLOC_FAILED")
     )

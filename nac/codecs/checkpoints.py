@@ -41,13 +41,15 @@ def load(
     build: Callable[[CodecSpec, Weights], Codec],
     canonical: Callable[[Tensors], Tensors] = dict,
     stable: Callable[[Tensors], Tensors] | None = None,
+    *,
+    fast: bool = False,
 ) -> Codec:
     """Load a codec with the weights of a checkpoint: a file, or a folder that contains one.
 
     ``canonical``: converts tensors, float32 and with weight norm folded, to the family's canonical form.
     ``stable``: converts these to values that do not depend on rounding, for the fingerprint. ``build``: makes the
-    codec, and raises ModelError if the tensors are not its own. Raises ModelError if there is no checkpoint, or it
-    cannot be read.
+    codec, and raises ModelError if the tensors are not its own. ``fast``: decode in half precision. Raises
+    ModelError if there is no checkpoint, or it cannot be read.
     """
     file = _find(Path(path))
     tensors, parameters = read(file)
@@ -56,7 +58,7 @@ def load(
         tensors = canonical(folded(tensors))
         with ThreadPoolExecutor(1) as pool:  # hashing takes about as long as packing
             digest = pool.submit(_fingerprint, tensors)
-            codec = build(spec, Weights(tensors, device))
+            codec = build(spec, Weights(tensors, device, fast=fast))
             digests = (_fingerprint(stable(tensors)), digest.result()) if stable else (digest.result(),)
         codec.spec = codec.spec.with_fingerprint(*digests)
         return codec

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from nac.errors import ArgumentError
+from nac.errors import ArgumentError, ModelError
 from nac.spec import CodecSpec
 
 SILENCE = -1
@@ -40,6 +40,13 @@ def check_finite(spec: CodecSpec, audio: Any) -> None:
     audio = audio.detach() if hasattr(audio, "detach") else audio
     if audio.shape[-1] and not -np.inf < float(audio.min()) <= float(audio.max()) < np.inf:
         raise ArgumentError(f"{spec.name} takes finite samples, not NaN or infinity")
+
+
+def check_range(spec: CodecSpec, results: Iterable[tuple[Any, ...]]) -> None:
+    """Raise ModelError if any decoded sample is NaN or infinite: numbers have exceeded the range of float16."""
+    for arrays in results:
+        if not all(bool(array.isfinite().all()) for array in arrays if array.dtype.is_floating_point):
+            raise ModelError(f"{spec.name} exceeds the range of half precision here", remedy="fast")
 
 
 def check_codes(spec: CodecSpec, arrays: Sequence[Any], *, silence: bool) -> None:

@@ -95,7 +95,9 @@ class Dac(WindowedCodec):
 
     def __init__(self, spec: CodecSpec, weights: Weights) -> None:
         self.spec, self.device, shape = spec, weights.device, SHAPES[spec.name]
-        self._encoder, self._decoder = _encoder(weights, shape), _decoder(weights, shape)
+        decoding = weights.of_decoder()
+        self._encoder, self._decoder = _encoder(weights, shape), _decoder(decoding, shape)
+        self.fast, self.decode_dtype = weights.fast, decoding.dtype
         self._quantisers = [
             rvq.Projected(weights, f"quantizer.quantizers.{i}", 2**book.bits, shape.codebook, shape.latent)
             for i, book in enumerate(spec.codebooks)
@@ -117,21 +119,27 @@ class Dac(WindowedCodec):
     def decode_window(self, arrays: tuple[Tensor, ...], first: int | Tensor, wanted: range) -> Tensor:
         size = self.spec.frame_samples
         span = Span(wanted.start * size, wanted.stop * size - 1)
-        (audio,) = each(lambda *codes: (self._decoder(rvq.decode(self._quantisers, codes), span),), *arrays)
+
+        def decode(*codes: Tensor) -> tuple[Tensor]:
+            return (self._decoder(rvq.decode(self._quantisers, codes, self.decode_dtype), span).float(),)
+
+        (audio,) = each(decode, *arrays)
         # At 16 and 24 kHz the network ends 8 samples early; nothing says what they should be.
         before = wanted.start * size
         missing = arrays[0].shape[-1] * size - before - audio.shape[1]
         return functional.pad(audio.transpose(1, 2), (before, missing))
 
 
-def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
+def load(spec: CodecSpec, path: Path, device: torch.device, *, fast: bool = False) -> Codec:
     """Load the codec from a checkpoint, a file or a folder. Raises ModelError for other weights."""
-    return checkpoints.load(spec, path, device, Dac, canonical, stable)
+    return checkpoints.load(spec, path, device, Dac, canonical, stable, fast=fast)
 
 
-def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
+def random(
+    spec: CodecSpec, device: torch.device, seed: int = 0, *, fast: bool = False
+) -> tuple[Codec, dict[str, Tensor]]:
     """Make the codec with random weights. Returns it and the weights by name."""
-    weights = RandomWeights(device, seed)
+    weights = RandomWeights(device, seed, fast=fast)
     return Dac(spec.with_fingerprint(RANDOM), weights), weights.tensors
 
 

@@ -1,4 +1,4 @@
-"""The processor, or a GPU: which of them it is, what memory is free there, and how numbers get there and back."""
+"""Devices: CPU or GPU, free memory, and copies between the host and a GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ONE_BY_ONE = frozenset({"cpu"})
-"""Devices that do signals one by one, each in tiles that threads share; others do whole batches at once."""
+"""Devices that process signals one by one, in tiles for several threads; others process whole batches."""
 
 
 class Placed(Protocol):
@@ -22,35 +22,37 @@ class Placed(Protocol):
 
 
 def on_gpu(what: Placed) -> bool:
-    """Whether it is on a GPU, and is computed as that does best."""
+    """Return whether something is on a GPU, so that it is computed in whole batches."""
     return is_gpu(what.device)
 
 
 def is_gpu(device: torch.device) -> bool:
-    """Whether it is one."""
+    """Return whether a device is a GPU."""
     return device.type not in ONE_BY_ONE
 
 
 class Gpu:
-    """A device with memory of its own. Only :meth:`wait` waits for it and, with Metal, :meth:`give`."""
+    """A device with its own memory. Only :meth:`wait` and, with Metal, :meth:`give` wait for it."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._cuda = device.type == "cuda"
 
     def take(self, rows: Sequence[Tensor]) -> Tensor:
-        """Tensors [B, ...] of one shape but for B, from the host or from here, as one here."""
+        """Concatenate tensors [B, ...] from the host or the device into one on the device."""
         import torch
 
         if rows[0].device.type == self.device.type:
             return torch.cat(list(rows))
         shape = (sum(map(len, rows)), *rows[0].shape[1:])
-        whole = torch.empty(shape, dtype=rows[0].dtype, pin_memory=self._cuda)  # or its copy would be waited for
+        whole = torch.empty(
+            shape, dtype=rows[0].dtype, pin_memory=self._cuda
+        )  # pinned, so that the copy is not waited for
         torch.cat(list(rows), out=whole)
         return whole.to(self.device, non_blocking=self._cuda)
 
     def give(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Copies on the host, which hold their numbers after :meth:`wait`: a transfer for each type of number."""
+        """Copy tensors to the host, one transfer for each dtype. The copies are complete after :meth:`wait`."""
         import torch
 
         found: dict[int, Tensor] = {}
@@ -64,14 +66,14 @@ class Gpu:
         return tuple(found[number] for number in range(len(tensors)))
 
     def wait(self) -> None:
-        """Until all that was begun by this thread is done."""
+        """Wait until everything that this thread started is done."""
         import torch
 
         if self._cuda:
             torch.cuda.current_stream(self.device).synchronize()
 
     def free(self) -> int:
-        """Bytes that may be allocated, about; 0 where they are not known."""
+        """Return approximately the bytes of free memory, or 0 if unknown."""
         import torch
 
         if not self._cuda:
@@ -80,7 +82,7 @@ class Gpu:
         return torch.cuda.mem_get_info(self.device)[0] + unused
 
     def measured(self, run: Callable[[], T]) -> tuple[T, int]:
-        """What a function gives, and the most bytes that it held here at a time; 0 where they are not known."""
+        """Return a function's result, and the peak memory of its call in bytes, or 0 if unknown."""
         import torch
 
         if not self._cuda:
@@ -91,7 +93,7 @@ class Gpu:
         return result, torch.cuda.max_memory_allocated(self.device) - before
 
     def release(self) -> None:
-        """Let go of memory that is kept for later."""
+        """Free memory that PyTorch keeps for later."""
         import torch
 
         if self._cuda:

@@ -23,7 +23,7 @@ from nac.codecs.base import Codec, Codes
 from nac.codecs.batches import Job
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import rvq, seanet
-from nac.codecs.layers.causal import CausalCodec, Stage, Stream, run
+from nac.codecs.layers.causal import CausalCodec, Stage, Stream, as_float, run
 from nac.codecs.layers.seanet import Shape
 from nac.codecs.layers.tiles import each
 from nac.codecs.layers.weights import RandomWeights, Weights
@@ -42,7 +42,9 @@ class _Encodec(Codec):
         self.spec, self.device = spec, weights.device
         shape = replace(SHAPE, causal=spec.segment is None)
         self.encode_network = seanet.encoder(weights, spec.channels, shape)
-        self.decode_network = seanet.decoder(weights, spec.channels, shape)
+        decoding = weights.of_decoder()
+        self.decode_network = seanet.decoder(decoding, spec.channels, shape)
+        self.fast, self.decode_dtype = weights.fast, decoding.dtype
         self.quantisers = [
             rvq.Euclidean(weights.take(f"quantizer.layers.{i}.codebook.embed", 2**book.bits, SHAPE.latent))
             for i, book in enumerate(spec.codebooks)
@@ -71,9 +73,10 @@ class Encodec24(_Encodec, CausalCodec):
         network = self.decode_network
 
         def look_up(codes: Tensor, stream: Stream) -> Tensor:
-            return rvq.decode(self.quantisers, codes.unbind(1))
+            return rvq.decode(self.quantisers, codes.unbind(1), self.decode_dtype)
 
-        return Stage([look_up, *network.front]), Stage(network.middle, batched=True), Stage(network.back)
+        back = Stage([*network.back, as_float])
+        return Stage([look_up, *network.front]), Stage(network.middle, batched=True), back
 
 
 # 48 kHz
@@ -106,7 +109,10 @@ class Encodec48(_Encodec):
         return max((segment - fading) * self.segment.frames, origin)
 
     def at_once(self, segment: int, there: int) -> int:
-        """How many of the segments ``there``, from that number on, to compute now: a group, or all on a GPU."""
+        """Return how many of the ``there`` segments from number ``segment`` on to compute now.
+
+        A whole group; on a GPU, all.
+        """
         group = GROUP - segment % GROUP
         return there if self._on_gpu else group if there >= group else 0
 
@@ -130,10 +136,10 @@ class Encodec48(_Encodec):
         network = self.decode_network
 
         def front(*arrays: Tensor) -> tuple[Tensor]:
-            return (run(network.front, rvq.decode(self.quantisers, arrays), Stream(last=True)),)
+            return (run(network.front, rvq.decode(self.quantisers, arrays, self.decode_dtype), Stream(last=True)),)
 
         def back(x: Tensor) -> tuple[Tensor]:
-            return (run(network.back, x, Stream(last=True)),)
+            return (run([*network.back, as_float], x, Stream(last=True)),)
 
         (x,) = each(front, *arrays)
         (audio,) = each(back, run(network.middle, x, Stream(last=True)))
@@ -142,7 +148,7 @@ class Encodec48(_Encodec):
 
 @dataclass(frozen=True)
 class _Segments:
-    """Segments to codes, if it is said of how many codebooks, else the inverse: see :class:`Job`."""
+    """Encodes segments with a number of codebooks or, if None, decodes them: see :class:`Job`."""
 
     codec: Encodec48
     codebooks: int | None = None
@@ -283,14 +289,16 @@ def build(spec: CodecSpec, weights: Weights) -> Codec:
     return (Encodec48 if spec.segment else Encodec24)(spec, weights)
 
 
-def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
+def load(spec: CodecSpec, path: Path, device: torch.device, *, fast: bool = False) -> Codec:
     """Load the codec from a checkpoint, a file or a folder. Raises ModelError for other weights."""
-    return checkpoints.load(spec, path, device, build, canonical)
+    return checkpoints.load(spec, path, device, build, canonical, fast=fast)
 
 
-def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
+def random(
+    spec: CodecSpec, device: torch.device, seed: int = 0, *, fast: bool = False
+) -> tuple[Codec, dict[str, Tensor]]:
     """Make the codec with random weights. Returns it and the weights by name."""
-    weights = RandomWeights(device, seed)
+    weights = RandomWeights(device, seed, fast=fast)
     return build(spec.with_fingerprint(RANDOM), weights), weights.tensors
 
 

@@ -146,6 +146,7 @@ ENCODEC = Family(
     random="nac.codecs.encodec:random",
     reference="nac.codecs.encodec:EncodecReference",
     package="transformers",
+    fast=("gpu",),
 )
 
 
@@ -203,6 +204,7 @@ DAC = Family(
     random="nac.codecs.dac:random",
     reference="nac.codecs.dac:DacReference",
     package="transformers",
+    fast=("gpu", "cpu"),
 )
 
 
@@ -276,6 +278,7 @@ SNAC = Family(
     random="nac.codecs.snac:random",
     reference="nac.codecs.snac:SnacReference",
     package="snac",
+    fast=("gpu",),
 )
 
 MIMI = Family(
@@ -316,6 +319,7 @@ MIMI = Family(
     random="nac.codecs.mimi:random",
     reference="nac.codecs.mimi:MimiReference",
     package="transformers",
+    fast=("gpu",),
 )
 
 FAMILIES = (MDCT, FULLBAND, SOUNDSTREAM, ENCODEC, DAC, SNAC, MIMI)

@@ -118,6 +118,9 @@ class Family:
         available.
     reference, package
         A subclass of :class:`nac.codecs.reference.Reference`, and the PyPI package that it needs.
+    fast
+        Where decoding in half precision is worthwhile: "gpu", "cpu". If it is anywhere, ``load`` and ``random``
+        take ``fast=True``.
     """
 
     name: str
@@ -127,6 +130,7 @@ class Family:
     random: str | None = None
     reference: str | None = None
     package: str | None = None
+    fast: tuple[str, ...] = ()
 
     @staticmethod
     def resolve(function: str) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ from nac.codecs.base import Codec
 from nac.codecs.devices import is_gpu, on_gpu
 from nac.codecs.fingerprint import RANDOM
 from nac.codecs.layers import rvq, seanet
-from nac.codecs.layers.causal import AT_ONCE, CausalCodec, Stage, Stream, StreamLayer, run
+from nac.codecs.layers.causal import AT_ONCE, CausalCodec, Stage, Stream, StreamLayer, as_float, run
 from nac.codecs.layers.convolutions import kernel
 from nac.codecs.layers.kernels import Kernel, add_convolved, convolve
 from nac.codecs.layers.seanet import Padded, Shape
@@ -68,15 +68,15 @@ class Positions:
     errors do not grow with the length of a signal.
     """
 
-    def __init__(self, width: int, device: torch.device) -> None:
+    def __init__(self, width: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         """``width``: of a head."""
         most = STEPS * BLOCK * (AT_ONCE if is_gpu(device) else 1)
         frequencies = 10000.0 ** -(torch.arange(0, width, 2) / width)
         angles = torch.arange(WINDOW - 1 + most)[:, None] * frequencies
-        self._cos, self._sin = angles.cos().to(device), angles.sin().to(device)
+        self._cos, self._sin = (table.to(device, dtype) for table in (angles.cos(), angles.sin()))
         distance = torch.arange(most)[:, None] - torch.arange(1 - WINDOW, most)
         hidden = torch.zeros(distance.shape).masked_fill((distance < 0) | (distance >= WINDOW), -torch.inf)
-        self._hidden = hidden.to(device)
+        self._hidden = hidden.to(device, dtype)
 
     def rotate(self, x: Tensor, first: int) -> Tensor:
         """Rotate [..., T, width]; ``first``: the position of the first step."""
@@ -190,9 +190,10 @@ class Mimi(CausalCodec):
         sizes = [2**book.bits for book in spec.codebooks]
         self._semantic = SplitQuantiser(weights, "semantic", sizes[:1])
         self._acoustic = SplitQuantiser(weights, "acoustic", sizes[1:])
-        positions = Positions(SHAPE.latent // HEADS, weights.device)
-        self._encoder = _encoder(weights, spec, positions)
-        self._decoder = _decoder(weights, spec, positions)
+        decoding = weights.of_decoder()
+        self.fast, self.decode_dtype = weights.fast, decoding.dtype
+        self._encoder = _encoder(weights, spec, _positions(weights))
+        self._decoder = _decoder(decoding, spec, _positions(decoding))
         weights.finish()
 
     def encode_stages(self, codebooks: int) -> Sequence[Stage]:
@@ -207,10 +208,10 @@ class Mimi(CausalCodec):
         def look_up(codes: Tensor, stream: Stream) -> Tensor:
             semantic, *acoustic = codes.unbind(1)
             x = self._semantic.decode([semantic])
-            return x + self._acoustic.decode(acoustic) if acoustic else x
+            return (x + self._acoustic.decode(acoustic) if acoustic else x).to(self.decode_dtype)
 
         low, high = self._decoder
-        return Stage([look_up, *low]), Stage(high)
+        return Stage([look_up, *low]), Stage([*high, as_float])
 
 
 def _encoder(
@@ -236,6 +237,10 @@ def _decoder(
     return [first, *transformer, *convolutions.front, *low], [Tiles(high, TILE * steps)]
 
 
+def _positions(weights: Weights) -> Positions:
+    return Positions(SHAPE.latent // HEADS, weights.device, weights.dtype)
+
+
 def _transformer(weights: Weights, name: str, positions: Positions) -> list[StreamLayer]:
     return [TransformerLayer(weights, f"{name}.layers.{i}", positions) for i in range(LAYERS)]
 
@@ -245,9 +250,9 @@ def _matrix(matrix: Tensor) -> Kernel:
     return kernel(matrix[..., None], None, steps=STEPS * BLOCK)
 
 
-def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
+def load(spec: CodecSpec, path: Path, device: torch.device, *, fast: bool = False) -> Codec:
     """Load the codec from a checkpoint, a file or a folder. Raises ModelError for other weights."""
-    return checkpoints.load(spec, path, device, Mimi, canonical)
+    return checkpoints.load(spec, path, device, Mimi, canonical, fast=fast)
 
 
 def canonical(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -309,9 +314,11 @@ class _Random(RandomWeights):
         return drawn
 
 
-def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
+def random(
+    spec: CodecSpec, device: torch.device, seed: int = 0, *, fast: bool = False
+) -> tuple[Codec, dict[str, Tensor]]:
     """Make the codec with random weights. Returns it and the weights by name."""
-    weights = _Random(device, seed)
+    weights = _Random(device, seed, fast=fast)
     return Mimi(spec.with_fingerprint(RANDOM), weights), weights.tensors
 
 

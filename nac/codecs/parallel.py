@@ -123,8 +123,8 @@ def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Itera
 class Batcher(Generic[T, R]):
     """Batches calls from several threads: each passes one item, and waiting items are processed as one list.
 
-    While one call is worked on, others gather, so that batches grow as the work does. Whoever waits does the next
-    batch, and none goes on after its own.
+    While one thread processes a batch, the items of other threads wait for the next one, so that batches are
+    larger under load. One of the waiting threads processes the next batch; a thread returns when its item is done.
     """
 
     def __init__(self, function: Callable[[list[T]], list[R]], max_batch: int) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nac.codecs.base import Codec
+from nac.codecs.devices import is_gpu
 from nac.codecs.families import FAMILIES as OWN
 from nac.codecs.family import Family, Model
 from nac.errors import ArgumentTypeError, ModelChoiceError, ModelError
@@ -83,8 +84,10 @@ def family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def load(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]:
+def load(spec: CodecSpec, path: Path, device: torch.device | None, *, fast: bool = False) -> Codec[Any]:
     """Load the codec of a specification with weights from a file or a folder; in numpy if ``device`` is None.
+
+    ``fast``: decode in half precision, for families that can.
 
     Raises
     ------
@@ -94,7 +97,7 @@ def load(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]
     own = family(spec.family)
     codec: Codec[Any]
     if device is not None:
-        codec = own.resolve(own.load)(spec, path, device)
+        codec = own.resolve(own.load)(spec, path, device, **_precision(own, device, fast=fast))
     elif own.numpy is not None:
         codec = own.resolve(own.numpy)(spec, path)
     else:
@@ -102,7 +105,9 @@ def load(spec: CodecSpec, path: Path, device: torch.device | None) -> Codec[Any]
     return codec
 
 
-def random(spec: CodecSpec, device: torch.device | str = "cpu", seed: int = 0) -> tuple[Codec, dict[str, Any]]:
+def random(
+    spec: CodecSpec, device: torch.device | str = "cpu", seed: int = 0, *, fast: bool = False
+) -> tuple[Codec, dict[str, Any]]:
     """Make the codec of a specification with random weights. Returns it and the weights by canonical names.
 
     Raises
@@ -115,8 +120,16 @@ def random(spec: CodecSpec, device: torch.device | str = "cpu", seed: int = 0) -
     own = family(spec.family)
     if own.random is None:
         raise ModelError(f"{spec.name} has no random weights")
-    made: tuple[Codec, dict[str, Any]] = own.resolve(own.random)(spec, torch.device(device), seed)
+    device = torch.device(device)
+    made: tuple[Codec, dict[str, Any]] = own.resolve(own.random)(
+        spec, device, seed, **_precision(own, device, fast=fast)
+    )
     return made
+
+
+def _precision(own: Family, device: torch.device, *, fast: bool) -> dict[str, bool]:
+    """Return the argument for half precision, if the family has it on the device."""
+    return {"fast": True} if fast and ("gpu" if is_gpu(device) else "cpu") in own.fast else {}
 
 
 @cache

@@ -64,7 +64,7 @@ class SegmentedDecoder:
         return self._join(parts if self._end is None else [*parts, self._end])
 
     def _decoded(self, codes: Codes) -> Tensor:
-        """Whole signals, where their codes are."""
+        """Decode whole signals, on the device of their codes."""
         decoder = self._codec.codec.decoder()
         return torch.cat([decoder.push(codes), decoder.flush()], -1)
 

@@ -66,9 +66,9 @@ class Attention:
         into = weights.take(f"{name}.to_qkv.weight", 3 * channels, channels)
         out = weights.take(f"{name}.to_out.weight", channels, channels)
         self._into, self._out = (kernel(matrix[..., None], None) for matrix in (into, out))
-        frequencies = weights.take(f"{name}.rel_pos.inv_freq", HEAD // 2)
+        frequencies = weights.take(f"{name}.rel_pos.inv_freq", HEAD // 2, exact=True)
         angles = torch.arange(window, device=frequencies.device)[:, None] * frequencies.repeat(2)
-        self._cos, self._sin = angles.cos(), angles.sin()
+        self._cos, self._sin = angles.cos().to(weights.dtype), angles.sin().to(weights.dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply attention to [B, T, C]; T must be a multiple of the window."""
@@ -122,7 +122,7 @@ class Noise:
         self._stream = stream
 
     def __call__(self, x: Tensor, position: int | Tensor) -> Tensor:
-        drawn = noise(position, x.shape[1], self._stream, x.device)[..., None]
+        drawn = noise(position, x.shape[1], self._stream, x.device)[..., None].to(x.dtype)
 
         def add(span: Span) -> None:
             part = slice(span.low, span.high + 1)
@@ -200,7 +200,9 @@ class Snac(WindowedCodec):
     def __init__(self, spec: CodecSpec, weights: Weights) -> None:
         self.spec, self.device, shape = spec, weights.device, SHAPES[spec.name]
         self._encoder = _encoder(weights, shape)
-        self._head, self._body = _decoder(weights, shape)
+        decoding = weights.of_decoder()
+        self._head, self._body = _decoder(decoding, shape)
+        self.fast, self.decode_dtype = weights.fast, decoding.dtype
         self._steps = spec.codebooks[-1].codes_per_frame  # latent vectors per frame
         self._quantisers = [
             rvq.Projected(
@@ -239,22 +241,24 @@ class Snac(WindowedCodec):
         span = Span(wanted.start * size, wanted.stop * size - 1)
 
         def decode(*codes: Tensor) -> tuple[Tensor]:
-            x = self._head(rvq.decode(self._quantisers, codes))
-            return (self._body(x, span, first * self._steps),)
+            x = self._head(rvq.decode(self._quantisers, codes, self.decode_dtype))
+            return (self._body(x, span, first * self._steps).float(),)
 
         (audio,) = each(decode, *arrays)
         frames = arrays[0].shape[-1] // self.spec.codebooks[0].codes_per_frame
         return functional.pad(audio.transpose(1, 2), (wanted.start * size, (frames - wanted.stop) * size))
 
 
-def load(spec: CodecSpec, path: Path, device: torch.device) -> Codec:
+def load(spec: CodecSpec, path: Path, device: torch.device, *, fast: bool = False) -> Codec:
     """Load the codec from a checkpoint, a file or a folder. Raises ModelError for other weights."""
-    return checkpoints.load(spec, path, device, Snac)
+    return checkpoints.load(spec, path, device, Snac, fast=fast)
 
 
-def random(spec: CodecSpec, device: torch.device, seed: int = 0) -> tuple[Codec, dict[str, Tensor]]:
+def random(
+    spec: CodecSpec, device: torch.device, seed: int = 0, *, fast: bool = False
+) -> tuple[Codec, dict[str, Tensor]]:
     """Make the codec with random weights. Returns it and the weights by name."""
-    weights = RandomWeights(device, seed)
+    weights = RandomWeights(device, seed, fast=fast)
     return Snac(spec.with_fingerprint(RANDOM), weights), weights.tensors
 
 

@@ -50,11 +50,11 @@ class Plan:
 class Windows(Generic[A]):
     """Applies a function of frames to a signal that arrives in parts.
 
-    ``function(wanted)`` makes a function, see :class:`nac.codecs.batches.Job`, of arrays [B, ..., n * in_units[i]]
-    of n frames, and of the number of the first of them for each row. It gives arrays [B, ..., m * out_units[j]] of
-    those m frames that are ``wanted``, counted from the first. ``run`` does the work of several windows, none of
-    which depends on another. ``alike``: the last windows have the shape of the others, and begin off the grid, so
-    that those of signals of any length can be stacked.
+    ``function(wanted)`` returns a function, see :class:`nac.codecs.batches.Job`, of arrays
+    [B, ..., n * in_units[i]] with n frames, and of the number of the first frame for each row. That function
+    returns arrays [B, ..., m * out_units[j]] with the m frames ``wanted``, counted from the first. ``run`` does
+    the jobs of several windows, which do not depend on each other. ``alike``: the last windows are as long as the
+    others and end where the signal ends, so that windows of signals of any length can be stacked.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Windows(Generic[A]):
         return self._first + (0 if self._buffer is None else length(self._buffer[0]) // self._in_units[0])
 
     def push(self, inputs: tuple[A, ...]) -> list[tuple[A, ...]]:
-        """Take whole frames; give the windows they complete."""
+        """Add whole frames. Returns the results of the windows that are complete."""
         if self._buffer is not None:
             inputs = tuple(join(pair) for pair in zip(self._buffer, inputs, strict=True))
         self._buffer = inputs
@@ -93,14 +93,14 @@ class Windows(Generic[A]):
         return self._done(windows)
 
     def flush(self) -> list[tuple[A, ...]]:
-        """Give the windows up to the last frame taken."""
+        """Return the results up to the last frame."""
         windows = []
         while self._buffer is not None and self._next < self.end:
             windows.append(self._window(self._buffer, self._last_base()))
         return self._done(windows)
 
     def _last_base(self) -> int:
-        """Where the next of the last windows begins."""
+        """Return the first frame of the next window at the end of the signal."""
         plan = self._plan
         base = self.end - plan.window - (plan.right if self.end - self._next > plan.window else 0)
         if self._alike and base - plan.left >= self._first:
@@ -108,7 +108,7 @@ class Windows(Generic[A]):
         return self._next // plan.window * plan.window
 
     def _window(self, inputs: tuple[A, ...], base: int) -> tuple[Job[A], int]:
-        """What computes the window at ``base``, which holds the next frame; how many frames before that one."""
+        """Return the job for the window at ``base``, and how many of its frames were returned before."""
         plan = self._plan
         low = max(base - plan.left, self._origin)
         high = min(base + plan.window + plan.right, self.end)
@@ -126,13 +126,13 @@ class Windows(Generic[A]):
         ]
 
     def _forget(self, inputs: tuple[A, ...]) -> None:
-        """Drop the input that no later window takes."""
+        """Drop the input that no later window needs."""
         plan, keep = self._plan, self._plan.preroll(self._next, self._origin)
         if self._alike:
             keep = min(keep, self.end - plan.left - plan.window - plan.right)
         keep = max(keep, self._first)
-        held = self._slice(inputs, self._in_units, keep - self._first, self.end - self._first)
-        self._buffer = tuple(join([array]) for array in held)
+        kept = self._slice(inputs, self._in_units, keep - self._first, self.end - self._first)
+        self._buffer = tuple(join([array]) for array in kept)
         self._first = keep
 
     @staticmethod
@@ -173,12 +173,12 @@ class WindowedCodec(Codec[A]):
     def decode_frames(self, arrays: tuple[A, ...], first: int | A) -> A:
         """Inverse of :meth:`encode_frames` for as many codebooks as are given: float32 [B, C, n * frame_samples].
 
-        ``first`` is the number of the first frame, for networks that draw noise by position; of a batch of windows
-        from several places, which only a GPU is given, it is int64 [B, 1].
+        ``first`` is the number of the first frame, for networks whose noise depends on the position. For a batch
+        of windows with different positions, which occurs only on a GPU, it is int64 [B, 1].
         """
 
     def decode_window(self, arrays: tuple[A, ...], first: int | A, wanted: range) -> A:
-        """The same where only the frames ``wanted`` matter, counted from the first; the others may be anything."""
+        """The same, but only the frames ``wanted``, counted from the first, need to be right."""
         return self.decode_frames(arrays, first)
 
     def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> WindowedEncoder[A]:
@@ -193,7 +193,7 @@ class WindowedCodec(Codec[A]):
 
 @dataclass(frozen=True)
 class _Encode(Generic[A]):
-    """Windows of a signal to codes of the frames ``wanted``."""
+    """Encodes windows of a signal: returns the codes of the frames ``wanted``."""
 
     codec: WindowedCodec[A]
     codebooks: int
@@ -208,7 +208,7 @@ class _Encode(Generic[A]):
 
 @dataclass(frozen=True)
 class _Decode(Generic[A]):
-    """The inverse."""
+    """Decodes windows: returns the samples of the frames ``wanted``."""
 
     codec: WindowedCodec[A]
     wanted: range
@@ -242,7 +242,7 @@ class WindowedEncoder(Generic[A]):
             alike=codec._on_gpu,
         )
         self._rest: A | None = None  # samples that do not fill a frame yet
-        self._like, self._batch = codec._array(np.zeros(0), np.float32), 1  # samples where they come from
+        self._like, self._batch = codec._array(np.zeros(0), np.float32), 1  # an empty array where the input is
 
     def push(self, audio: A) -> Codes[A]:
         codec, unit = self._codec, self._codec.spec.frame_samples
@@ -278,7 +278,7 @@ class WindowedDecoder(Generic[A]):
     def __init__(self, codec: WindowedCodec[A], origin: int, start: int) -> None:
         self._codec, self._origin, self._start = codec, origin, start
         self._windows: Windows[A] | None = None
-        self._like, self._batch = codec._array(np.zeros(0), np.int64), 1  # codes where they come from
+        self._like, self._batch = codec._array(np.zeros(0), np.int64), 1  # an empty array where the input is
 
     def push(self, codes: Codes[A]) -> A:
         spec = self._codec.spec

@@ -121,6 +121,7 @@ def decompress(
     codebooks: int | None = None,
     device: str | torch.device = "auto",
     weights: str | os.PathLike[str] | None = None,
+    fast: bool = False,
     force: bool = False,
     force_model: bool = False,
     verify: bool = False,
@@ -150,6 +151,9 @@ def decompress(
         "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
     weights : path, optional
         Your own checkpoint instead of the official weights.
+    fast : bool
+        Decode in half precision, close to the exact samples, where that is faster: EnCodec, DAC, SNAC and Mimi on
+        a GPU, DAC and Mimi on a CPU with AMX. Elsewhere the samples are exact, which is logged.
     force : bool
         Replace an existing ``dst``.
     force_model : bool
@@ -178,7 +182,7 @@ def decompress(
     2.0
     """
     how = Decompression(start, duration, format, bits, kbps, codebooks, force_model, verify)
-    load = load or loader(None, weights, device)
+    load = load or loader(None, weights, device, fast=fast)
     return how.run(src, dst, load, force=force, progress=progress)
 
 
@@ -190,6 +194,7 @@ def read(
     dtype: DType = "float32",
     device: str | torch.device = "auto",
     weights: str | os.PathLike[str] | None = None,
+    fast: bool = False,
     codec: Codec | None = None,
     load: Load | None = None,
 ) -> tuple[Array, int]:
@@ -212,10 +217,12 @@ def read(
         "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
     weights : path, optional
         Your own checkpoint instead of the official weights. Nothing is downloaded.
+    fast : bool
+        Decode in half precision where that is faster: see :func:`nac.decompress`.
     codec : Codec, optional
         The result of :func:`nac.load`. Without it, the two codecs used last stay loaded for the next call.
     load : callable, optional
-        Called with the model's name to get a codec, instead of the three parameters above.
+        Called with the model's name to get a codec, instead of the four parameters above.
 
     Returns
     -------
@@ -236,7 +243,7 @@ def read(
     >>> samples.shape, sample_rate
     ((8000, 1), 16000)
     """
-    load = load or loader(codec, weights, device)
+    load = load or loader(codec, weights, device, fast=fast)
     with opened(path) as reader:
         header = reader.header
         low, high = sample_range(reader, start, duration)

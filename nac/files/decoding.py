@@ -29,11 +29,12 @@ def loader(
     device: str | torch.device,
     *,
     download: bool = False,
+    fast: bool = False,
 ) -> Load:
     """A function from a model's name to a codec: the given codec, or else one that stays loaded."""
     if codec is not None:
         check_codec(codec)
-    return lambda name: codec or loaded(name, weights=weights, device=device, download=download)
+    return lambda name: codec or loaded(name, weights=weights, device=device, download=download, fast=fast)
 
 
 def check_codec(codec: Codec) -> None:

@@ -27,6 +27,7 @@ def loaded(
     weights: str | os.PathLike[str] | None = None,
     device: str | torch.device = "auto",
     download: bool = False,
+    fast: bool = False,
 ) -> Codec[Any]:
     """Load a codec like :func:`nac.weights.models.load`, or return it if it is still loaded.
 
@@ -35,12 +36,12 @@ def loaded(
     """
 
     def load() -> Codec[Any]:
-        return models.load(name, weights=weights, device=device, download=download)
+        return models.load(name, weights=weights, device=device, download=download, fast=fast)
 
     path = models.locate(name, Path(weights) if weights is not None else None)
     if path is None:  # a download, or an error
         return load()
-    return _CACHE.get((name, weights is not None, str(device), path, _stamp(path)), load)
+    return _CACHE.get((name, weights is not None, str(device), fast, path, _stamp(path)), load)
 
 
 def forget() -> None:

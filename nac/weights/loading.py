@@ -23,6 +23,7 @@ def load(
     revision: str | None = None,
     download: bool = True,
     progress: bool = False,
+    fast: bool = False,
 ) -> Codec:
     """Load a codec with its weights.
 
@@ -40,6 +41,8 @@ def load(
         Download the weights if they are not on this machine.
     progress : bool
         Show the progress of the download on standard error.
+    fast : bool
+        Decode in half precision where that is faster: see :func:`nac.decompress`. Codes are not affected.
 
     Returns
     -------
@@ -60,11 +63,13 @@ def load(
     (4, torch.Size([1, 75]))
     """
     codec = known.load(
-        name, weights=weights, device=device, revision=revision, download=download, progress=progress
+        name, weights=weights, device=device, revision=revision, download=download, progress=progress, fast=fast
     )
     made: Codec = TensorCodec(codec) if isinstance(codec, NumpyCodec) else codec
     # Everything needed has been downloaded by now.
-    made._reload = lambda where: load(name, weights=weights, device=where, revision=revision, download=False)
+    made._reload = lambda where: load(
+        name, weights=weights, device=where, revision=revision, download=False, fast=fast
+    )
     return made
 
 

@@ -12,6 +12,7 @@ with a folder for each model.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,15 @@ from nac.codecs.families import BEST_FIRST
 from nac.codecs.family import File, Hub, Model, Web, WeightsSource
 from nac.codecs.registry import find
 from nac.errors import ModelChoiceError, ModelError, what
-from nac.weights import cache, finding, verifying
+from nac.weights import cache, finding, precision, verifying
 from nac.weights import download as fetch
 from nac.weights.finding import Local
 from nac.weights.verifying import Verified, WrongWeights
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger("nac")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def load(
     revision: str | None = None,
     download: bool = True,
     progress: bool = False,
+    fast: bool = False,
 ) -> Codec[Any]:
     """Load a codec like :func:`nac.load`, but with its own array type, which may be that of numpy."""
     device = str(device)
@@ -78,7 +82,10 @@ def load(
     in_numpy = registry.family(model.spec.family).numpy is not None and device in ("auto", "cpu")
     target = None if in_numpy else resolve_device(device)  # before a long download, in case it is invalid
     local = local or _download(model, revision, progress)
-    codec = registry.load(model.spec, local.path, target)
+    if fast and (why := precision.why_exact(model.spec, target)):
+        log.warning("%s: decoding in full precision, %s", name, why)
+        fast = False
+    codec = registry.load(model.spec, local.path, target, fast=fast)
     if not local.own:
         cache.record_fingerprint(name, codec.spec.fingerprint)
     return codec

@@ -16,7 +16,7 @@ NAMES = [name for name, model in MODELS.items() if model.spec.family in ("encode
 
 
 @contextmanager
-def narrow_codecs(device: str = "cpu") -> Iterator[dict[str, Codec]]:
+def narrow_codecs(device: str = "cpu", *, fast: bool = False) -> Iterator[dict[str, Codec]]:
     """All of them, with short windows too."""
     made: dict[str, Codec] = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -30,7 +30,7 @@ def narrow_codecs(device: str = "cpu") -> Iterator[dict[str, Codec]]:
         patch.setattr(mimi, "INNER", 24)
         patch.setattr(mimi, "CODEBOOK", 4)
         for name in NAMES:
-            made[name], _ = registry.random(MODELS[name].spec, device)
+            made[name], _ = registry.random(MODELS[name].spec, device, fast=fast)
             if isinstance(made[name], dac.Dac):
                 for plan in ("encode_plan", "decode_plan"):
                     setattr(made[name], plan, replace(getattr(made[name], plan), window=16))

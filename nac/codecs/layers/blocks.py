@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from nac.codecs.layers import kernels
@@ -42,8 +43,10 @@ class Residual:
 
 def snake(weights: Weights, name: str, channels: int) -> Activation:
     """Make Snake, ``x + sin(a x)^2 / (a + 1e-9)``, ``a`` per channel (Ziyin et al. 2020, arXiv:2006.08195)."""
-    alpha = weights.take(f"{name}.alpha", 1, channels, 1).reshape(-1)
-    return Activation(kernels.SNAKE, alpha, (alpha + 1e-9).reciprocal())
+    alpha = weights.take(f"{name}.alpha", 1, channels, 1, exact=True).reshape(-1)
+    most = torch.finfo(weights.dtype).max  # where the inverse exceeds it, the sine is almost zero
+    inverse = (alpha + 1e-9).reciprocal().clamp(-most, most)
+    return Activation(kernels.SNAKE, alpha.to(weights.dtype), inverse.to(weights.dtype))
 
 
 def conv(weights: Weights, name: str, inner: int, outer: int, kernel: int, dilation: int = 1) -> Conv:

@@ -22,15 +22,15 @@ from nac.codecs.parallel import each, parts, run_pipeline
 from nac.codecs.windows import Plan
 
 AT_ONCE = 8
-"""Blocks that a GPU takes as one piece, at most."""
+"""The maximum number of blocks that a GPU processes as one piece."""
 
 
 @dataclass
 class Stream:
     """The state of a network in a signal: whether the next piece is the ``first`` or ``last``, and its memory.
 
-    Only causal networks can take a signal in pieces; all but the last are whole frames. What a layer remembers
-    has a row for each signal, [B, ...].
+    Only causal networks can process a signal in pieces; all but the last consist of whole frames. The memory of a
+    layer has a row for each signal, [B, ...].
     """
 
     first: bool = True
@@ -49,6 +49,11 @@ def run(layers: Sequence[StreamLayer], x: Tensor, stream: Stream) -> Tensor:
     for layer in layers:
         x = layer(x, stream)
     return x
+
+
+def as_float(x: Tensor, stream: Stream) -> Tensor:
+    """The last layer of a decoder that may compute in half precision."""
+    return x.float()
 
 
 class Stage(NamedTuple):
@@ -94,10 +99,10 @@ class CausalCodec(Codec):
 
 @dataclass(frozen=True)
 class _Piece:
-    """The next piece of some signals through a network, all stages at once, on a GPU.
+    """Applies all stages of a network to the next piece of some signals, on a GPU.
 
-    ``codebooks``: that the encoder gives; None for the decoder. ``shapes``: of what the layers remember, which is
-    what streams must have in common to be computed as one.
+    ``codebooks``: the number that the encoder returns; None for the decoder. ``shapes``: those of the layers'
+    memory, which must be equal for streams that are computed as one batch.
     """
 
     codec: CausalCodec
@@ -119,7 +124,7 @@ class _Piece:
 
 
 class _Blocks:
-    """A signal on its way block by block through the encoder, to so many ``codebooks``, or the decoder: None."""
+    """Processes a signal block by block, with the encoder for ``codebooks`` or, if None, with the decoder."""
 
     def __init__(self, codec: CausalCodec, codebooks: int | None, origin: int) -> None:
         self.codec, self._codebooks = codec, codebooks
@@ -127,14 +132,14 @@ class _Blocks:
         self._left = codec.block - (origin % codec.block if codec.decode_plan else 0)
         self._streams: list[list[Stream]] = []
 
-    def split(self, held: Tensor, unit: int) -> tuple[list[Tensor], Tensor]:
-        """The whole blocks of what is held [..., frames * unit], and the rest. A GPU gets several as one."""
+    def split(self, buffered: Tensor, unit: int) -> tuple[list[Tensor], Tensor]:
+        """Split [..., frames * unit] into whole blocks, several as one on a GPU, and the rest."""
         blocks, block = [], self.codec.block
-        while (more := held.shape[-1] // unit - self._left) >= 0:
+        while (more := buffered.shape[-1] // unit - self._left) >= 0:
             size = self._left + (min(more // block, AT_ONCE - 1) * block if self.codec._on_gpu else 0)
-            blocks.append(held[..., : size * unit])
-            held, self._left = held[..., size * unit :], block
-        return blocks, held.clone()
+            blocks.append(buffered[..., : size * unit])
+            buffered, self._left = buffered[..., size * unit :], block
+        return blocks, buffered.clone()
 
     def run(self, blocks: Sequence[Tensor], *, ended: bool = False) -> list[Tensor]:
         """Process the next blocks in all stages, in parallel: whole batches on a GPU, item by item on a CPU.

@@ -54,7 +54,7 @@ class Stage(Protocol):
     def stride(self) -> int: ...
 
     def __call__(self, x: Tensor, position: int | Tensor, /) -> Tensor:
-        """``position``: number of the first step of the output; for rows from several places int64 [B, 1]."""
+        """``position``: number of the first step of the output; int64 [B, 1] for rows with different positions."""
         ...
 
     def needs(self, span: Span, /) -> Span: ...
@@ -80,9 +80,10 @@ class Stages:
         self.stages = tuple(stages)
 
     def __call__(self, x: Tensor, wanted: Span, position: int | Tensor = 0) -> Tensor:
-        """The outputs ``wanted``, counted from what becomes of the first step of ``x``, or those that there are.
+        """Compute the outputs ``wanted``, counted from that of the first step of ``x``, as far as they exist.
 
-        ``position``: number of that step, which stages may go by; for rows from several places int64 [B, 1].
+        ``position``: the number of that step in the signal, for stages that depend on it; int64 [B, 1] for rows
+        with different positions.
         """
         spans, start = [wanted], 0
         for stage in reversed(self.stages):
@@ -100,6 +101,6 @@ class Stages:
 
 
 def _crop(x: Tensor, start: int, span: Span) -> tuple[Tensor, int]:
-    """What there is of a span in a signal whose first step is number ``start``, and its own first step."""
+    """Return the existing part of a span of a signal whose first step is number ``start``, and its first step."""
     first = max(span.low, start)
     return x[:, first - start : span.high + 1 - start], first

@@ -49,7 +49,10 @@ class Lstm:
         return Cell(Rows(into), Rows(again), bias + more)
 
     def __call__(self, x: Tensor, state: Tensor | None) -> Piece:
-        """The next piece [B, T, C] of signals, and the state [B, 2, layers, C] after it; None at their start."""
+        """Compute the next piece [B, T, C] of signals from a state [B, 2, layers, C], None at their start.
+
+        Returns the output and the new state.
+        """
         if state is None:
             state = x.new_zeros(x.shape[0], 2, 2, self._size)  # hidden and memory
         parts = state.permute(1, 2, 0, 3).contiguous()
