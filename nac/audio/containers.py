@@ -6,10 +6,11 @@ FFmpeg and libsndfile read the rest of such files without an error.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import BinaryIO, Literal
 
 from nac.audio.kinds import Kind, id3_size
-from nac.audio.whole import REMEDY, several
+from nac.audio.whole import REMEDY, is_known, several
 from nac.errors import AudioError
 from nac.streams import read_exactly
 
@@ -17,6 +18,7 @@ _MOVIE = 64 << 20  # most bytes of a movie header that are searched
 _BEHIND = 1 << 20  # bytes behind a recording in which another is looked for
 _REFERENCES = (b"url ", b"urn ", b"alis", b"rsrc")
 _SEGMENT = bytes.fromhex("18538067")
+_FLV_TAGS = (b"\x08", b"\x09", b"\x12")  # audio, video, data
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
@@ -25,10 +27,10 @@ def check_announced(file: BinaryIO, kind: Kind, end: int) -> None:
     file.seek(0)
     head = file.read(64)
     missing = 0
-    if kind in ("asf", "tta"):
-        declared = _asf_end(file) if kind == "asf" else _tta_end(file, head)
+    if kind in _ENDS:
+        declared = _ENDS[kind](file, end)
         file.seek(declared)
-        if declared and head[: 16 if kind == "asf" else 4] in file.read(_BEHIND):  # behind tags, say
+        if declared and head[:4] in file.read(_BEHIND):  # behind tags, say
             raise several()
         missing = declared - end
     elif kind in ("mp3", "id3"):
@@ -37,13 +39,12 @@ def check_announced(file: BinaryIO, kind: Kind, end: int) -> None:
         missing = _boxes_end(file, end) - end
     elif kind == "matroska":
         missing = _segment_end(file, end) - end
-    elif kind == "voc":
-        missing = _voc_end(file, end) - end
     elif kind == "sox":
         order: Literal["little", "big"] = "little" if head.startswith(b".SoX") else "big"
         missing = 4 + int.from_bytes(head[4:8], order) + 4 * int.from_bytes(head[8:16], order) - end
     elif kind in ("avi", "iff"):
-        missing = int.from_bytes(head[4:8], "little" if kind == "avi" else "big") + 8 - end
+        size = int.from_bytes(head[4:8], "little" if kind == "avi" else "big")
+        missing = size + 8 - end if is_known(size) else 0
     elif kind == "dsf":
         missing = int.from_bytes(head[12:20], "little") - end
     if missing > 0:
@@ -113,7 +114,7 @@ def _segment_end(file: BinaryIO, end: int) -> int:
     return at
 
 
-def _asf_end(file: BinaryIO) -> int:
+def _asf_end(file: BinaryIO, end: int) -> int:
     """The byte after the last of an ASF file (WMA), by its file properties; 0 if it was broadcast."""
     file.seek(0)
     head = read_exactly(file, 1 << 16)
@@ -123,9 +124,10 @@ def _asf_end(file: BinaryIO) -> int:
     return int.from_bytes(head[at + 40 : at + 48], "little")
 
 
-def _tta_end(file: BinaryIO, head: bytes) -> int:
+def _tta_end(file: BinaryIO, end: int) -> int:
     """The byte after the last frame of a TTA file, by its table of frames; 0 if that is not there."""
-    rate, samples = struct.unpack_from("<II", head.ljust(18, b"\0"), 10)
+    file.seek(0)
+    rate, samples = struct.unpack_from("<II", file.read(18).ljust(18, b"\0"), 10)
     frames = -(-samples // max(1, rate * 256 // 245))
     file.seek(22)
     table = read_exactly(file, 4 * frames)
@@ -146,3 +148,25 @@ def _voc_end(file: BinaryIO, end: int) -> int:
             return at
         at += 4 + int.from_bytes(head[1:], "little")
     return at
+
+
+def _flv_end(file: BinaryIO, end: int) -> int:
+    """The byte after the last tag of a Flash video."""
+    file.seek(5)
+    at = int.from_bytes(file.read(4), "big") + 4  # after each tag its size is repeated
+    while at < end:
+        file.seek(at)
+        head = file.read(4)
+        if head[:1] not in _FLV_TAGS:
+            return at
+        at += 11 + int.from_bytes(head[1:], "big") + 4
+    return at
+
+
+_ENDS: dict[Kind, Callable[[BinaryIO, int], int]] = {
+    "asf": _asf_end,
+    "tta": _tta_end,
+    "voc": _voc_end,
+    "flv": _flv_end,
+}
+"""Formats in which FFmpeg stops at the end that they declare, or passes over whatever follows."""

@@ -7,6 +7,7 @@ only the formats that match the file's first bytes, each of which reads one file
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -49,6 +50,7 @@ _SCALES = {
     "flt": (np.float32, 1.0),
     "dbl": (np.float64, 1.0),
 }
+_PCM = re.compile(r"pcm_[suf](8|16|24|32|64)(?:[lb]e)?")
 _EXACT = ("flac", "wavpack", "tta", "ape", "tak")
 """Codecs whose files declare their number of samples."""
 
@@ -104,9 +106,11 @@ class FFmpegInput:
             context.options = {"err_detect": "crccheck+explode"}
         self.tags: Tags = kept(self._container.metadata.items())
         self.sample_rate = int(self._stream.rate or 0)
-        self._count, self._last = 0, None
+        self._count, self._last, self.channels = 0, None, 0
         self._frames = self._decoded()
         self._next = next(self._frames, None)
+        if context.format is None:
+            check_count(0, None, self._size)
         first = self._next or context
         speakers = _kept(first.layout)
         self.sample_rate, self.channels = first.sample_rate or self.sample_rate, speakers.nb_channels
@@ -143,6 +147,8 @@ class FFmpegInput:
         last = None
         try:
             for packet in self._container.demux(self._stream):
+                if last is not None and packet.size and (rest := self._part_of_sample(last)):
+                    raise damaged(f"{rest} bytes at {self._time} are only a part of a sample")
                 last = packet if packet.size else last
                 self._packets += packet.size
                 try:
@@ -160,6 +166,11 @@ class FFmpegInput:
             lacking = frame_size(bytes(last)[:6]) - last.size
             if lacking > 0:
                 raise AudioError(f"cut off: {lacking} bytes are missing of its last frame ({REMEDY})")
+
+    def _part_of_sample(self, packet: Packet[Any]) -> int:
+        """Bytes after the last whole sample of all channels in a packet of PCM, which FFmpeg drops."""
+        bits = _PCM.fullmatch(self._stream.codec_context.name)
+        return packet.size % max(1, self.channels * int(bits[1]) // 8) if bits else 0
 
     def _samples(self, frame: AudioFrame) -> Samples:
         """The samples of a frame, channels in the order of the layout."""

@@ -81,7 +81,7 @@ def bytes_of_sound(file: BinaryIO, kind: Kind, said: Declared, end: int) -> int:
 def _is_wrong(size: int, ends: int | None, end: int) -> bool:
     """Whether a size is too large although the file is complete by its outermost size."""
     counts_header = size in (end, end - 8)
-    if ends is None or not is_known(ends):
+    if ends is None or not is_known(ends) or not is_known(ends - 8):  # most count from byte 8
         return counts_header
     return end - 1 <= ends <= end or (ends == end + 8 and counts_header)
 
@@ -129,9 +129,12 @@ def _behind_zeros(file: Readable) -> int:
 
 
 def _unknown(count: int) -> AudioError:
+    what = "1 byte after the samples is neither a chunk nor a tag"
+    if count > 1:
+        what = f"{count} bytes after the samples are neither chunks nor tags"
     return AudioError(
-        f"{count} bytes after the samples are neither chunks nor tags, and may be audio that its header "
-        "does not declare (`ffmpeg -i IN OUT.wav` saves what it declares)"
+        f"{what}, and may be audio that its header does not declare "
+        "(`ffmpeg -i IN OUT.wav` saves what it declares)"
     )
 
 

@@ -58,8 +58,8 @@ def write(
         A name that :func:`nac.models` lists, or "auto" for the best model whose weights are already on this
         machine.
     kbps : float, optional
-        Upper limit for the bitrate, in kbit/s, all channels together. By default 8, or the next possible
-        above.
+        Upper limit for the bitrate, in kbit/s, all channels together. By default 8, or 4 for each channel of more
+        than two, or the next possible above.
     codebooks : int, optional
         The number of codebooks of each stream, instead of ``kbps``.
     mono : bool

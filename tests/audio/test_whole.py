@@ -74,6 +74,8 @@ UNKNOWN = {
     "4 GB less a header": plain_wav(0xFFFFFFFF - 44, 0xFFFFFFFF - 8),
     "counts the header": plain_wav(len(PCM) + 44, len(PCM) + 44),
     "counts the header, less eight": plain_wav(len(PCM) + 36, len(PCM) + 36),
+    "counts the header, with no outer size": plain_wav(len(PCM) + 44, 0),
+    "counts the header, with an unknown outer size": plain_wav(len(PCM) + 36, 0xFFFFFFFF),
     "too large, in a file that is whole": plain_wav(len(PCM) + 5000),
     "RF64 of size 0": rf64(b"RF64", 0),
     "RF64 of unknown size": rf64(b"RF64", (1 << 64) - 1),
@@ -180,6 +182,7 @@ def test_what_follows_the_samples_is_accounted_for(tmp_path: Path) -> None:
         au(len(PCM) // 2): "bytes after the samples",
         w64(24 + len(PCM) // 2): "bytes after the samples",
         good + bytes(100) + PCM: "bytes after the samples",
+        good + b"x": "1 byte after the samples is",
         good + good: "several recordings",
         good + chunk(b"data", PCM): "several recordings",
     }.items():
@@ -348,6 +351,20 @@ def muxed(form: str, codec: str, samples: np.ndarray, streams: int = 1, **option
         return Path(file.name).read_bytes()
 
 
+def lossless(form: str, codec: str, samples: int) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format=form) as container:
+        stream = container.add_stream(codec, rate=RATE, layout="mono")
+        stream.codec_context.format = stream.codec.audio_formats[0]
+        block = (noise(samples).T * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(block, format="s16p", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+        frames = av.AudioResampler(stream.codec_context.format, "mono", RATE).resample(frame)
+        container.mux([packet for part in frames for packet in stream.encode(part)])
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("form", "codec", "options"),
     [
@@ -373,13 +390,42 @@ def test_containers_that_end_before_they_say_so(
             read_source(file)
 
 
-@pytest.mark.parametrize(("form", "codec"), [("asf", "wmav2"), ("tta", "tta")])
+@pytest.mark.parametrize(
+    ("form", "codec"), [("asf", "wmav2"), ("tta", "tta"), ("voc", "pcm_s16le"), ("flv", "aac")]
+)
 def test_one_file_behind_another_is_not_lost(tmp_path: Path, form: str, codec: str) -> None:
     data = muxed(form, codec, noise(32000))
     for file in every_way(tmp_path / "x", data + b"TAG" + bytes(125)):
         assert len(read_source(file)[0]) >= 30000
     for file in every_way(tmp_path / "x", data + data):
         with pytest.raises(AudioError, match="several recordings"):
+            read_source(file)
+
+
+def test_an_avi_that_went_through_a_pipe_has_no_size(tmp_path: Path) -> None:
+    data = muxed("avi", "pcm_s16le", noise(32000))
+    for size in (0xFFFFFFFF, 0):
+        for file in every_way(tmp_path / "x", data[:4] + struct.pack("<I", size) + data[8:]):
+            assert len(read_source(file)[0]) == 32000
+
+
+def test_pcm_in_packets_of_parts_of_samples_is_refused(tmp_path: Path) -> None:
+    """FFmpeg cuts VOC into packets of 2048 bytes, and drops those at their ends that are not a whole sample."""
+    sound = (noise(8000, 3) * 32767).astype("<i2").tobytes()
+    form = struct.pack("<IBBH4x", RATE, 16, 3, 4)
+    block = b"\x09" + (len(form) + len(sound)).to_bytes(3, "little") + form + sound
+    data = b"Creative Voice File\x1a" + struct.pack("<HHH", 26, 0x10A, 0x1129) + block + b"\0"
+    for file in every_way(tmp_path / "x", data):
+        with pytest.raises(AudioError, match="only a part of a sample"):
+            read_source(file)
+
+
+def test_a_wavpack_file_without_a_whole_block_is_an_error(tmp_path: Path) -> None:
+    data = lossless("wv", "wavpack", 4096)
+    for file in every_way(tmp_path / "x", data):
+        assert len(read_source(file)[0]) == 4096
+    for file in every_way(tmp_path / "x", data[:-1000]):
+        with pytest.raises(AudioError, match="bytes of audio give no samples"):
             read_source(file)
 
 
@@ -432,20 +478,7 @@ def test_several_tracks_are_refused_rather_than_one_kept() -> None:
     ],
 )
 def test_what_is_read_when_named_is_known_in_a_folder(tmp_path: Path, form: str, codec: str) -> None:
-    if codec in ("wavpack", "tta"):
-        file = io.BytesIO()
-        with av.open(file, "w", format=form) as container:
-            stream = container.add_stream(codec, rate=RATE, layout="mono")
-            stream.codec_context.format = stream.codec.audio_formats[0]
-            block = (noise(4096).T * 32767).astype(np.int16)
-            frame = av.AudioFrame.from_ndarray(block, format="s16p", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-            frames = av.AudioResampler(stream.codec_context.format, "mono", RATE).resample(frame)
-            container.mux([packet for part in frames for packet in stream.encode(part)])
-            container.mux(stream.encode(None))
-        data = file.getvalue()
-    else:
-        data = muxed(form, codec, noise(8000))
+    data = lossless(form, codec, 4096) if codec in ("wavpack", "tta") else muxed(form, codec, noise(8000))
     assert may_be_audio(data[:HEAD])
     for file in every_way(tmp_path / "x", data):
         assert len(read_source(file)[0]) >= 4096
