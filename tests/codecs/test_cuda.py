@@ -91,6 +91,19 @@ def test_streams_on_the_host_share_batches(pairs: dict[str, Pair], name: str) ->
         torch.testing.assert_close(decoded, cpu.decode(codes), atol=1e-3, rtol=0)
 
 
+def test_decoding_in_half_precision_is_close_to_exact_decoding(pairs: dict[str, Pair]) -> None:
+    where, device = pairs[NAMES[0]][2], pairs[NAMES[0]][1].device.type
+    slow = [pairs[name][0] for name in NAMES]
+    codes = [codec.encode(sound(codec, 40_000, 2)) for codec in slow]
+    with where(), narrow_codecs(device, fast=True) as fast:
+        decoded = [fast[name].decode(some).cpu() for name, some in zip(NAMES, codes, strict=True)]
+    for codec, some, samples in zip(slow, codes, decoded, strict=True):
+        exact = codec.decode(some)
+        assert samples.dtype == torch.float32
+        noise = (exact - samples).square().sum()
+        assert 0 < noise < 1e-4 * exact.square().sum(), codec.spec.name  # 40 dB
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_nothing_waits_while_a_batch_is_computed(
     pairs: dict[str, Pair], name: str, monkeypatch: pytest.MonkeyPatch
