@@ -17,6 +17,11 @@ for _name in ("SIGHUP", "SIGINT", "SIGTERM"):
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, for busy machines
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """At least four: many tests wait for programs that they start, or for a lock, and need no processor then."""
+    return max(4, os.cpu_count() or 1)
+
+
 @pytest.fixture(autouse=True)
 def marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that talks to a server has to say so with its mark."""
