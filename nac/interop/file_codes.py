@@ -114,7 +114,8 @@ def of_streams(
     ``sample_rate``, ``channels`` and ``samples`` (per channel): of the recording; by default the codec's rate, all
     channels of all streams, and the length of the frames. Raises NacError if they do not fit.
     """
-    codes = [_present(books) for books in codes]
+    present = [_present(books) for books in codes]
+    codes = present if any(present) else codes  # a silent recording keeps its codebooks
     if spec.has_scale and scales is None:
         raise NacError(f"codes of {spec.name} need scales, which only arrays from a .nac file have")
     frames = _frames(spec, codes)
@@ -148,7 +149,7 @@ def _frames(spec: CodecSpec, codes: list[list[Array]]) -> int:
     """The number of frames of all streams. Raises NacError if it differs or is impossible."""
     units = [book.codes_per_frame for book in spec.codebooks]
     lengths = {len(array) / unit for books in codes for array, unit in zip(books, units, strict=False)}
-    if not lengths:
+    if not any(lengths):
         raise ArgumentError("there are no codes")
     if (most := max(map(len, codes))) > len(units):
         raise ArgumentError(f"{most} codebooks, but {spec.name} has {len(units)}: codes are [codebooks, frames]")

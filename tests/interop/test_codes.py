@@ -149,6 +149,18 @@ def test_silence_has_no_code() -> None:
     assert np.array_equal(np.stack(nac.read_codes(written(codes, model=MODEL))[1]), codes[1])
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_recording_of_nothing_but_silence_is_written_back(channels: int) -> None:
+    codes = nac.read_codes(io.BytesIO(nac.encode(np.zeros((24000, channels), np.int16), 24000, model=MODEL)))
+    assert (codes[0][0] == -1).all()
+    again = nac.read_codes(written(codes, model=MODEL))
+    assert [len(books) for books in again] == [len(books) for books in codes]
+    assert all((book == -1).all() for books in again for book in books)
+    samples, _ = nac.decode_codes(codes, model=MODEL)
+    assert samples.shape == (24000, channels)
+    assert not samples.any()
+
+
 @pytest.mark.parametrize(
     ("codes", "options", "error", "message"),
     [
