@@ -15,6 +15,7 @@ believed:
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import BinaryIO
 
@@ -29,6 +30,9 @@ _STAND_INS = ((0x7F000000, 0x7F000040), (0x7FFFE000, 0x80000040), (0xFFFFE000, 0
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 _CHUNK_NAMES = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b"fact", b"PEAK", b"JUNK", b"afsp")
 _SOUND_NAMES = (b"data", b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"SSND", b"riff")
+_BEGINNING = re.compile(
+    rb"(?s)(?:RIFF|RIFX|RF64|BW64)....WAVE|FORM....AIF[FC]|caff\x00\x01\x00\x00desc|\.snd\x00\x00|riff\x2e\x91\xcf"
+)
 _PIECE = 1 << 16
 
 
@@ -100,7 +104,8 @@ def check_rest(file: Readable, kind: Kind, size: int) -> None:
         head = head[padding:] + read_exactly(file, padding)
     while head:
         if head.startswith(_TAGS):
-            drop(file)
+            if _holds_recording(file):
+                raise several()
             return
         if not head.strip(b"\0"):
             if unknown := _behind_zeros(file):
@@ -118,6 +123,15 @@ def check_rest(file: Readable, kind: Kind, size: int) -> None:
         if form:
             drop(file, -length % form.unit)
         head = read_exactly(file, own)
+
+
+def _holds_recording(file: Readable) -> bool:
+    """Whether a recording begins in the bytes up to the end, which are read."""
+    found, tail = False, b""
+    while piece := file.read(_PIECE):
+        found = found or _BEGINNING.search(tail + piece) is not None
+        tail = piece[-16:]
+    return found
 
 
 def _behind_zeros(file: Readable) -> int:

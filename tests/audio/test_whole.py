@@ -184,6 +184,9 @@ def test_what_follows_the_samples_is_accounted_for(tmp_path: Path) -> None:
         good + bytes(100) + PCM: "bytes after the samples",
         good + b"x": "1 byte after the samples is",
         good + good: "several recordings",
+        good + b"TAG" + bytes(125) + good: "several recordings",
+        au(len(PCM)) + b"ID3" + bytes(500) + au(len(PCM)): "several recordings",
+        caf(len(PCM) + 4) + b"APETAGEX" + bytes(56) + caf(len(PCM) + 4): "several recordings",
         good + chunk(b"data", PCM): "several recordings",
     }.items():
         for file in every_way(tmp_path / "x", data):
