@@ -69,6 +69,10 @@ def _boxes_end(file: BinaryIO, end: int) -> int:
         file.seek(at)
         head = file.read(16)
         size, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if not size and not name.strip(b"\0"):  # padding
+            file.seek(at)
+            if b"ftyp" in file.read(_BEHIND):
+                raise several()
         films += name == b"moov"
         if name == b"moov" and _is_elsewhere(at + min(size, _MOVIE) - file.tell(), file):
             raise AudioError("its audio is in another file, and nac reads only this one")
