@@ -49,6 +49,10 @@ def good_files() -> dict[str, Vector]:
             replace(SEGMENTED, channels=4, stream_codebooks=(2, 1), samples=800),
             [Part(0, 3, absent=(1,), segments=1)],
         ),
+        "segments-pairs": build(
+            replace(SEGMENTED, channels=4, stream_codebooks=(2, 1), samples=1600),
+            [Part(0, 7, segments=2), Part(8, 3, segments=1)],
+        ),
         "silent-stream": build(replace(PAIR, stream_codebooks=(3, 0)), [Part(0, 10, angle=64)]),
         "absent-streams": build(PAIR, [Part(0, 4, absent=(1,)), Part(4, 4, absent=(0, 1)), Part(8, 2)]),
         "unknown-length": build(unknown, two, samples=9599),

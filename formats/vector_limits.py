@@ -111,6 +111,7 @@ def good_headers() -> dict[str, Vector]:
         "channels-most": alone(
             {"channels": 255, "stream_codebooks": (3, 0, 1) * 85}, channels=varint(255), counts=b"\3\0\1" * 85
         ),
+        "streams-without-codebooks": alone({"stream_codebooks": (0,)}, counts=b"\0"),
         "start-most": alone({"start": (1 << 48) - 1}, flags=b"\x31", start=varint((1 << 48) - 1)),
         "gain-least": alone({"gain": gains["least"]}, flags=b"\x51", gain=b"\xef\xe3\x6c\0"),
         "gain-most": alone({"gain": gains["most"]}, flags=b"\x51", gain=b"\x99\x76\x96\x7e"),
@@ -319,6 +320,12 @@ def good_ends() -> dict[str, Vector]:
             raw_file(raw_header(flags=b"\x31", samples=varint(8600), start=varint(1000)), TWO),
             zeros(replace(MONO, samples=8600, start=1000), (0, 5), (5, 5)),
         ),
+        "samples-all-after-a-start-unknown": (
+            raw_file(
+                raw_header(flags=b"\x30", samples=b"", start=varint(1000)), TWO, raw_end(varint(8601), index)
+            ),
+            zeros(replace(MONO, samples=None, start=1000), (0, 5), (5, 5), samples=8600),
+        ),
         "samples-all-of-segments": build(
             replace(SEGMENTED, samples=800 + 3 * 320), [Part(0, 4, segments=1), Part(4, 3, segments=1)]
         ),
@@ -396,6 +403,8 @@ def ranges() -> dict[str, Vector]:
     narrow = replace(MONO, codebooks=(Codebook(2),), stream_codebooks=(1,))
     wide = replace(MONO, codebooks=(Codebook(12),), stream_codebooks=(1,))
     dense = replace(MONO, frame_samples=500, codebooks=(Codebook(4, 256),), stream_codebooks=(1,), samples=1500)
+    most = replace(MONO, codebooks=(Codebook(2),) * 140, stream_codebooks=(140,))
+    again = replace(MONO, codebooks=tuple(Codebook(bits) for bits in (4, 5, 4, 4)), stream_codebooks=(4,))
 
     def coded(header: Header, *frames: int, period: int = 3, noisy: int = 1) -> Vector:
         parts, first = [], 0
@@ -411,6 +420,8 @@ def ranges() -> dict[str, Vector]:
         "range-tables-packed-before": coded(replace(tables, stream_codebooks=(10,)), 70, noisy=7, period=1),
         "range-tables-runs": coded(runs, 70, noisy=2),
         "range-tables-other-bits": coded(other, 130),
+        "range-runs-alike": coded(again, 80, noisy=9),
+        "range-most-savings": coded(most, 60, period=1, noisy=200),
         "range-packed-first": coded(MONO, 120, noisy=0),
         "range-longest": build(replace(narrow, samples=1), [Part(0, 2048, again=((1,),), coding="range")]),
         "range-shortest": shortest(replace(narrow, samples=1)),
