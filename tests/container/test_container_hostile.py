@@ -65,6 +65,21 @@ def test_garbage_is_refused(garbage, kind):
     )
 
 
+@pytest.mark.parametrize("far", [1 << 62, 1 << 63, (1 << 64) - 1])
+@pytest.mark.parametrize("field", ["bytes", "frames"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_an_index_that_leads_out_of_every_file_is_not_taken(field, far, count):
+    """Its steps may be any numbers below 2^64, and add up to more than an offset can be."""
+    data = speech()[0]
+    end = len(data) - data[-8]
+    steps = count * (varint(far) + b"\1" if field == "bytes" else b"\1" + varint(far))
+    made = data[:end] + End(3 * 20 * 960, steps).to_bytes()
+    read_in_every_way(made)
+    quiet(io.BytesIO(made), lambda file: Reader(file).chunk(1))
+    if far * count >= 1 << 63:
+        assert len(Reader(io.BytesIO(made)).index) == 3  # the chunks were gone through
+
+
 @given(headers(), st.binary(max_size=80))
 def test_garbage_in_a_chunk_is_refused_or_makes_sense(header, garbage):
     try:

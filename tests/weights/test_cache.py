@@ -1,0 +1,51 @@
+"""The tables of the cache: on the disk before they take their names, by one process at a time, and never trusting
+what could still change unnoticed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from watched_disk import watched
+
+from nac.weights import cache
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NAC_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_a_table_is_on_the_disk_before_it_takes_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First use cannot be recorded again: an empty table would make any weights the first."""
+    disk = watched(monkeypatch)
+    cache.record_first_use("toy/w.bin", "ab", "here")
+    cache.record_fingerprint("toy", "cd")
+    assert disk.named() == {"first-use.json", "fingerprints.json"}
+    assert cache.first_use("toy/w.bin") == ("ab", "here")
+
+
+def test_two_entries_at_the_same_time_are_both_kept(home: Path) -> None:
+    """Whoever adds one waits until another has written its own, and adds to that."""
+    with cache.lock("first-use"):
+        adding = threading.Thread(target=cache.record_first_use, args=("b", "22", "there"))
+        adding.start()
+        adding.join(0.5)
+        assert adding.is_alive()
+        (home / "first-use.json").write_text('{"a": {"sha256": "11", "from": "here"}}')
+    adding.join(20)
+    assert cache.first_use("a") == ("11", "here")
+    assert cache.first_use("b") == ("22", "there")
+
+
+def test_a_young_file_is_not_trusted_whatever_its_date(home: Path) -> None:
+    """It may change again within the same tick of the clock, which only the time of the change would show."""
+    path = home / "file"
+    path.write_bytes(b"weights")
+    os.utime(path, ns=(10**18, 10**18))
+    assert cache.sha256(path) == hashlib.sha256(b"weights").hexdigest()
+    assert not (home / "hashes.json").exists()
