@@ -64,7 +64,7 @@ _EXTENSIBLE = 0xFFFE
 _WAV_NUMBERS: dict[int, Number] = {1: "int", 3: "float", 6: "alaw", 7: "ulaw"}
 _AIFF_NUMBERS: dict[bytes, tuple[Number, str]] = {
     **dict.fromkeys((b"", b"NONE", b"twos", b"in24", b"in32"), ("int", ">")),
-    **dict.fromkeys((b"sowt", b"42ni", b"23ni"), ("int", "<")),
+    **dict.fromkeys((b"sowt", b"42ni", b"42n1", b"23ni"), ("int", "<")),  # libsndfile writes 42n1
     **dict.fromkeys((b"fl32", b"FL32", b"fl64", b"FL64"), ("float", ">")),
     **dict.fromkeys((b"alaw", b"ALAW"), ("alaw", ">")),
     **dict.fromkeys((b"ulaw", b"ULAW"), ("ulaw", ">")),

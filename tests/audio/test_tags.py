@@ -19,6 +19,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutagen import id3
+from mutagen.easyid3 import EasyID3
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import APIC, COMM, TALB, TCON, TDRC, TIT2, TPE1, TRCK, TSSE, TXXX
 from mutagen.mp3 import MP3
@@ -29,7 +30,7 @@ from toy_codec import ToyCodec
 
 import nac
 from nac.audio.reading import open_source
-from nac.audio.tags import LONGEST, MOST, read_tags
+from nac.audio.tags import _ID3, LONGEST, MOST, read_tags
 from nac.audio.writing import OUTPUT_FORMATS, open_sink
 from nac.codecs import registry
 from nac.codecs.family import Model
@@ -107,6 +108,31 @@ def frames(audio: Any) -> None:
         APIC(3, "image/png", 3, "", bytes(1000)),
     ):
         audio.tags.add(frame)
+
+
+@pytest.fixture
+def names() -> dict[str, str]:
+    """A value for each name of a tag that nac and mutagen's own table of ID3's frames both have."""
+    shared = EasyID3.valid_keys.keys() & _ID3.keys()
+    assert len(shared) >= 18
+    dated = {"date": "2024-05-06", "originaldate": "1999"}
+    return {name: dated.get(name, f"the {name}") for name in sorted(shared)}
+
+
+def test_frames_of_id3_have_the_names_that_mutagen_gives_them(names: dict[str, str], tmp_path: Path) -> None:
+    """Written and read by another: a table that is wrong both ways would come back from nac itself."""
+    theirs = EasyID3()
+    for name, value in names.items():
+        theirs[name] = value
+    theirs.save(tmp_path / "theirs.mp3")
+    assert dict(read_tags(tmp_path / "theirs.mp3")) == names
+
+    source = tmp_path / "x.flac"
+    write(source, lambda audio: audio.update(names))
+    nac.compress(source, tmp_path / "x.nac", model="toy")
+    nac.decompress(tmp_path / "x.nac", tmp_path / "x.mp3")
+    ours = EasyID3(tmp_path / "x.mp3")
+    assert {name: ours[name][0] for name in names} == names
 
 
 def atoms(audio: Any) -> None:
