@@ -42,7 +42,11 @@ class IdleWorker(ProcessWorker):
 
 
 class LonelyWorker(ProcessWorker):
-    """Has weights that nobody else has."""
+    """Has weights that nobody else has, and does not get done before another is there."""
 
     def ready(self) -> tuple[str, ...]:
         return (*super().ready()[:-1], f"weights of {os.getpid()}")
+
+    def _one(self, job: Job) -> list[Outcome]:
+        time.sleep(200)  # it is killed once another has told its weights
+        return super()._one(job)
