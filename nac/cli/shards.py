@@ -97,7 +97,8 @@ def items_at_once(plan: Plan, settings: Settings) -> int:
 def each_packed(path: Path, column: str | None, action: Callable[[str, BytesIO], None], *, as_json: bool) -> int:
     """Call a function with key and bytes of every .nac file in a shard. Returns their number.
 
-    Errors of single files are reported at once; at the end NacError is raised, also for an incomplete shard.
+    Errors of single files are reported at once; at the end NacError is raised, also for an incomplete shard or one
+    without .nac files.
     """
     from nac.files.shards import is_packed, items
 
@@ -112,6 +113,8 @@ def each_packed(path: Path, column: str | None, action: Callable[[str, BytesIO],
                 report.error(f"{path}: {item.key}", error)
                 if as_json:
                     report.out(json.dumps({"path": str(path), "key": item.key, "error": message_of(error)}))
+    if not count:
+        raise NacError("has no .nac files")
     if failed:
         raise NacError(f"{failed} of its {report.many(count, '.nac file')} cannot be read")
     return count

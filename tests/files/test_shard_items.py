@@ -464,6 +464,18 @@ def test_info_and_verify_tell_of_the_items(folder: Path, form: str) -> None:
         assert "is a shard" in nac(*words, code=1).stderr
 
 
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_a_shard_without_nac_files_is_no_success(folder: Path, form: str, command: str) -> None:
+    """As a recording is none: one that was to be compressed is not told to be whole."""
+    made(form, f"a.{form}", recordings("src", 2))
+    column = () if form == "tar" else ("--column", "audio")
+    result = nac(command, f"a.{form}", *column, code=1)
+    assert result.stderr == f"nac: a.{form}: has no .nac files\n"
+    assert result.stdout == ""
+    (row,) = map(json.loads, nac(command, f"a.{form}", *column, "--json", code=1).stdout.splitlines())
+    assert row["error"] == "has no .nac files"
+
+
 def test_a_dataset_reads_shards_that_were_compressed(folder: Path, form: str) -> None:
     made(form, f"in/a.{form}", recordings("src"))
     nac("compress", f"in/a.{form}", "-o", "out", "--keep-failed", code=1)
