@@ -91,9 +91,10 @@ class Toy(nn.Module):
 model = Toy()
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 losses = []
+length = min(101, steps.shape[1])
 for _ in range(40):
-    start = int(torch.randint(steps.shape[1] - 101, ()))
-    crop = steps[None, :, start : start + 101]
+    start = int(torch.randint(steps.shape[1] - length + 1, ()))
+    crop = steps[None, :, start : start + length]
     logits, _ = model(crop[..., :-1])
     loss = nn.functional.cross_entropy(logits.flatten(0, 2), crop[..., 1:].mT.flatten())
     optimizer.zero_grad()

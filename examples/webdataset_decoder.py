@@ -1,6 +1,7 @@
-"""Read shards of `nac pack` with WebDataset, and decode their .nac files to samples.
+"""Read tar files of `nac pack` or `nac compress` with WebDataset, and decode their .nac files to samples.
 
 nac pack archive -o shards && python webdataset_decoder.py shards
+nac compress recordings/*.tar -o shards && python webdataset_decoder.py shards
 """
 
 import sys
@@ -21,5 +22,8 @@ shards = [str(path) for path in sorted(Path(sys.argv[1]).glob("*.tar"))]
 # WebDataset itself decodes the .json files.
 samples = webdataset.WebDataset(shards, shardshuffle=False).decode(decoder)
 for sample in samples:
+    if "nac" not in sample:  # a recording that could not be compressed, kept by --keep-failed
+        continue
     audio, sample_rate = sample["nac"]
-    print(f"{sample['json']['path']}: {audio.shape} at {sample_rate} Hz")
+    name = sample.get("json", {}).get("path", sample["__key__"])  # `nac pack` stores the original path
+    print(f"{name}: {audio.shape} at {sample_rate} Hz")

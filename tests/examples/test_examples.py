@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -108,6 +109,31 @@ def test_a_decoder_for_webdataset(archive: Path, tmp_path: Path) -> None:
     assert out.splitlines() == [
         f"{name}: {(nac.info(archive / name).samples, 1)} at 16000 Hz" for name in ("guitar.nac", "speech.nac")
     ]
+
+
+def test_the_decoder_for_webdataset_reads_what_was_compressed(tmp_path: Path) -> None:
+    """A shard with JSON of its owner's, and with a recording that failed and was kept."""
+    pytest.importorskip("webdataset")
+    sounds = [RECORDINGS[1].read_bytes(), b"fLaC is not all"]
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        for number, sound in enumerate(sounds):
+            for ending, data in ("json", b'{"text": "a guitar"}'), ("flac", sound):
+                member = tarfile.TarInfo(f"{number}.{ending}")
+                member.size = len(data)
+                file.addfile(member, io.BytesIO(data))
+    words = "-m", "nac", "compress", "a.tar", "-o", "shards", "-m", "nac_24khz", "--keep-failed", "-q"
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment(tmp_path), check=False)
+    assert done.returncode == 1
+    found = soundfile.info(RECORDINGS[1])
+    out = run(tmp_path, EXAMPLES / "webdataset_decoder.py", "shards")
+    assert out == f"0: {(found.frames, found.channels)} at {found.samplerate} Hz\n"
+
+
+def test_the_tour_of_a_short_recording(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    samples, rate = soundfile.read(RECORDINGS[0], dtype="int16")
+    soundfile.write(tmp_path / "short.wav", samples[: rate // 2], rate)
+    assert "generated: 1 s of (4, 75) codes" in run(tmp_path, EXAMPLES / "tour.py", "short.wav", "tour")
 
 
 def test_the_tour(tmp_path: Path) -> None:
