@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -102,8 +103,19 @@ def gathered(name: str, of: type[Any]) -> Callable[[Decorated], Decorated]:
     return decorate
 
 
+class _LocalPath(click.Path):
+    """A path on this machine. A URL is refused as such, since as a path it is merely missing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from nac.storage.places import is_url
+
+        if is_url(os.fspath(value)) and not os.path.lexists(value):
+            self.fail("only `nac compress`, `nac decompress` and `nac pack` take URLs.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def path(**options: Any) -> click.Path:
-    return click.Path(path_type=Path, **options)
+    return _LocalPath(path_type=Path, **options)
 
 
 # As text, because an input can be a URL.

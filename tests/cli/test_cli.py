@@ -262,6 +262,21 @@ def test_what_is_no_nac_file_gets_one_line(data: bytes, command: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [["info"], ["verify"], ["cut", "--start", "0", "-o", "x.nac"]])
+def test_a_url_is_refused_as_one(words: list[str]) -> None:
+    """And not as a missing file; nor is shown what it may hold of secrets."""
+    command, *options = words
+    message = nac(command, "s3://key:secret@bucket/a.nac?region=x", *options, code=2).stderr
+    assert "only `nac compress`, `nac decompress` and `nac pack` take URLs" in message
+    assert "secret" not in message
+
+
+def test_a_file_with_a_url_for_its_name_is_one() -> None:
+    Path("s3:").mkdir()
+    Path("s3:/a.nac").write_bytes(b"")
+    assert "s3:/a.nac: " in nac("info", "s3://a.nac", code=1).stderr
+
+
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.wav")
     try:
