@@ -26,13 +26,17 @@ def encoded(path: str) -> dict[str, Any]:
     return {"bytes": data, "path": Path(path).with_suffix(".nac").name}
 
 
+def sound(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Decode a value to the form that `datasets.Audio` returns."""
+    if value is None or not (value["bytes"] or b"").startswith(b"\x89NAC"):
+        return None  # an empty row, or a recording that could not be compressed, kept by --keep-failed
+    samples, sample_rate = nac.decode(value["bytes"])
+    return {"path": value["path"], "array": samples.T, "sampling_rate": sample_rate}
+
+
 def decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Replace bytes with samples, in the form that `datasets.Audio` returns."""
-    audio = []
-    for value in batch["audio"]:
-        samples, sample_rate = nac.decode(value["bytes"])
-        audio.append({"path": value["path"], "array": samples.T, "sampling_rate": sample_rate})
-    return {**batch, "audio": audio}
+    """Replace bytes with samples."""
+    return {**batch, "audio": [sound(value) for value in batch["audio"]]}
 
 
 if recordings:
@@ -45,5 +49,5 @@ else:
 
 dataset = dataset.cast_column("audio", datasets.Audio(decode=False))  # keeps {bytes, path}
 for row in dataset.with_transform(decoded):
-    audio = row["audio"]
-    print(f"{audio['path']}: {audio['array'].shape} at {audio['sampling_rate']} Hz")
+    if audio := row["audio"]:
+        print(f"{audio['path']}: {audio['array'].shape} at {audio['sampling_rate']} Hz")

@@ -87,6 +87,24 @@ def test_a_parquet_file_of_nac_is_an_audio_column_of_datasets(tmp_path: Path) ->
         assert f"{recording.stem}.nac: ({found.channels}, {found.frames}) at {found.samplerate} Hz" in out
 
 
+def test_rows_without_nac_files_are_left_empty(tmp_path: Path) -> None:
+    """Of a Parquet file with a row without audio, and a recording that failed and was kept."""
+    pytest.importorskip("datasets")
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    guitar = {"bytes": RECORDINGS[1].read_bytes(), "path": "guitar.flac"}
+    rows = [None, guitar, {"bytes": b"fLaC is not all", "path": "broken.flac"}, {"bytes": None, "path": None}]
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    write_table(pyarrow.table({"audio": pyarrow.array(rows, kind)}), tmp_path / "train.parquet")
+    words = "-m", "nac", "compress", "train.parquet", "-o", "packed", "-m", "nac_24khz", "--keep-failed", "-q"
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment(tmp_path), check=False)
+    assert done.returncode == 1
+    out = run(tmp_path, EXAMPLES / "datasets_column.py", "packed/train.parquet")
+    found = soundfile.info(RECORDINGS[1])
+    assert out == f"guitar.nac: {(found.channels, found.frames)} at {found.samplerate} Hz\n"
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with .nac files of both recordings, at one rate and with one channel."""
