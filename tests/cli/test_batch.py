@@ -125,6 +125,19 @@ def test_skipped_files_have_their_line_of_json() -> None:
     }
 
 
+def test_what_is_always_there_is_never_skipped() -> None:
+    """Devices and pipes exist before anything is written to them."""
+    wav("a.wav", 3000)
+    Path("there.nac").touch()
+    os.mkfifo("pipe")
+    reader = threading.Thread(target=Path("pipe").read_bytes, daemon=True)
+    reader.start()
+    for name in ("/dev/null", "pipe", "there.nac"):
+        result = nac("compress", "a.wav", "-o", name, "--skip-existing", "--json")
+        assert json.loads(result.stdout)["skipped"] == (name == "there.nac")
+    reader.join(10)
+
+
 def test_what_is_wrong_for_every_file_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     wav("a.wav"), wav("b.wav")
     for words in (

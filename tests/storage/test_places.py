@@ -6,6 +6,7 @@ import io
 import random
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -335,17 +336,19 @@ def test_elsewhere_an_output_is_renamed_when_it_is_whole_and_else_deleted(
     with there.written("d/a") as path:
         path.write_bytes(b"new")
     assert server.calls == ["create_dir", "open_output_stream", "move"]
-    monkeypatch.setattr(there, "_put", full)
-    with pytest.raises(OSError, match="full"), there.written("d/c") as path:
-        path.write_bytes(b"new")
-    assert len(paused) == 4
-    assert there.list("d") == (["a", "b"], [])
-    assert sorted(path.name for path in (tmp_path / "in/d").iterdir()) == ["a", "b"]
+    for error, pauses in ((OSError("full"), 4), (KeyboardInterrupt(), 0), (MemoryError(), 0)):
+        del paused[:]
+        monkeypatch.setattr(there, "_put", partial(broken_off, error))
+        with pytest.raises(type(error)), there.written("d/c") as path:
+            path.write_bytes(b"new")
+        assert len(paused) == pauses
+        assert there.list("d") == (["a", "b"], [])
+        assert sorted(path.name for path in (tmp_path / "in/d").iterdir()) == ["a", "b"]
 
 
-def full(path: Path, target: str) -> None:
+def broken_off(error: BaseException, path: Path, target: str) -> None:
     Path(target).write_bytes(b"ne")
-    raise OSError("full")
+    raise error
 
 
 def test_a_bucket_takes_files_if_it_is_there(tmp_path: Path) -> None:
