@@ -222,6 +222,22 @@ def test_empty_recordings_join(codec: FarSighted) -> None:
     for parts in ([none, some], [some, none], [none, some, none]):
         assert np.array_equal(decoded(cat(*parts), codec), decoded(some, codec))
     assert len(decoded(cat(none, none), codec)) == 0
+    # One that was cut from the end of another begins late, and what follows is whole nevertheless.
+    late = cut(compressed(codec, noise(0.7, 16000, 1, 1), 16000), start=0.7)
+    assert nac.info(io.BytesIO(late)).seconds == 0
+    joined, alone = decoded(cat(late, some), codec), decoded(some, codec)
+    assert 0 <= len(joined) - len(alone) <= codec.spec.frame_samples * codec.spec.frame_multiple
+    assert np.abs(joined[len(joined) - len(alone) :] - alone).max() < 0.2
+
+
+@pytest.mark.parametrize("samples", [1, 110, 111, 221, 222, 5000])
+def test_all_of_its_length_has_all_its_codes(codec: FarSighted, samples: int) -> None:
+    """At another rate than the codec's the end lies between two of its samples, and may just begin a frame."""
+    data, length = compressed(codec, noise(samples / 44100, 44100, 1), 44100), samples / 44100
+    whole = nac.read_codes(io.BytesIO(data))
+    for duration in (length, 2 * length, 1e9):
+        part = nac.read_codes(io.BytesIO(data), duration=duration)
+        assert [array.tolist() for array in part[0]] == [array.tolist() for array in whole[0]], duration
 
 
 def test_a_pipe_of_unknown_length_takes_no_memory(tmp_path: Path) -> None:

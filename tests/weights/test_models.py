@@ -298,6 +298,27 @@ def test_auto_goes_by_the_bitrate_of_a_channel(monkeypatch: pytest.MonkeyPatch) 
         assert models.choose(channels) == models.choose(channels, kbps=default_kbps(channels))
 
 
+@pytest.mark.parametrize(
+    ("kbps", "best"),
+    [
+        (24, "dac_44khz_16kbps encodec_48khz dac_24khz encodec_24khz"),
+        (9, "dac_44khz_16kbps dac_44khz encodec_48khz dac_24khz encodec_24khz"),
+        (8.9, "dac_44khz encodec_48khz dac_24khz encodec_24khz snac_44khz"),
+        (2.5, "dac_44khz encodec_48khz dac_24khz encodec_24khz"),
+        (2.4, "snac_44khz snac_32khz snac_24khz dac_44khz encodec_24khz"),
+        (1, "snac_44khz snac_32khz snac_24khz dac_44khz encodec_24khz"),
+    ],
+)
+def test_auto_takes_these_in_this_order(kbps: float, best: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two channels, at so many kbit/s each; nac's own model is the last that may be taken."""
+    here = [*BUILTIN, *best.split()]
+    for name in best.split():
+        monkeypatch.setattr(models, "present", lambda: here)  # noqa: B023 (called at once)
+        assert models.choose(2, kbps=2 * kbps) == name
+        here = [other for other in here if other != name]
+    assert models.choose(2, kbps=2 * kbps) in BUILTIN
+
+
 def test_auto_leaves_nac_48khz_alone() -> None:
     """Only nac's own models are here, of which nac_24khz is the one for any recording."""
     assert models.present() == BUILTIN
