@@ -18,8 +18,10 @@ from torch import Tensor
 from nac.audio.reading import Source, open_source
 from nac.codecs.base import Codec
 from nac.codecs.batches import Row
+from nac.container import Reader
 from nac.errors import NacError
 from nac.files import conversion
+from nac.files.chunks_to_samples import decode_blocks
 from nac.files.encoding import make_header
 from nac.files.samples_to_chunks import encode_chunks
 
@@ -132,3 +134,30 @@ def test_a_live_pipe_waits_for_no_batch(pairs: dict[str, tuple[Codec, Codec]], n
             seen.append([len(taken) for _ in encode_chunks(source, codec, header)])
     assert len(seen[0]) == len(seen[1]) > 2
     assert all(gpu <= cpu for cpu, gpu in zip(*seen, strict=True))
+
+
+class Arriving(io.BytesIO):
+    """Bytes that come through a pipe."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("name", ["dac_16khz", "encodec_24khz"])
+def test_sound_of_a_live_file_waits_for_no_batch(pairs: dict[str, tuple[Codec, Codec]], name: str) -> None:
+    """After as many bytes there are at least as many samples as from the processor."""
+    cpu, _ = pairs[name]
+    (data,) = compressed([wav(sound(52, cpu), cpu)], cpu, 1)
+    assert isinstance(data, bytes)
+    seen = []
+    for codec, where in zip(pairs[name], (nullcontext, in_gpus_place), strict=True):
+        pipe, total, reached = Arriving(data), 0, dict[int, int]()
+        with where():
+            for block in decode_blocks(Reader(pipe), codec, sample_rate=codec.sample_rate):
+                total += len(block)
+                reached[pipe.tell()] = total
+        seen.append(reached)
+    processor, gpu = seen
+    assert len(processor) > 4
+    for taken, samples in processor.items():
+        assert max((there for at, there in gpu.items() if at <= taken), default=0) >= samples
