@@ -46,7 +46,7 @@ FULLBAND = Family(
                         File(
                             "nac_48khz.safetensors",
                             16_746_020,
-                            "0f4770e15f310e43aee30ee09beef38840542ccea158e015933a356b8296c1a1",
+                            "b554d9a39ad5009a49a66203b2ef2bfee43340f535463863ab0caeac8a0d872e",
                         ),
                     ),
                 ),
