@@ -70,6 +70,18 @@ def test_one_stream_is_the_whole_signal(
             assert np.array_equal(part, back[first : first + round(0.3 * rate)])
 
 
+def test_a_stream_of_segments_may_fall_silent(codecs: dict[str, Codec]) -> None:
+    """Its segments reach into the next chunk, so that silence beside another stream is coded like sound."""
+    codec, rate = codecs["encodec_48khz"], 48000
+    samples = noise(21 * rate, 4)
+    samples[int(9.7 * rate) : int(20.3 * rate), 2:] = 0
+    back, _ = nac.read(io.BytesIO(compressed(samples, codec)), load=lambda _: codec)
+    audio = torch.from_numpy(samples.T.astype(np.float32) / 32768)
+    for pair in (0, 2):
+        whole = codec.decode(codec.encode(audio[None, pair : pair + 2]), len(samples))
+        assert np.array_equal(back[:, pair : pair + 2].T, whole[0].numpy())
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_channels_come_back(codecs: dict[str, Codec], name: str, channels: int) -> None:
