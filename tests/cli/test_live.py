@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from toy_command import nac, run, wav
 
 from nac.container import Reader
@@ -83,6 +84,21 @@ def test_what_is_certain_comes_out_while_the_pipe_is_open(case: str, streamed: b
         feed(process, streamed[3 * len(streamed) // 4 :], after=feeder, last=True)
         rest = process.stdout.read()
     assert content(early + rest) == content(whole)
+
+
+@pytest.mark.parametrize("words", [LIVE["peel"], LIVE["cut from the start"], ["cat", "-", "quiet.nac", "-o", "-"]])
+def test_chunks_of_a_few_bytes_wait_in_no_buffer(words: list[str]) -> None:
+    soundfile.write("quiet.wav", np.zeros(SAMPLES, np.int16), RATE)
+    nac("compress", "quiet.wav", "-q")
+    data = Path("quiet.nac").read_bytes()
+    end = len(data) - data[-8]
+    assert end < 200
+    with live(*words) as process:
+        feeder = feed(process, data[:end])
+        early = process.stdout.read(end - 40)  # the last chunks may depend on what follows
+        assert len(early) == end - 40, "killed while it waited"
+        feed(process, data[end:], after=feeder, last=True)
+        assert Reader(io.BytesIO(early + process.stdout.read())).samples >= SAMPLES - 5000
 
 
 def content(data: bytes) -> object:

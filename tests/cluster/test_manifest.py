@@ -10,6 +10,7 @@ from toy_command import nac, wav
 
 pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install 'nac-audio[ray]'")
 
+from nac.cluster import manifest
 from nac.cluster.manifest import Manifest, Row
 from nac.storage.places import MANIFEST, place
 
@@ -28,6 +29,19 @@ def test_what_failed_is_not_done(tmp_path: Path) -> None:
     assert [name for name in ("good.wav", "shard.tar", "mended.wav", "\udcff") if name not in done] == []
     assert [name for name in ("bad.wav", "good.nac", "good", "", "other.wav") if name in done] == []
     assert len(list((tmp_path / MANIFEST).iterdir())) == 3  # a run adds a file, and changes none
+
+
+def test_what_is_done_is_written_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a number of rows or some time, so that a run that is killed need not begin again."""
+    monkeypatch.setattr(manifest, "ROWS", 3)
+    with Manifest(place(str(tmp_path))) as rows:
+        for number, files in enumerate((0, 0, 1, 1)):
+            rows.add([Row(f"{number}.wav", "x")])
+            assert len(list(tmp_path.rglob("*.parquet"))) == files
+        monkeypatch.setattr(manifest, "SECONDS", -1.0)
+        rows.add([Row("4.wav", "x")])
+        assert len(list(tmp_path.rglob("*.parquet"))) == 2
+        assert all(f"{number}.wav" in rows.done() for number in range(5))
 
 
 def counts(message: str) -> list[int]:
