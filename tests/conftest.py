@@ -14,6 +14,8 @@ for _name in ("SIGHUP", "SIGINT", "SIGTERM"):
     if (_number := getattr(signal, _name, None)) and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
+# Without a buffer, a flush that is missing would not be noticed.
+os.environ.pop("PYTHONUNBUFFERED", None)
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, for busy machines
 
 

@@ -7,12 +7,13 @@ numbers, because noise, blocks and resampling are counted from the start of the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from nac.audio.resample import Resampler
 from nac.codecs.registry import find
 from nac.codecs.windows import Plan
-from nac.container import Header, Reader, Writer
+from nac.container import Chunk, Header, Reader, Writer
 from nac.container.chunk_head import MAX_FRAME_NUMBER
 from nac.errors import ModelError, NacError
 from nac.files.opening import opened, sample_range
@@ -66,7 +67,9 @@ def cut(
         )
         with created(src, dst, force=force) as out:
             writer = Writer(out, header)
-            _copy(reader, writer, header, needed_frames(reader.header, low, high))
+            for part in _parts(reader, header, needed_frames(reader.header, low, high)):
+                writer.write(part)
+                out.flush()
             samples = _samples(reader, low, high)
             writer.extend(samples)  # there may have been chunks here that are lost
             writer.finish(samples)
@@ -74,11 +77,11 @@ def cut(
     return watch.result(src, dst, header, seconds=seconds, size=writer.bytes_written)
 
 
-def _copy(reader: Reader, writer: Writer, header: Header, frames: range) -> None:
-    """Write the ``frames`` of the chunks that have some of them, and no others."""
+def _parts(reader: Reader, header: Header, frames: range) -> Iterator[Chunk]:
+    """The ``frames`` of the chunks that have some of them, and no others."""
     for chunk in reader.chunks(reader.index.find(frames.start) if reader.seekable else 0):
         if part := chunk.part(header, frames.start, frames.stop):
-            writer.write(part)
+            yield part
         elif chunk.first_frame >= frames.stop and reader.samples is not None:
             return
 
