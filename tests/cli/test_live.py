@@ -53,13 +53,20 @@ def feed(
     return thread
 
 
+_made: list[tuple[bytes, bytes]] = []
+"""The recording and its .nac file, made once."""
+
+
 @pytest.fixture
 def streamed() -> bytes:
     """A .nac file as a pipe makes it: neither its header nor any but its last bytes say how long it is."""
-    sound = wav("song.wav", SAMPLES).read_bytes()
-    with live("compress", "-", "-o", "-", "--coding", "packed") as process:
-        feed(process, sound[:40] + b"\xff\xff\xff\xff" + sound[44:], last=True)  # of unknown length
-        packed = process.stdout.read()
+    if not _made:
+        sound = wav("song.wav", SAMPLES).read_bytes()
+        with live("compress", "-", "-o", "-", "--coding", "packed") as process:
+            feed(process, sound[:40] + b"\xff\xff\xff\xff" + sound[44:], last=True)  # of unknown length
+            _made.append((sound, process.stdout.read()))
+    sound, packed = _made[0]
+    Path("song.wav").write_bytes(sound)
     Path("song.nac").write_bytes(packed)
     assert Reader(io.BytesIO(packed)).header.samples is None
     return packed
