@@ -93,8 +93,8 @@ def decompress(
     INPUTS are .nac files, folders (with -r), or - for standard input. Without -o or --format, the output is a
     16-bit WAV file beside the input. With -k or --codebooks, only that bitrate is decoded.
 
-    --fast is for EnCodec, DAC, SNAC and Mimi on a GPU, and for DAC and Mimi on a CPU with AMX. Elsewhere it has no
-    effect, which is reported.
+    --fast is for EnCodec, DAC, SNAC and Mimi on a GPU, and for DAC on a CPU with AMX. Elsewhere it has no effect,
+    which is reported.
 
     In tar and Parquet files, the .nac files become audio, everything else is unchanged, and -o names the folder
     for the new ones.

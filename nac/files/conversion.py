@@ -153,7 +153,7 @@ def decompress(
         Your own checkpoint instead of the official weights.
     fast : bool
         Decode in half precision, close to the exact samples, where that is faster: EnCodec, DAC, SNAC and Mimi on
-        a GPU, DAC and Mimi on a CPU with AMX. Elsewhere the samples are exact, which is logged.
+        a GPU, DAC on a CPU with AMX. Elsewhere the samples are exact, which is logged.
     force : bool
         Replace an existing ``dst``.
     force_model : bool

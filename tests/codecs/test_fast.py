@@ -135,6 +135,7 @@ def test_numbers_beyond_the_range_of_half_precision_are_an_error() -> None:
         ("dac_44khz", "cpu", True, ""),
         ("dac_44khz", "cpu", False, "which is as fast on this CPU, because it has no AMX"),
         ("snac_24khz", "cpu", True, "which is about as fast on a CPU for this model"),
+        ("mimi", "cpu", True, "which is about as fast on a CPU for this model"),
         ("nac_24khz", None, True, "because half precision makes no difference to this model"),
         ("soundstream_16khz", "cuda", True, "because half precision makes no difference to this model"),
     ],
