@@ -45,9 +45,8 @@ class Gpu:
         if rows[0].device.type == self.device.type:
             return torch.cat(list(rows))
         shape = (sum(map(len, rows)), *rows[0].shape[1:])
-        whole = torch.empty(
-            shape, dtype=rows[0].dtype, pin_memory=self._cuda
-        )  # pinned, so that the copy is not waited for
+        # Pinned, so that the copy is not waited for.
+        whole = torch.empty(shape, dtype=rows[0].dtype, pin_memory=self._cuda)
         torch.cat(list(rows), out=whole)
         return whole.to(self.device, non_blocking=self._cuda)
 

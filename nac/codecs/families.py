@@ -6,26 +6,24 @@ from nac.codecs.family import Family, File, Hub, Model, Packaged, Web
 from nac.codecs.windows import Plan
 from nac.spec import Codebook, CodecSpec, Segment
 
+
+def _builtin(spec: CodecSpec, about: str, file: File) -> Model:
+    return Model(
+        spec, about, "MIT", (Packaged("nac/codecs/builtin", (file,)),), Plan(left=19, right=19, window=256)
+    )
+
+
 MDCT = Family(
     "mdct",
     (
-        Model(
+        _builtin(
             CodecSpec("nac_24khz", "mdct", 24000, 1, 320, (Codebook(10),) * 16),
             "any audio, small and fast; part of the package",
-            "MIT",
-            (
-                Packaged(
-                    "nac/codecs/builtin",
-                    (
-                        File(
-                            "nac_24khz.safetensors",
-                            11_634_204,
-                            "dc8491e8edb64ab3a6edb9a745d9bb57015a28d9fa5bd0df07824447237eb272",
-                        ),
-                    ),
-                ),
+            File(
+                "nac_24khz.safetensors",
+                11_634_204,
+                "dc8491e8edb64ab3a6edb9a745d9bb57015a28d9fa5bd0df07824447237eb272",
             ),
-            Plan(left=19, right=19, window=256),
         ),
     ),
     load="nac.codecs.mdct_torch:load",
@@ -35,23 +33,14 @@ MDCT = Family(
 FULLBAND = Family(
     "fullband",
     (
-        Model(
+        _builtin(
             CodecSpec("nac_48khz", "fullband", 48000, 1, 640, (Codebook(10),) * 16),
             "fullband audio, small and fast; part of the package, still in training",
-            "MIT",
-            (
-                Packaged(
-                    "nac/codecs/builtin",
-                    (
-                        File(
-                            "nac_48khz.safetensors",
-                            16_746_020,
-                            "b554d9a39ad5009a49a66203b2ef2bfee43340f535463863ab0caeac8a0d872e",
-                        ),
-                    ),
-                ),
+            File(
+                "nac_48khz.safetensors",
+                16_746_020,
+                "b554d9a39ad5009a49a66203b2ef2bfee43340f535463863ab0caeac8a0d872e",
             ),
-            Plan(left=19, right=19, window=256),
         ),
     ),
     load="nac.codecs.fullband_torch:load",
