@@ -329,8 +329,10 @@ class Decompression:
                 _check_readable(out, self.verify)
                 samples = 0
                 with open_sink(out, output, rate, header.channels, total, header.tags) as sink:
+                    out.flush()
                     for block in blocks:
                         sink.write(block)
+                        out.flush()  # the next one may take long to come through a pipe
                         samples += len(block)
                         if progress:
                             progress(len(block) / rate, None if total is None else total / rate)

@@ -15,8 +15,8 @@ from nac.codecs.registry import find
 from nac.codecs.windows import Plan
 from nac.container import Chunk, Header, Reader, Writer
 from nac.container.chunk_head import MAX_FRAME_NUMBER
-from nac.errors import ModelError, NacError
-from nac.files.opening import opened, sample_range
+from nac.errors import ModelError
+from nac.files.opening import check_start, opened, sample_range
 from nac.files.results import Stopwatch
 from nac.spec import CodecSpec
 from nac.storage.output import PathOrFile, Result, created
@@ -89,9 +89,7 @@ def _parts(reader: Reader, header: Header, frames: range) -> Iterator[Chunk]:
 def _samples(reader: Reader, low: int, high: int | None) -> int:
     """The number of existing samples from ``low`` up to ``high``."""
     assert reader.samples is not None  # the end has been read, or is not needed
-    if low > reader.samples:
-        rate = reader.header.original_sample_rate
-        raise NacError(f"starts after the end: {low / rate:g} s of {reader.samples / rate:.3f} s")
+    check_start(reader, low)
     return (reader.samples if high is None else min(high, reader.samples)) - low
 
 

@@ -13,7 +13,7 @@ from nac.container.header import UNKNOWN_WEIGHTS, Header
 from nac.container.reader import Reader
 from nac.errors import ArgumentTypeError, ModelError
 from nac.files.chunks_to_samples import decode_blocks
-from nac.files.opening import check_growth
+from nac.files.opening import check_growth, check_start
 from nac.spec import CodecSpec
 from nac.weights.loaded import loaded
 
@@ -75,7 +75,10 @@ def at_rate(samples: int, header: Header, rate: int) -> int:
 def trimmed(
     reader: Reader, codec: Codec, counts: tuple[int, ...], low: int, high: int | None, rate: int
 ) -> Iterator[Samples]:
-    """Exactly the requested samples. If the end is known late, one frame of samples is buffered."""
+    """Exactly the requested samples. If the end is known late, one frame of samples is buffered.
+
+    Raises NacError if ``low`` turns out to be after the end.
+    """
     header, spec = reader.header, codec.spec
     first = at_rate(low + header.start, header, rate)
     left = None if high is None else at_rate(high - low, header, rate)
@@ -89,6 +92,7 @@ def trimmed(
             if left > 0:
                 yield block[:left]
             left -= len(block)
+        check_start(reader, low)
         return
     margin = -(-spec.frame_samples * spec.frame_multiple * rate // spec.sample_rate) + 1
     pending: deque[Samples] = deque()
@@ -101,7 +105,8 @@ def trimmed(
             given += len(pending[0])
             yield pending.popleft()
     if reader.samples is not None:
-        end = at_rate(max(0, reader.samples - low), header, rate)
+        check_start(reader, low)
+        end = at_rate(reader.samples - low, header, rate)
         for block in pending:
             yield block[: max(0, end - given)]
             given += len(block)

@@ -60,10 +60,16 @@ def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[
     low = round(start * rate)
     high = None if duration is None else low + round(duration * rate)
     if reader.samples is not None:
-        if low > reader.samples:
-            raise ArgumentError(f"starts after the end: {start:g} s of {reader.samples / rate:.3f} s")
+        check_start(reader, low)
         high = reader.samples if high is None else min(high, reader.samples)
     return low, high
+
+
+def check_start(reader: Reader, low: int) -> None:
+    """Raise NacError if sample ``low``, at the original rate, is after the end; nothing if that is still unknown."""
+    if reader.samples is not None and low > reader.samples:
+        rate = reader.header.original_sample_rate
+        raise ArgumentError(f"starts after the end: {low / rate:g} s of {reader.samples / rate:.3f} s")
 
 
 def check_growth(grown: int, size: int) -> None:

@@ -14,6 +14,7 @@ from nac.container.records import CHUNK, END, frame
 from nac.container.timeline import clock
 from nac.errors import DamageError, FormatError
 from nac.files import verify as check
+from nac.spec import Codebook
 
 DAMAGED = [
     speech()[0],
@@ -176,3 +177,36 @@ def test_holes_cost_the_chunks_they_are_in_and_are_told_by_time(seed):
     saved, lost = check.save(Recovery(io.BytesIO(damaged)), out)
     assert (saved, len(lost)) == (30 - len(hit), len(starts))
     assert verify(io.BytesIO(out.getvalue())).chunks == saved + (29 in hit)
+
+
+@pytest.mark.parametrize(
+    ("first", "frames", "books"),
+    [
+        *((first, 5, (Codebook(4),)) for first in (0, 127, 128, 1 << 14, 1 << 21, 1 << 28, 1 << 35)),
+        ((1 << 40) - 6, 5, (Codebook(4),)),
+        *((0, frames, (Codebook(1),)) for frames in (127, 128, (1 << 14) - 1, 1 << 14, 1 << 20)),
+        *((0, frames, (Codebook(16),) * 9) for frames in (1 << 10, 1 << 14, 1 << 17)),  # up to two megabytes
+    ],
+)
+def test_any_chunk_behind_damage_is_found(first, frames, books):
+    header = replace(UNKNOWN, codebooks=books, stream_codebooks=(len(books),))
+    codes = [[np.arange(frames) % 2] * len(books)]
+    chunk = Chunk.pack(header, first, frames, codes, coding="packed")
+    record = frame(CHUNK, chunk.to_bytes(header))
+    damaged = header.to_bytes() + b"damage" + record
+    lost, found, _ = Recovery(io.BytesIO(damaged))
+    assert found == chunk
+    assert lost.end_byte - lost.first_byte == len(b"damage")
+
+
+@pytest.mark.parametrize("codebooks", [2, 46])
+def test_a_chunk_behind_damage_is_found_wherever_it_begins(codebooks):
+    """Also where a block of the search ends, within its list of range coded layers."""
+    header = replace(UNKNOWN, stream_codebooks=(codebooks,))
+    chunk = Chunk.pack(header, 0, 500, [[np.full(500, 3)] * codebooks], coding="range")
+    assert chunk.is_coded(header)
+    record = frame(CHUNK, chunk.to_bytes(header))
+    for before in [*range(1, 4), *range(3890, 4110), *range(12190, 12300)]:
+        data = header.to_bytes() + bytes(before) + record
+        found = [item for item in Recovery(io.BytesIO(data)) if isinstance(item, Chunk)]
+        assert found == [chunk], before

@@ -8,6 +8,7 @@ import pytest
 from container_files import written
 
 from nac.container import Chunk, Header, Lost, Reader, Recovery, Writer, verify
+from nac.container.chunk import chunk_frames
 from nac.container.timeline import silent_end
 from nac.errors import FormatError
 from nac.files.verify import save
@@ -92,7 +93,30 @@ def test_a_silent_end_holds_the_last_sample_whatever_comes_before(held, segment)
         end = chunks[-1]
         assert end.first_frame % unit == 0
         assert not any(map(end.present, range(2)))
-        assert header.spec.start(end.first_frame + end.frames - 1) < samples or end.frames == 1
+        stride = segment.stride if segment else header.frame_samples
+        in_time = (samples - 1) // stride * unit  # first frame of the segment with the last sample
+        if in_time >= held:
+            assert end.first_frame == in_time
+            assert end.frames == 1 + (samples - 1) % stride // header.frame_samples
+        else:  # that segment is cut short
+            assert (end.first_frame, end.frames) == (in_time + unit, 1)
+
+
+@pytest.mark.parametrize(
+    ("segment", "multiple", "frame_samples", "frames"),
+    [
+        (None, 1, 320, 1500),
+        (None, 1, 1 << 20, 1),  # 22 seconds a frame
+        (None, 32, 320, 1504),
+        (Segment(150, 47520), 1, 320, 1500),
+        (Segment(449, 449 * 320), 1, 320, 3 * 449),
+        (Segment(2250, 2250 * 320), 1, 320, 2250),  # 15 seconds
+        (Segment(4500, 4500 * 320), 1, 320, 4500),  # 30 seconds
+    ],
+)
+def test_a_chunk_has_about_ten_seconds_and_at_least_one_segment(segment, multiple, frame_samples, frames):
+    spec = replace(HEADER.spec, segment=segment, frame_multiple=multiple, frame_samples=frame_samples)
+    assert chunk_frames(spec) == frames
 
 
 @pytest.mark.parametrize("known", [False, True])
