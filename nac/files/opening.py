@@ -66,7 +66,7 @@ def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[
 
 
 def check_start(reader: Reader, low: int) -> None:
-    """Raise NacError if sample ``low``, at the original rate, is after the end; nothing if that is still unknown."""
+    """Raise NacError if sample ``low``, at the original rate, is after the end, as far as that is known."""
     if reader.samples is not None and low > reader.samples:
         rate = reader.header.original_sample_rate
         raise ArgumentError(f"starts after the end: {low / rate:g} s of {reader.samples / rate:.3f} s")
