@@ -8,7 +8,9 @@ from container_files import SPEECH, UNKNOWN, CountingFile, Pipe, files, speech, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nac.container import Chunk, Reader, Writer, verify
+from nac.container import Chunk, Entry, Index, Reader, Recovery, Writer, verify
+from nac.container.index import End
+from nac.container.records import CHUNK, frame
 
 
 @given(files())
@@ -109,3 +111,24 @@ def test_a_writer_waits_for_a_pipe_but_not_for_a_blocked_one():
 
     with pytest.raises(BlockingIOError):
         Writer(Blocked(), SPEECH)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_records_of_later_versions_are_passed_over_wherever_they_are(place, count):
+    """Behind the header, between chunks, before the end; read in order, by the index, and without an end."""
+    _, chunks = speech()
+    parts = [UNKNOWN.to_bytes(), *(frame(CHUNK, chunk.to_bytes(UNKNOWN)) for chunk in chunks)]
+    parts.insert(place + 1, frame(0x58, b"something else") * count)
+    index, offset = Index(), 0
+    for part in parts:
+        if part[:1] == b"C":
+            index.append(Entry(offset, chunks[len(index)].first_frame))
+        offset += len(part)
+    data = b"".join(parts) + End(3 * 20 * 960, index.to_bytes()).to_bytes()
+    assert verify(io.BytesIO(data)).chunks == 3
+    assert list(Reader(Pipe(data)).chunks()) == chunks
+    reader = Reader(io.BytesIO(data))
+    assert [reader.chunk(number) for number in range(len(reader.index))] == chunks
+    assert reader.complete
+    assert [item for item in Recovery(io.BytesIO(data[:-5])) if isinstance(item, Chunk)] == chunks

@@ -26,7 +26,7 @@ from nac.codecs.base import Codec
 from nac.codecs.family import Model
 from nac.codecs.registry import MODELS
 from nac.codecs.windows import Tensors
-from nac.container import Chunk, Header, Reader, Writer, verify
+from nac.container import Chunk, Header, Reader, SampleFormat, Writer, verify
 from nac.errors import DamageError, NacError
 from nac.spec import Codebook
 from nac.weights import models
@@ -286,6 +286,13 @@ def test_what_does_not_fit_is_refused(codec: FarSighted, tmp_path: Path) -> None
         Writer(other, replace(header, samples=0, **{field: value})).finish(0)
         with pytest.raises(NacError, match="cannot follow"):
             nac.cat([tmp_path / "a", io.BytesIO(other.getvalue())], tmp_path / "out")
+    two = replace(header, channels=2, stream_codebooks=(1, 1), samples=0)
+    for pair in (False, True):  # rotated, and one stream for each channel
+        ours, theirs = io.BytesIO(), io.BytesIO()
+        Writer(ours, replace(two, stereo_pair=pair)).finish(0)
+        Writer(theirs, replace(two, stereo_pair=not pair)).finish(0)
+        with pytest.raises(NacError, match="cannot follow"):
+            nac.cat([io.BytesIO(ours.getvalue()), io.BytesIO(theirs.getvalue())], tmp_path / "out")
     (tmp_path / "cut off").write_bytes(files["a"][:-40])
     with pytest.raises(DamageError, match="cut off: "):
         nac.cat([tmp_path / "a", tmp_path / "cut off"], tmp_path / "out")
@@ -324,6 +331,20 @@ def test_tags_that_all_have_are_kept(codec: FarSighted) -> None:
         files.append(file.getvalue())
     assert Reader(io.BytesIO(cat(*files))).header.tags == (("album", "x"),)
     assert Reader(io.BytesIO(cut(files[0]))).header.tags == (("title", "a"), ("album", "x"))
+
+
+def test_the_sample_format_is_kept_if_all_have_it(codec: FarSighted) -> None:
+    """It says what decompression writes by default, so one file must not speak for the others."""
+    header = Reader(io.BytesIO(compressed(codec, noise(0, 16000, 1), 16000))).header
+    files = {}
+    for form in (SampleFormat.S16, SampleFormat.S24):
+        file = io.BytesIO()
+        Writer(file, replace(header, sample_format=form)).finish(0)
+        files[form] = file.getvalue()
+    small, large = files.values()
+    assert Reader(io.BytesIO(cat(large, large))).header.sample_format == SampleFormat.S24
+    for mixed in ((small, large), (large, small), (large, large, small)):
+        assert Reader(io.BytesIO(cat(*mixed))).header.sample_format == SampleFormat.UNKNOWN
 
 
 def test_parts_of_a_chunk() -> None:
