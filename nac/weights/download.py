@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from nac.errors import ModelError, what
@@ -208,8 +208,12 @@ def web(
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        while (part := _transfer(url, path, size, progress)) is None:
-            pass
+        reached = 0
+        while (done := _transfer(url, path, size, progress)).end < done.total:
+            if done.end <= reached:  # or else a server that cannot resume would be asked forever
+                raise Unavailable(f"{url} stops after {done.end} of {done.total} bytes")
+            reached = done.end
+        part = done.part
         digest = cache.sha256(part, fresh=True)
         if sha256 and not digest.startswith(sha256):
             raise ModelError(f"{url} has SHA-256 {digest}, not the published {sha256}: deleted")
@@ -224,13 +228,21 @@ def web(
         raise ModelError(f"cannot write {path}: {what(error)}") from error
 
 
-def _transfer(url: str, path: Path, size: int | None, progress: bool) -> Path | None:
-    """Request the missing bytes. Returns the temporary file if it is complete, else None."""
+class _Transfer(NamedTuple):
+    """A temporary file, its size after a request, and that of the whole file."""
+
+    part: Path
+    end: int
+    total: int
+
+
+def _transfer(url: str, path: Path, size: int | None, progress: bool) -> _Transfer:
+    """Request the missing bytes once."""
     part, start, validator = _left_over(path)
     with _request(url, start, validator) as response:
         if start and response.status in (206, 416) and not _continues(response, start, validator):
             _drop_parts(path)
-            return None
+            return _transfer(url, path, size, progress)
         if not start or response.status != 206:
             _drop_parts(path)
             start, part = 0, _part(path, _validator(response))
@@ -239,9 +251,7 @@ def _transfer(url: str, path: Path, size: int | None, progress: bool) -> Path | 
             end = _copy(response, out, total, _bar(path.name, total, start, progress))
             out.flush()
             os.fsync(out.fileno())
-    if end == start < total:
-        raise Unavailable(f"{url} stops after {start} of {total} bytes")
-    return part if end == total else None
+    return _Transfer(part, end, total)
 
 
 def web_remove(folder: Path) -> int:

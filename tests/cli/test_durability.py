@@ -63,12 +63,15 @@ def test_an_output_is_synced_before_it_takes_its_name(case: str, files: None, di
         (["compress", "a.wav", "-o", "new/out.nac"], "a.wav", "out.nac"),
         (["compress", "-r", "tree", "-o", "there"], "b.wav", "b.nac"),
         (["decompress", "a.nac", "-o", "out.wav"], "a.nac", "out.wav"),
+        (["compress", "a.wav", "-o", "link.nac", "-f"], "a.wav", "far.nac"),
     ],
 )
 def test_an_input_goes_after_the_name_of_its_output_is_on_the_disk(
     words: list[str], source: str, output: str, files: None, disk: Disk
 ) -> None:
     Path("new").mkdir()
+    Path("new", "far.nac").write_bytes(b"")
+    Path("link.nac").symlink_to("new/far.nac")
     nac(*words, "--remove-source")
     assert not list(Path().rglob(source))
     folder = next(Path().rglob(output)).resolve().parent

@@ -122,7 +122,8 @@ def test_an_index_that_stands_still_or_goes_into_a_chunk_is_refused():
         end = len(data) - data[-8]
         return Reader(io.BytesIO(data[:end] + End(57600, wrong.to_bytes()).to_bytes()))
 
-    for entries in ([index[1]] * 1000, [Entry(index[1].offset, 0), index[2]], [index[1], Entry(index[2].offset, 20)]):
+    one, two = index[1], index[2]
+    for entries in ([one] * 1000, [Entry(one.offset, 0), two], [one, Entry(two.offset, one.first_frame)]):
         still = reader(index[0], *entries)  # not taken; the chunks were gone through
         assert [still.chunk(number).first_frame for number in range(len(still.index))] == [0, 20, 40]
     into = reader(index[0], index[1], Entry(index[1].offset + 5, 40))

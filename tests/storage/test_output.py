@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from nac.errors import NacError
+from nac.storage import output
 from nac.storage.output import (
     Outgoing,
     Spent,
@@ -399,6 +400,25 @@ def test_a_part_is_locked_while_it_is_written() -> None:
         lock(other, wait=False)
 
 
+def test_a_part_that_another_program_sweeps_before_it_is_locked_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    swept = list[str]()
+
+    def locked(file: BinaryIO, *, wait: bool = True) -> None:
+        if len(swept) < 2:
+            Path(file.name).unlink()
+            swept.append(file.name)
+        lock(file, wait=wait)
+
+    monkeypatch.setattr(output, "lock", locked)
+    with whole_file(Path("out")) as file:
+        file.write(b"all of it")
+    assert Path("out").read_bytes() == b"all of it"
+    assert len(set(swept)) == 2
+    assert [path.name for path in Path().iterdir()] == ["out"]
+
+
 def changed(name: str) -> None:
     """Other bytes, as many, at another time."""
     Path(name).write_bytes(b"other")
@@ -410,6 +430,7 @@ def test_a_spent_input_is_deleted_unless_it_is_another_by_then(monkeypatch: pyte
     for change in (
         lambda: Path("in").write_bytes(b"longer"),
         lambda: changed("in"),
+        lambda: (Path("in").write_bytes(b"other"), os.utime("in", ns=(10**18, 10**18 + 1000))),  # the same second
         lambda: (Path("in").unlink(), Path("in").write_bytes(b"sound"), os.utime("in", ns=dated)),
         lambda: Path("in").unlink(),
     ):

@@ -135,6 +135,27 @@ def test_a_server_that_sends_nothing_is_given_up(server: HubServer, home: Path) 
     assert len(server.gets()) == 1
 
 
+@pytest.mark.parametrize("fault", ["ranges", "etag"])
+def test_a_server_that_never_gets_further_is_given_up(server: HubServer, home: Path, fault: str) -> None:
+    """It always breaks off at the same place, and what has come cannot be resumed."""
+    setattr(server.faults, fault, False)
+    server.faults.cut, server.faults.cuts = 100_000, 10
+    with pytest.raises(ModelError, match="stops after 100000 of 300000 bytes"):
+        models.download("toy")
+    assert len(server.gets()) == 2
+    assert models.locate("toy") is None
+
+
+@pytest.mark.parametrize("fault", ["ranges", "etag"])
+def test_a_server_that_cannot_resume_is_asked_again_as_long_as_more_comes(
+    server: HubServer, home: Path, fault: str
+) -> None:
+    setattr(server.faults, fault, False)
+    server.faults.cut, server.faults.cuts = 100_000, 1
+    assert models.download("toy").read_bytes() == GOOD
+    assert files(home) == ["w.bin"]
+
+
 def test_a_server_without_ranges_starts_anew(server: HubServer, home: Path) -> None:
     cut_off(server)
     server.faults.ranges = False
