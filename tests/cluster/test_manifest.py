@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from toy_command import nac, wav
+from watched_disk import watched
 
 pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install 'nac-audio[ray]'")
 
-from nac.cluster import manifest
+import pyarrow.parquet
+
+from nac.cluster import manifest, worker
 from nac.cluster.manifest import Manifest, Row
+from nac.errors import NacError
 from nac.storage.places import MANIFEST, place
 
 
@@ -65,3 +71,58 @@ def test_what_failed_is_tried_by_every_run_until_it_is_done(toy: object) -> None
     assert counts(nac(*words).stderr) == [2, 1, 0]
     assert counts(nac(*words).stderr) == [0, 3, 0]
     assert counts(nac(*words, "-f").stderr) == [3, 0, 0]
+
+
+def test_a_part_of_the_manifest_appears_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every later run reads all of them."""
+
+    def fails(table: object, file: BinaryIO) -> None:
+        file.write(b"PAR1 and so on")
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pyarrow.parquet, "write_table", fails)
+        with pytest.raises((OSError, NacError), match="no space left"), Manifest(place(str(tmp_path))) as rows:
+            rows.add([Row("a.wav", "a.nac")])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    disk = watched(monkeypatch)
+    with Manifest(place(str(tmp_path))) as rows:
+        rows.add([Row("a.wav", "a.nac")])
+    assert {path.name for path in tmp_path.rglob("*.parquet")} == disk.named() != set()
+
+
+def test_an_output_without_a_row_gets_one(toy: object) -> None:
+    """A run may be killed between the two. Later runs then need not open the output."""
+    for name in ("a", "b"):
+        wav(f"src/{name}.wav", 4000)
+    words = ("compress", "-r", f"file://{Path('src').absolute()}", "-o", "dst")
+    nac(*words)
+    shutil.rmtree(Path("dst", MANIFEST))
+    assert counts(nac(*words).stderr) == [0, 2, 0]
+    (table,) = map(pyarrow.parquet.read_table, Path("dst", MANIFEST).glob("*.parquet"))
+    rows = {row["input"]: row for row in table.to_pylist()}
+    assert rows.keys() == {"a.wav", "b.wav"}
+    for row in rows.values():
+        assert (row["model"], row["seconds"], row["error"]) == ("toy", 0.25, None)
+        assert row["bytes_in"] == Path("src", row["input"]).stat().st_size
+        assert row["bytes_out"] == Path("dst", row["output"]).stat().st_size
+    assert counts(nac(*words).stderr) == [0, 2, 0]
+    assert len(list(Path("dst", MANIFEST).glob("*.parquet"))) == 1
+
+
+def test_what_is_done_is_passed_over_whatever_else_is_in_the_folder(
+    toy: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without opening any file, of which there may be millions."""
+    names = [f"{letter}{number}" for letter in "bdf" for number in range(3)]
+    for name in names:
+        wav(f"src/{name}.wav", 400)
+    words = ("compress", "-r", f"file://{Path('src').absolute()}", "-o", "dst")
+    nac(*words)
+    for letter in "aceg":
+        for number in range(3):
+            Path(f"dst/{letter}{number}.nac").write_bytes(b"something else")
+    monkeypatch.setattr(worker, "info", lambda file: pytest.fail("an output was opened"))
+    assert counts(nac(*words).stderr) == [0, len(names), 0]
