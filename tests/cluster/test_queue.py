@@ -28,6 +28,8 @@ def taken(queue: Queue) -> list[tuple[str, int, int]]:
 def test_shards_are_cut_where_workers_would_be_idle() -> None:
     assert taken(Queue(shards("a"), 3)) == [("a.tar", 0, 3), ("a.tar", 1, 3), ("a.tar", 2, 3)]
     assert taken(Queue(shards("a"), 1)) == [("a.tar", 0, 0)]
+    uneven = taken(Queue(shards("a", "b"), 3))  # no worker is left without
+    assert uneven == [("a.tar", 0, 2), ("a.tar", 1, 2), ("b.tar", 0, 3), ("b.tar", 1, 3), ("b.tar", 2, 3)]
     many = taken(Queue(shards("a", "b", "c", "d"), 2))
     assert many == [("a.tar", 0, 0), ("b.tar", 0, 0), ("c.tar", 0, 0), ("d.tar", 0, 2), ("d.tar", 1, 2)]
     files = [Job(f"{number}.wav", f"{number}.nac") for number in range(3)]
