@@ -302,8 +302,7 @@ class Codec(ABC, Generic[A]):
         checks.check_finite(self.spec, audio)
         if kbps is not None:
             (codebooks,) = allocate(self.spec, self.channels, kbps=kbps, codebooks=codebooks)
-        encoder = self.encoder(codebooks)
-        return Codes.join([encoder.push(self._array(audio, np.float32)), encoder.flush()])
+        return self._encode_whole(self._array(audio, np.float32), codebooks)
 
     def decode(self, codes: Codes[A] | Codes[Array] | A | Array, length: int | None = None) -> A:
         """Decode codes to a whole signal.
@@ -334,18 +333,26 @@ class Codec(ABC, Generic[A]):
         scale = None if raw.scale is None else self._array(raw.scale, np.float32)
         converted = Codes(arrays, scale)
         if not silent:
-            decoder = self.decoder()
-            return cast(A, cast(Any, join([decoder.push(converted), decoder.flush()]))[..., :length])
+            return cast(A, cast(Any, self._decode_whole(converted))[..., :length])
         rows = [self._decode_runs(converted.row(number)) for number in range(cast(Any, arrays[0]).shape[0])]
         return self._array(np.concatenate(rows)[..., :length], np.float32)
+
+    def _encode_whole(self, audio: A, codebooks: int | None) -> Codes[A]:
+        """Encode a whole signal."""
+        encoder = self.encoder(codebooks)
+        return Codes.join([encoder.push(audio), encoder.flush()])
+
+    def _decode_whole(self, codes: Codes[A], first: int = 0) -> A:
+        """Decode a whole signal whose first frame has the number ``first``."""
+        decoder = self.decoder(origin=first)
+        return join([decoder.push(codes), decoder.flush()])
 
     def _decode_runs(self, codes: Codes[A]) -> Array:
         """Decode one signal with silent frames. Returns samples [1, C, N]."""
         spec = self.spec
         samples = np.zeros((1, spec.channels, spec.start(codes.frames(spec))), np.float32)
         for first, end in checks.runs(spec, [self._numpy(array) for array in codes.arrays]):
-            decoder = self.decoder(origin=first)
-            audio = self._numpy(join([decoder.push(codes.between(spec, first, end)), decoder.flush()]))
+            audio = self._numpy(self._decode_whole(codes.between(spec, first, end), first))
             start = spec.start(first)
             stop = min(start + audio.shape[-1], samples.shape[-1])
             samples[..., start:stop] = audio[..., : stop - start]
@@ -409,15 +416,6 @@ class Codec(ABC, Generic[A]):
         finally:
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
-
-    def _within(self, job: Callable[P, R]) -> Callable[P, R]:
-        """Wrap a function so that it runs within :meth:`_inference`, in any thread."""
-
-        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self._inference():
-                return job(*args, **kwargs)
-
-        return wrapped
 
     def _run(self, jobs: Sequence[Job[A]]) -> list[tuple[A, ...]]:
         """Run jobs that do not depend on each other, within :meth:`_inference`."""

@@ -59,7 +59,6 @@ class Encodec24(_Encodec, CausalCodec):
     """EnCodec at 24 kHz, one channel. Every frame depends on all earlier ones."""
 
     block = BLOCK
-    pipelined = False  # the LSTM is faster with all threads
 
     def encode_stages(self, codebooks: int) -> Sequence[Stage]:
         network, quantisers = self.encode_network, self.quantisers[:codebooks]

@@ -10,8 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import reduce
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial, reduce
 from itertools import islice
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -44,8 +44,8 @@ def each(jobs: Sequence[Callable[[], T]], context: Context = nullcontext) -> lis
     if (threads := count()) < 2:
         with context():
             return [job() for job in jobs]
-    _pool.enter(threads)
     try:
+        _pool.enter(threads)
         with context():
             return _shared(Work(jobs, threads, context))
     finally:
@@ -64,43 +64,34 @@ def _shared(work: Work[T]) -> list[T]:
     """Run work with helpers from the pool. Returns the results."""
     _pool.call(work)
     try:
-        work.run()
+        work.finish()
     finally:
         work.close()
     return work.results()
 
 
-@contextmanager
-def idle() -> Iterator[int]:
-    """Reserve idle threads of the pool for code with its own threads. Yields the number of threads it may use."""
-    work = _current.work
-    taken = _pool.take(work.threads) if work else 0
-    try:
-        yield 1 + taken
-    finally:
-        _pool.leave(taken)
+def pipeline(stages: Sequence[Callable[[T], T]], items: Sequence[T], context: Context = nullcontext) -> list[T]:
+    """Apply all stages to each item. A stage processes items in order, in parallel with other stages.
 
+    ``context``: see :func:`each`. Within a job of :func:`each` or a stage, only threads that are idle help.
+    """
 
-def run_pipeline(stages: Sequence[Callable[[T], T]], items: Sequence[T]) -> list[T]:
-    """Apply all stages to each item. A stage processes items in order, in parallel with other stages."""
-    threads = min(count(), len(stages), len(items))
-    if threads < 2:
+    def through(items: Sequence[T]) -> list[T]:
         return [reduce(lambda item, stage: stage(item), stages, item) for item in items]
-    passed = [[threading.Event() for _ in items] for _ in stages]
 
-    def through(number: int) -> T:
-        item = items[number]
-        for stage, events in zip(stages, passed, strict=True):
-            if number:
-                events[number - 1].wait()
-            try:
-                item = stage(item)
-            finally:
-                events[number].set()
-        return item
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(through, range(len(items))))
+    outer = _current.work
+    threads = outer.threads if outer else count()
+    if threads < 2 or len(items) < 2:
+        (results,) = each([partial(through, items)], context)
+        return results
+    if outer:
+        return _shared(Pipeline(stages, items, threads, outer.context))
+    try:
+        _pool.enter(threads)
+        with context():
+            return _shared(Pipeline(stages, items, threads, context))
+    finally:
+        _pool.leave()
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
@@ -181,18 +172,28 @@ class Work(Generic[T]):
         """Process jobs in this thread, while ``continues`` returns true. After an error, no more jobs start."""
         outer, _current.work = _current.work, self
         try:
-            while self._left and continues():
-                try:
-                    number, job = self._left.popleft()
-                except IndexError:  # another thread was faster
-                    break
-                try:
-                    self._results[number] = job()
-                except BaseException as error:
-                    self._errors[number] = error
-                    self._left.clear()
+            while continues() and (job := self._take()):
+                self._do(*job)
         finally:
             _current.work = outer
+
+    def finish(self) -> None:
+        """Process jobs in the calling thread until no more can start."""
+        self.run()
+
+    def _take(self) -> tuple[int, Callable[[], T]] | None:
+        """Return the next job and its number; None if there is none for this thread."""
+        try:
+            return self._left.popleft()
+        except IndexError:
+            return None
+
+    def _do(self, number: int, job: Callable[[], T]) -> None:
+        try:
+            self._results[number] = job()
+        except BaseException as error:
+            self._errors[number] = error
+            self._left.clear()
 
     def help(self) -> None:
         """Process jobs in a thread of the pool, unless the work is closed."""
@@ -221,6 +222,68 @@ class Work(Generic[T]):
         return [self._results[number] for number in range(len(self._results))]
 
 
+class Pipeline(Work[T]):
+    """Work whose jobs are steps: a stage for an item, when the stage before it and the item before it are done.
+
+    Of the steps that are possible, threads process those of the first item first, so that few items are under way.
+    """
+
+    def __init__(
+        self, stages: Sequence[Callable[[T], T]], items: Sequence[T], threads: int, context: Context
+    ) -> None:
+        super().__init__((), threads, context)
+        self._stages, self.max_helpers = stages, min(len(stages), len(items)) - 1
+        self._results = dict(enumerate(items))
+        self._done, self._running = [0] * len(items), [False] * len(items)  # stages of each item; whether in one
+        self._first = 0  # the first item that is not finished
+
+    def finish(self) -> None:
+        self.run()
+        while not self._ended():
+            _pool.leave()  # while it waits, another thread can help with a step
+            try:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._possible() or self._ended())
+            finally:
+                _pool.enter(self.threads)
+            self.run()
+
+    def _ended(self) -> bool:
+        return bool(self._errors) or self._first == len(self._done)
+
+    def _possible(self) -> list[int]:
+        """Return the items that can go through their next stage."""
+        found, before = list[int](), len(self._stages)  # the stages that the item before has done
+        for item in range(self._first, 0 if self._closed or self._errors else len(self._done)):
+            done = self._done[item]
+            if not self._running[item] and done < before:
+                found.append(item)
+            if not done:
+                break
+            before = done
+        return found
+
+    def _take(self) -> tuple[int, Callable[[], T]] | None:
+        with self._changed:
+            if not (possible := self._possible()):
+                return None
+            item = possible[0]
+            self._running[item] = True
+        return item, partial(self._stages[self._done[item]], self._results[item])
+
+    def _do(self, number: int, job: Callable[[], T]) -> None:
+        super()._do(number, job)
+        with self._changed:
+            self._running[number] = False
+            self._done[number] += 1
+            while self._first < len(self._done) and self._done[self._first] == len(self._stages):
+                self._first += 1
+            several = len(self._possible()) > 1
+            self._changed.notify_all()
+        if several:
+            _pool.call(self)
+
+
 class _Current(threading.local):
     """The work that the current thread processes."""
 
@@ -236,22 +299,16 @@ class _Pool:
         self._members: list[tuple[threading.Thread, SimpleQueue[Work[Any] | None]]] = []
 
     def enter(self, threads: int) -> None:
-        """Count the caller as busy, once fewer than ``threads`` threads are."""
+        """Count the caller as busy, once fewer than ``threads`` threads are. Interrupted, it counts as well."""
         with self._changed:
-            while self._busy >= threads:
-                self._changed.wait()
-            self._busy += 1
+            try:
+                self._changed.wait_for(lambda: self._busy < threads)
+            finally:
+                self._busy += 1
 
-    def take(self, threads: int) -> int:
-        """Count all idle ones of ``threads`` threads as busy. Returns their number."""
+    def leave(self) -> None:
         with self._changed:
-            taken = max(threads - self._busy, 0)
-            self._busy += taken
-            return taken
-
-    def leave(self, number: int = 1) -> None:
-        with self._changed:
-            self._busy -= number
+            self._busy -= 1
             self._changed.notify_all()
 
     def call(self, work: Work[Any]) -> None:

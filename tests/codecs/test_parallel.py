@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,14 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return int(request.param)
 
 
+def assert_all_idle() -> None:
+    """Helpers count as busy until a moment after the work."""
+    deadline = time.monotonic() + 5
+    while workers._pool._busy and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert workers._pool._busy == 0
+
+
 def test_results_come_in_order(threads: int) -> None:
     def job(number: int) -> int:
         time.sleep(0.01 * (5 - number))
@@ -39,7 +48,7 @@ def test_stages_take_items_in_turn(threads: int) -> None:
         seen[number].append(item)
         return item
 
-    found = workers.run_pipeline([lambda item: stage(0, item), lambda item: stage(1, item)], list(range(9)))
+    found = workers.pipeline([lambda item: stage(0, item), lambda item: stage(1, item)], list(range(9)))
     assert found == list(range(9))
     assert seen == [list(range(9))] * 2
 
@@ -53,7 +62,70 @@ def test_errors_end_it(threads: int) -> None:
     with pytest.raises(ValueError, match="two"):
         workers.each([lambda number=n: fail(number) for n in range(4)])  # type: ignore[misc]
     with pytest.raises(ValueError, match="two"):
-        workers.run_pipeline([fail, fail], list(range(4)))
+        workers.pipeline([fail, fail], list(range(4)))
+    assert_all_idle()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_stages_work_on_different_items_at_the_same_time(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "count", lambda: 2)
+    monkeypatch.setattr(workers, "_pool", workers._Pool())
+    both = threading.Barrier(2, timeout=20)
+
+    def first(item: int) -> int:
+        if item:
+            both.wait()  # returns only if the second stage has the item before meanwhile
+        return item + 10
+
+    def second(item: int) -> int:
+        if item < 13:
+            both.wait()
+        return item + 100
+
+    def run() -> list[int]:
+        return workers.pipeline([first, second], [0, 1, 2, 3])
+
+    assert (workers.each([run])[0] if nested else run()) == [110, 111, 112, 113]
+    assert_all_idle()
+
+
+def test_a_thread_that_waits_for_its_turn_gives_its_place_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "count", lambda: 2)
+    monkeypatch.setattr(workers, "_pool", workers._Pool())
+    both = threading.Barrier(2, timeout=20)
+
+    def alone(item: int) -> int:
+        time.sleep(0.1)  # the other thread has nothing to do by now
+        workers.parts([both.wait, both.wait])
+        return item
+
+    assert workers.pipeline([alone, lambda item: -item], [1, 2]) == [-1, -2]
+
+
+def test_an_interrupted_wait_ends_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "count", lambda: 2)
+    monkeypatch.setattr(workers, "_pool", workers._Pool())
+    started, main = [], threading.main_thread().ident
+    assert main
+
+    def step(item: int) -> int:
+        started.append(item)
+        time.sleep(0.005)
+        if threading.get_ident() != main:
+            time.sleep(0.1)  # the main thread has nothing to do by now
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(0.1)
+        return item
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            workers.pipeline([step, step], list(range(100)))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert len(started) < 100
+    assert_all_idle()
+    assert workers.pipeline([str, str], list("ab")) == ["a", "b"]
 
 
 def test_what_waits_is_done_at_once() -> None:

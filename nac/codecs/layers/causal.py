@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nac.codecs.base import Codec, Codes
 from nac.codecs.batches import Job
-from nac.codecs.parallel import each, parts, run_pipeline
+from nac.codecs.parallel import parts, pipeline
 from nac.codecs.windows import Plan
 
 AT_ONCE = 8
@@ -71,13 +71,11 @@ class CausalCodec(Codec):
 
     ``block``: frames per block, counted from the first of the signal. A network with finite memory has a
     ``decode_plan`` with windows of the same length, to which its blocks are aligned, so that decoding can start
-    anywhere and gives the same numbers. ``pipelined``: threads work on different stages; otherwise all work on one
-    stage of one block.
+    anywhere and gives the same numbers.
     """
 
     block: int
     decode_plan: Plan | None = None
-    pipelined: bool = True
 
     @abstractmethod
     def encode_stages(self, codebooks: int) -> Sequence[Stage]:
@@ -92,6 +90,12 @@ class CausalCodec(Codec):
 
     def decoder(self, *, origin: int = 0, start: int | None = None) -> CausalDecoder:
         return CausalDecoder(self, origin, origin if start is None else start)
+
+    def _encode_whole(self, audio: Tensor, codebooks: int | None) -> Codes:
+        return self.encoder(codebooks).whole(audio)
+
+    def _decode_whole(self, codes: Codes, first: int = 0) -> Tensor:
+        return self.decoder(origin=first).whole(codes)
 
     def preroll(self, frame: int, origin: int = 0) -> int:
         return self.decode_plan.preroll(frame, origin) if self.decode_plan else origin
@@ -155,11 +159,7 @@ class _Blocks:
             rows = blocks[0].shape[0]
             self._streams = [[Stream() for _ in range(1 if stage.batched else rows)] for stage in self._stages]
         stages = [self._step(*pair) for pair in zip(self._stages, self._streams, strict=True)]
-        if self.codec.pipelined:
-            return [x for x, _ in run_pipeline([self.codec._within(stage) for stage in stages], items)]
-        jobs = [partial(reduce, lambda item, stage: stage(item), stages, item) for item in items]
-        (results,) = each([lambda: [job()[0] for job in jobs]], self.codec._inference)
-        return results
+        return [x for x, _ in pipeline(stages, items, self.codec._inference)]
 
     def _piece(self, piece: Tensor, last: bool) -> Tensor:
         if not self._streams:
@@ -193,15 +193,25 @@ class CausalEncoder:
         self._rest = torch.zeros(1, codec.spec.channels, 0, device=codec.device)
 
     def push(self, audio: Tensor) -> Codes:
+        return self._encode(self._split(audio))
+
+    def flush(self) -> Codes:
+        return self._encode(self._end(), ended=True)
+
+    def whole(self, audio: Tensor) -> Codes:
+        """Encode a whole signal: like :meth:`push` and :meth:`flush`, but its end in parallel with the rest."""
+        return self._encode([*self._split(audio), *self._end()], ended=True)
+
+    def _split(self, audio: Tensor) -> list[Tensor]:
         self._codec._check_audio(audio)
         audio = self._codec._signal(audio, np.float32)
         audio = torch.cat([self._rest, audio], -1) if self._rest.shape[-1] else audio
         blocks, self._rest = self._blocks.split(audio, self._codec.spec.frame_samples)
-        return self._encode(blocks)
+        return blocks
 
-    def flush(self) -> Codes:
+    def _end(self) -> list[Tensor]:
         rest, self._rest = self._rest, self._rest[..., :0]
-        return self._encode([rest] if rest.shape[-1] else (), ended=True)
+        return [rest] if rest.shape[-1] else []
 
     def _encode(self, blocks: Sequence[Tensor], *, ended: bool = False) -> Codes:
         """Encode blocks [B, C, n]."""
@@ -223,16 +233,26 @@ class CausalDecoder:
         self._none = torch.zeros(1, 0, codec.spec.channels, device=codec.device)
 
     def push(self, codes: Codes) -> Tensor:
+        return self._decode(self._split(codes))
+
+    def flush(self) -> Tensor:
+        return self._decode(self._end(), ended=True)
+
+    def whole(self, codes: Codes) -> Tensor:
+        """Decode a whole signal: like :meth:`push` and :meth:`flush`, but its end in parallel with the rest."""
+        return self._decode([*self._split(codes), *self._end()], ended=True)
+
+    def _split(self, codes: Codes) -> list[Tensor]:
         self._codec._check_codes(codes)
         arrays = torch.stack([self._codec._signal(array, np.int64) for array in codes.arrays], 1)
         self._none = self._none.new_zeros(len(arrays), *self._none.shape[1:], device=arrays.device)
         arrays = torch.cat([self._rest, arrays], -1) if self._rest is not None else arrays
         blocks, self._rest = self._blocks.split(arrays, 1)
-        return self._decode(blocks)
+        return blocks
 
-    def flush(self) -> Tensor:
+    def _end(self) -> list[Tensor]:
         rest, self._rest = self._rest, None
-        return self._decode([rest] if rest is not None and rest.shape[-1] else (), ended=True)
+        return [rest] if rest is not None and rest.shape[-1] else []
 
     def _decode(self, blocks: Sequence[Tensor], *, ended: bool = False) -> Tensor:
         audio = torch.cat([self._none, *self._blocks.run(blocks, ended=ended)], 1).transpose(1, 2)

@@ -8,6 +8,7 @@ the last: on a CPU, such a network reaches nearly the speed of its matrix produc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -155,15 +156,26 @@ class Convolved:
     def __init__(self, conv: Convolution, by: Activation = PLAIN) -> None:
         self.conv, self.by, self.needs = conv, by, conv.needs
 
-    def __call__(self, x: Tensor) -> Tensor:
-        conv, steps, length = self.conv, x.shape[1], self.conv.length(x.shape[1])
-        out = x.new_empty(x.shape[0], length, conv.out)
+    def __call__(self, x: Tensor, before: Tensor | None = None, after: Tensor | None = None) -> Tensor:
+        """``before`` and ``after``: the steps on either side of ``x``, if the signal is in three parts."""
+        parts = (x[:, :0] if before is None else before), x, (x[:, :0] if after is None else after)
+        conv, steps = self.conv, sum(part.shape[1] for part in parts)
+        out = x.new_empty(x.shape[0], conv.length(steps), conv.out)
 
         def compute(span: Span) -> None:
             low, high = self.needs(span)
             zeros, part = (max(-low, 0), max(high + 1 - steps, 0)), out[:, span.low : span.high + 1]
-            inside = x[:, max(low, 0) : high + 1]
-            kernels.convolved(inside, zeros, self.by, conv.weights, conv.out, conv.first(span), part)
+            left, inside, right = within(parts, low, high + 1)
+            kernels.convolved(inside, left, right, zeros, self.by, conv.weights, conv.out, conv.first(span), part)
 
-        in_tiles(compute, tiles(length, conv.tile, conv.unit, x.device))
+        in_tiles(compute, tiles(out.shape[1], conv.tile, conv.unit, x.device))
         return out
+
+
+def within(parts: Sequence[Tensor], low: int, high: int) -> list[Tensor]:
+    """Return the steps from ``low`` on and before ``high`` of each part of a signal."""
+    found = []
+    for part in parts:
+        found.append(part[:, max(low, 0) : max(high, 0)])
+        low, high = low - part.shape[1], high - part.shape[1]
+    return found

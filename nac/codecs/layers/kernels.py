@@ -139,21 +139,41 @@ def rows_of(x: Tensor) -> int:
 
 @compiled
 def convolved(
-    x: Tensor, zeros: tuple[int, int], by: Activation, kernel: Kernel, width: int, first: int, out: Tensor
+    x: Tensor,
+    before: Tensor,
+    after: Tensor,
+    zeros: tuple[int, int],
+    by: Activation,
+    kernel: Kernel,
+    width: int,
+    first: int,
+    out: Tensor,
 ) -> None:
-    """Apply an activation, pad with zeros (before, after), and convolve.
+    """Apply an activation to a signal with the steps ``before`` and ``after`` it, pad with zeros, and convolve.
 
     ``out`` gets the output steps from ``first`` on, each with ``width`` channels.
     """
-    if by.kind != 0 or zeros[0] + zeros[1] > 0:
-        steps = zeros[0] + x.size(1)
-        padded = x.new_empty([x.size(0), steps + zeros[1], x.size(2)])
-        padded.narrow(1, 0, zeros[0]).zero_()
-        padded.narrow(1, steps, zeros[1]).zero_()
-        activate(x, by, padded.narrow(1, zeros[0], x.size(1)), rows_of(x))
-        x = padded
+    around = zeros[0] + before.size(1) + after.size(1) + zeros[1]
+    if by.kind != 0 or around > 0:
+        x = _activated(zeros[0], [before, x, after], zeros[1], by)
     y = convolve(x, kernel)
     out.copy_(y.reshape(y.size(0), -1, width).narrow(1, first, out.size(1)))
+
+
+def _activated(left: int, parts: list[Tensor], right: int, by: Activation) -> Tensor:
+    """Apply an activation to the parts of a signal, and pad it with zeros."""
+    steps = left + right
+    for part in parts:
+        steps += part.size(1)
+    x = parts[1]
+    out = x.new_empty([x.size(0), steps, x.size(2)])
+    out.narrow(1, 0, left).zero_()
+    rows = rows_of(x)
+    for part in parts:
+        activate(part, by, out.narrow(1, left, part.size(1)), rows)
+        left += part.size(1)
+    out.narrow(1, left, right).zero_()
+    return out
 
 
 @compiled
@@ -169,14 +189,8 @@ def add_branch(
 
     ``before`` and ``after``: the existing steps of the signal on either side, up to ``pad`` of them.
     """
-    by, rows = activations[0], rows_of(x)
-    padded = x.new_empty([x.size(0), pad[0] + x.size(1) + pad[1], x.size(2)])
-    filled = pad[0] - before.size(1)
-    padded.narrow(1, 0, filled).zero_()
-    for known in [before, x, after]:
-        activate(known, by, padded.narrow(1, filled, known.size(1)), rows)
-        filled += known.size(1)
-    padded.narrow(1, filled, padded.size(1) - filled).zero_()
+    left, right = pad[0] - before.size(1), pad[1] - after.size(1)
+    padded, rows = _activated(left, [before, x, after], right, activations[0]), rows_of(x)
     inner = convolve(padded, kernels[0])
     activate(inner, activations[1], inner, rows)
     add_convolved(inner, kernels[1], x)
@@ -184,17 +198,15 @@ def add_branch(
 
 @compiled
 def with_shortcut(
-    x: Tensor, by: Activation, kernels: tuple[Kernel, Kernel], shortcut: Kernel | None, out: Tensor
+    x: Tensor, before: Tensor, by: Activation, kernels: tuple[Kernel, Kernel], shortcut: Kernel | None, out: Tensor
 ) -> None:
     """Compute two convolutions, each after an activation, and add the signal or a convolution of it.
 
-    ``x`` starts with the context of the first convolution before ``out``.
+    ``before``: the context of the first convolution.
     """
-    rows, first = rows_of(x), x.size(1) - out.size(1)
-    inner = convolve(activate(x, by, torch.empty_like(x), rows), kernels[0])
-    activate(inner, by, inner, rows)
-    beside = x.narrow(1, first, out.size(1))
+    inner = convolve(_activated(0, [before, x], 0, by), kernels[0])
+    activate(inner, by, inner, rows_of(x))
     if shortcut is not None:
-        out.copy_(add_convolved(inner, kernels[1], convolve(beside, shortcut)))
+        out.copy_(add_convolved(inner, kernels[1], convolve(x, shortcut)))
     else:
-        out.copy_(convolve(inner, kernels[1]).add_(beside))
+        out.copy_(convolve(inner, kernels[1]).add_(x))

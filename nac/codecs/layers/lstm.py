@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
 from typing import NamedTuple
 
 import torch
-from threadpoolctl import LibController, ThreadpoolController
 from torch import Tensor
 
 from nac.codecs.devices import on_gpu
 from nac.codecs.layers import onednn
 from nac.codecs.layers.compiled import compiled
-from nac.codecs.layers.kernels import Kernel, convolve
+from nac.codecs.layers.kernels import convolve
 from nac.codecs.layers.weights import Weights
-from nac.codecs.parallel import Batcher, idle
+from nac.codecs.parallel import Batcher, pipeline
 
 MAX_ROWS = 16  # signals that are computed in one batch
+STEPS = 32  # steps that a layer computes before the next layer
 Piece = tuple[Tensor, Tensor]
 
 
@@ -85,29 +81,33 @@ class Lstm:
         return [results[i] for i in range(len(items))]
 
     def _layers(self, x: Tensor, state: Tensor) -> Piece:
-        after = []
-        for cell, hidden, memory in zip(self._cells, *state, strict=True):
-            x, *last = self._layer(x, cell, hidden, memory)
-            after.append(torch.stack(last))
-        return x, torch.stack(after, 1)
-
-    def _layer(self, x: Tensor, cell: Cell, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute one layer for [B, T, C], step by step from a state [B, C]. Returns output and new state."""
-        gates = torch.stack([cell.into(row).add_(cell.bias) for row in x], 1)
-        out = x.new_empty(x.shape[1], x.shape[0], self._size)
-        hidden, memory = cell.again.steps(gates, (hidden, memory), out)
-        return out.transpose(0, 1), hidden, memory
-
-
-State = tuple[Tensor, Tensor]
+        """Compute both layers of [B, T, C] from a state [2, layers, B, C]: the second while the first goes on."""
+        layers = [Layer(cell, *pair) for cell, *pair in zip(self._cells, *state, strict=True)]
+        out = torch.cat(pipeline(layers, torch.split(x, STEPS, 1)), 1)
+        return out, torch.stack([torch.stack([layer.hidden, layer.memory]) for layer in layers], 1)
 
 
 class Cell(NamedTuple):
-    """A layer: the matrices for its input and for its last output, and its bias [4 C]."""
+    """The weights of a layer: the matrices for its input and for its last output, and its bias [4 C]."""
 
     into: Rows
     again: Rows
     bias: Tensor
+
+
+class Layer:
+    """A layer with its state, hidden and memory [B, C]."""
+
+    def __init__(self, cell: Cell, hidden: Tensor, memory: Tensor) -> None:
+        self.cell, self.hidden, self.memory = cell, hidden, memory
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Compute the next steps [B, T, C]."""
+        cell = self.cell
+        gates = torch.stack([cell.into(row).add_(cell.bias) for row in x], 1)
+        out = gates.new_empty(x.shape[1], *self.hidden.shape)
+        self.hidden, self.memory = cell.again.steps(gates, self.hidden, self.memory, out)
+        return out.transpose(0, 1)
 
 
 class Rows:
@@ -117,16 +117,10 @@ class Rows:
     separately.
     """
 
-    PROBE = 6  # steps for measuring the time with several threads
-    MAX_PAUSE = 64  # the most calls without a new measurement, after several threads were slower than one
-
     def __init__(self, matrix: Tensor) -> None:
-        self._width, packed = matrix.shape[1], not on_gpu(matrix) and onednn.works()
+        packed = not on_gpu(matrix) and onednn.works()
         self._packed = onednn.kernel(matrix[..., None], steps=MAX_ROWS // 2) if packed else None
         self._columns = None if packed else matrix.t().contiguous()
-        self._thread_invariant: dict[int, bool] = {}  # by number of threads: whether results equal those of one
-        self._alone: dict[int, float] = {}  # by number of rows: seconds for PROBE steps with one thread
-        self._pause, self._left = 0, 0  # calls without a new measurement: in all, and remaining
 
     def __call__(self, x: Tensor) -> Tensor:
         if self._packed:
@@ -134,72 +128,13 @@ class Rows:
         assert self._columns is not None
         return torch.cat([row @ self._columns for row in torch.split(x, 1)])
 
-    def steps(self, gates: Tensor, state: State, out: Tensor) -> State:
-        """Compute all steps [T, B, C]. ``gates`` [T, B, 4 C]: without the product with this matrix."""
-        matrix = self._packed
-        if not matrix:
-            for gate, step in zip(gates.unbind(), out.unbind(), strict=True):
-                state = lstm_step(gate.add_(self(state[0])), state[1], step)
-            return state
-        with idle() as threads:
-            done = 0
-            long = len(gates) > 2 * self.PROBE
-            if threads > 1 and long and self._is_thread_invariant(matrix, threads) and self._should_probe():
-                state, done, threads = self._probe(matrix, threads, gates, state, out)
-            with openmp_threads(threads if done else 1):
-                return lstm_steps(gates[done:], matrix.weight, *state, out[done:])
-
-    def _is_thread_invariant(self, matrix: Kernel, threads: int) -> bool:
-        if threads not in self._thread_invariant:
-            self._thread_invariant[threads] = onednn.thread_invariant(matrix, self._width, threads, MAX_ROWS)
-        return self._thread_invariant[threads]
-
-    def _should_probe(self) -> bool:
-        """Return whether to measure several threads again.
-
-        A measurement on a busy machine can take a hundred times as long as the work itself, if waiting threads
-        spin for long, as in programs that load PyTorch before ``GOMP_SPINCOUNT`` is set.
-        """
-        self._left -= 1
-        return self._left < 0
-
-    def _probe(
-        self, matrix: Kernel, threads: int, gates: Tensor, state: State, out: Tensor
-    ) -> tuple[State, int, int]:
-        """Compute the first steps with several threads, and if necessary with one, and measure the times.
-
-        Each thread has a part of the matrix in its cache. But threads wait for each other at every step, which
-        takes far longer than the work on a busy machine. Returns the state, the number of steps done, and the
-        faster number of threads.
-        """
-        rows, taken, done = gates.shape[1], dict[int, float](), 0
-        for number in (threads,) if rows in self._alone else (threads, 1):
-            part = slice(done, done + self.PROBE)
-            began = time.perf_counter()
-            with openmp_threads(number):
-                state = lstm_steps(gates[part], matrix.weight, *state, out[part])
-            taken[number], done = time.perf_counter() - began, done + self.PROBE
-        self._alone.setdefault(rows, taken.get(1, 0.0))
-        faster = taken[threads] < self._alone[rows]
-        self._pause = self._left = 0 if faster else min(2 * self._pause + 1, self.MAX_PAUSE)
-        return state, done, threads if faster else 1
-
-
-@contextmanager
-def openmp_threads(number: int) -> Iterator[None]:
-    """Set the number of threads within operations; PyTorch's own function would start and stop another pool."""
-    for library in _openmp():
-        library.set_num_threads(number)
-    try:
-        yield
-    finally:
-        for library in _openmp():
-            library.set_num_threads(1)
-
-
-@cache
-def _openmp() -> list[LibController]:
-    return list(ThreadpoolController().select(user_api="openmp").lib_controllers)
+    def steps(self, gates: Tensor, hidden: Tensor, memory: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute all steps; ``gates`` [T, B, 4 C] lack the product with this matrix. Returns the new state."""
+        if self._packed:
+            return lstm_steps(gates, self._packed.weight, hidden, memory, out)
+        for gate, step in zip(gates.unbind(), out.unbind(), strict=True):
+            hidden, memory = lstm_step(gate.add_(self(hidden)), memory, step)
+        return hidden, memory
 
 
 def lstm_step(gate: Tensor, memory: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,18 +37,6 @@ def kernel(weight: Tensor, bias: Tensor | None = None, *, dilation: int = 1, ste
     return Kernel(IMAGE, packed, bias, dilation, reach, min_steps=MIN_STEPS if out % 48 == 0 else 1)
 
 
-def thread_invariant(matrix: Kernel, width: int, threads: int, rows: int) -> bool:
-    """Return whether several threads give the same numbers as one, tested with one row and with ``rows`` rows."""
-    signals = [samples(1, count, width) for count in (1, rows)]
-    single = [convolve(signal, matrix) for signal in signals]
-    torch.set_num_threads(threads)
-    try:
-        several = [convolve(signal, matrix) for signal in signals]
-    finally:
-        torch.set_num_threads(1)
-    return all(torch.equal(*pair) for pair in zip(single, several, strict=True))
-
-
 def samples(*shape: int) -> Tensor:
     """Return varied values for tests of the calls."""
     return (torch.arange(torch.Size(shape).numel()) * 0.7).sin().view(shape)

@@ -21,37 +21,37 @@ from nac.codecs import parallel as workers
 from nac.codecs.devices import on_gpu
 from nac.codecs.layers import kernels
 from nac.codecs.layers.causal import Stream, StreamLayer
-from nac.codecs.layers.convolutions import PLAIN, Conv, Convolved, ToAudio, Transposed
+from nac.codecs.layers.convolutions import PLAIN, Conv, Convolved, ToAudio, Transposed, within
 from nac.codecs.layers.kernels import Activation
 from nac.codecs.layers.lstm import Lstm
 from nac.codecs.layers.spans import Span
 from nac.codecs.layers.tiles import in_tiles, tile_of, tiles
 from nac.codecs.layers.weights import Weights
 
-Edges = Callable[[Tensor, int, int], Tensor]
-"""Pads a signal [B, T, C] by a number of steps before and after it."""
+Edges = Callable[[Tensor, int, int], tuple[Tensor, Tensor]]
+"""Returns the padding of a signal [B, T, C] for a number of steps before and after it."""
 
 
 ELU = Activation(kernels.ELU, torch.empty(0), torch.empty(0))
 
 
-def reflect(x: Tensor, left: int, right: int) -> Tensor:
-    """Pad a signal [B, T, C] with reflections; one that is too short is extended with zeros meanwhile."""
-    missing = max(left, right) + 1 - x.shape[1]
+def reflect(x: Tensor, left: int, right: int) -> tuple[Tensor, Tensor]:
+    """Reflections of a signal; one that is too short is extended with zeros meanwhile."""
+    steps, missing = x.shape[1], max(left, right) + 1 - x.shape[1]
     if missing > 0:
         x = functional.pad(x, (0, 0, 0, missing))
-    padded = torch.cat([x[:, 1 : left + 1].flip(1), x, x[:, -right - 1 : -1].flip(1)], 1)
-    return padded[:, : padded.shape[1] - max(missing, 0)]
+    before, after = x[:, 1 : left + 1].flip(1), x[:, -right - 1 : -1].flip(1)
+    return before, torch.cat([x[:, steps:], after], 1)[:, :right] if missing > 0 else after
 
 
-def zeros(x: Tensor, left: int, right: int) -> Tensor:
-    """Pad a signal [B, T, C] with zeros."""
-    return functional.pad(x, (0, 0, left, right))
+def zeros(x: Tensor, left: int, right: int) -> tuple[Tensor, Tensor]:
+    """Zeros."""
+    return x.new_zeros(x.shape[0], left, x.shape[2]), x.new_zeros(x.shape[0], right, x.shape[2])
 
 
-def repeat(x: Tensor, left: int, right: int) -> Tensor:
-    """Pad a signal [B, T, C] with its first and last step."""
-    return torch.cat([x[:, :1].expand(-1, left, -1), x, x[:, -1:].expand(-1, right, -1)], 1)
+def repeat(x: Tensor, left: int, right: int) -> tuple[Tensor, Tensor]:
+    """The first and the last step."""
+    return x[:, :1].expand(-1, left, -1), x[:, -1:].expand(-1, right, -1)
 
 
 @dataclass(frozen=True)
@@ -125,19 +125,19 @@ class Padded:
         self._left = total - self._right
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
-        x = self._convolved(self.pad(x, stream))
+        x = self._convolved(x, *self.around(x, stream))
         return self._norm(x) if self._norm else x
 
-    def pad(self, x: Tensor, stream: Stream) -> Tensor:
+    def around(self, x: Tensor, stream: Stream) -> tuple[Tensor, Tensor]:
+        """Return the steps before and after ``x``: those of the last piece, or padding."""
         right = self._right + -x.shape[1] % self._stride if stream.last else 0
-        left = self._left if stream.first else 0
+        before, after = self._edges(x, self._left if stream.first else 0, right)
         if not stream.first and self._left:
-            x = torch.cat([stream.memory[self], x], 1)
-        if left or right:
-            x = self._edges(x, left, right)
+            before = stream.memory[self]
         if self._left and not stream.last:
-            stream.memory[self] = x[:, x.shape[1] - self._left :].clone()
-        return x
+            known = x if x.shape[1] >= self._left else torch.cat([before, x], 1)
+            stream.memory[self] = known[:, known.shape[1] - self._left :].clone()
+        return before, after
 
 
 class Up:
@@ -154,10 +154,10 @@ class Up:
         length = x.shape[1] * self._stride
         if self._norm:
             left = self._stride - self._stride // 2
-            return self._norm(self._conv(functional.pad(x, (0, 0, 1, 1))))[:, left : left + length]
+            return self._norm(self._conv(x, *zeros(x, 1, 1)))[:, left : left + length]
         before = torch.zeros_like(x[:, :1]) if stream.first else stream.memory[self]
         stream.memory[self] = x[:, -1:].clone()
-        return self._conv(torch.cat([before, x], 1))
+        return self._conv(x, before)
 
 
 class Block:
@@ -173,22 +173,25 @@ class Block:
 
     def __call__(self, x: Tensor, stream: Stream) -> Tensor:
         if self._causal:
-            return self._at_once(self._first.pad(x, stream), x.shape[1])
+            return self._at_once(x, self._first.around(x, stream)[0])
         inner = self._second(self._first(x, stream), stream)
         return inner.add_(self._shortcut(x, stream) if self._shortcut else x)
 
-    def _at_once(self, x: Tensor, length: int) -> Tensor:
+    def _at_once(self, x: Tensor, before: Tensor) -> Tensor:
         """Compute all three convolutions, which have no normalisation, tile by tile."""
-        out = x.new_empty(x.shape[0], length, x.shape[2])
+        out = torch.empty_like(x)
         first, second = self._first.conv, self._second.conv
-        shortcut = self._shortcut.conv.weights if self._shortcut else None
+        shortcut, steps = self._shortcut.conv.weights if self._shortcut else None, before.shape[1]
 
         def compute(span: Span) -> None:
-            low, high = first.needs(span)
-            part = out[:, span.low : span.high + 1]
-            kernels.with_shortcut(x[:, low : high + 1], ELU, (first.weights, second.weights), shortcut, part)
+            low, high = span
+            part, tile = out[:, low : high + 1], x[:, low : high + 1]
+            context = (
+                torch.cat(within((before, x), low, low + steps), 1) if low < steps else x[:, low - steps : low]
+            )
+            kernels.with_shortcut(tile, context, ELU, (first.weights, second.weights), shortcut, part)
 
-        in_tiles(compute, tiles(length, second.tile, device=x.device))
+        in_tiles(compute, tiles(x.shape[1], second.tile, device=x.device))
         return out
 
 

@@ -146,17 +146,3 @@ def test_an_error_of_a_jobs_job_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ValueError, match="inner"):
         parallel.each([lambda: parallel.parts([fail, fail])] * 3)
     assert parallel.each([lambda: 1] * 3) == [1, 1, 1]
-
-
-def test_idle_threads_are_kept_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "count", lambda: 3)
-    monkeypatch.setattr(parallel, "_pool", parallel._Pool())
-
-    def alone() -> list[int]:
-        with parallel.idle() as first, parallel.idle() as second:
-            return [first, second]
-
-    assert parallel.each([alone]) == [[3, 1]]
-    assert parallel.each([alone]) == [[3, 1]]
-    with parallel.idle() as outside:
-        assert outside == 1

@@ -1,50 +1,60 @@
-"""How many threads take the steps of an LSTM."""
+"""The LSTM: equal to PyTorch's, and the same bits for pieces, batches and any number of threads."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
+from nac.codecs import parallel
 from nac.codecs.layers import lstm
-from nac.codecs.layers.lstm import Rows, State
+from nac.codecs.layers.lstm import Lstm
+from nac.codecs.layers.weights import RandomWeights
 
-CALLS, STEPS = 100, 20
+SIZE, LENGTH = 32, 2 * lstm.STEPS + 5
 
 
-@pytest.mark.parametrize(("busy", "most"), [(True, 8), (False, CALLS)])
-def test_threads_that_wait_for_one_another_are_seldom_tried_on_a_busy_machine(
-    busy: bool, most: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    used: list[int] = []  # threads of each stretch of steps
-    clock = SimpleNamespace(now=0.0)
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "count", lambda: request.param)
+    monkeypatch.setattr(parallel, "_pool", parallel._Pool())
 
-    @contextmanager
-    def two() -> Iterator[int]:
-        yield 2
 
-    @contextmanager
-    def noted(number: int) -> Iterator[None]:
-        used.append(number)
-        yield
+@pytest.fixture
+def one() -> tuple[Lstm, torch.nn.LSTM]:
+    """The LSTM and PyTorch's, with the same weights."""
+    weights = RandomWeights(torch.device("cpu"), 3)
+    made, reference = Lstm(weights, "x", SIZE), torch.nn.LSTM(SIZE, SIZE, 2, batch_first=True)
+    reference.load_state_dict({name.removeprefix("x.lstm."): tensor for name, tensor in weights.tensors.items()})
+    return made, reference
 
-    def steps(gates: Tensor, packed: Tensor, hidden: Tensor, memory: Tensor, out: Tensor) -> State:
-        clock.now += 2 if (used[-1] > 1) == busy else 1
-        return hidden, memory
 
-    for name, instead in (("idle", two), ("openmp_threads", noted), ("lstm_steps", steps)):
-        monkeypatch.setattr(lstm, name, instead)
-    monkeypatch.setattr(lstm, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    rows = Rows(torch.randn(8, 2))
-    if rows._packed is None:
-        pytest.skip("this PyTorch packs no weights")
-    rows._thread_invariant[2] = True
-    state = torch.zeros(1, 2), torch.zeros(1, 2)
-    for _ in range(CALLS):
-        rows.steps(torch.zeros(STEPS, 1, 8), state, torch.zeros(STEPS, 1, 2))
-    with_two = used.count(2)
-    assert 1 <= with_two <= most if busy else with_two == 2 * CALLS
+def inside(made: Lstm, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Compute within a job, as codecs do, so that idle threads help."""
+    (result,) = parallel.each([lambda: made(x, state)], torch.inference_mode)
+    return result
+
+
+@torch.inference_mode()
+def test_it_is_pytorchs(one: tuple[Lstm, torch.nn.LSTM], threads: None) -> None:
+    made, reference = one
+    x = torch.randn(3, LENGTH, SIZE)
+    out, state = inside(made, x)
+    expected, (hidden, memory) = reference(x)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(state.permute(1, 2, 0, 3), torch.stack([hidden, memory]), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_pieces_and_rows_do_not_matter(one: tuple[Lstm, torch.nn.LSTM], threads: None) -> None:
+    made, _ = one
+    x = torch.randn(2, LENGTH, SIZE)
+    whole, end = inside(made, x)
+    for row in range(2):
+        state, parts = None, []
+        for piece in torch.split(x[row : row + 1], 7, 1):
+            out, state = inside(made, piece, state)
+            parts.append(out)
+        assert state is not None
+        assert torch.equal(torch.cat(parts, 1), whole[row : row + 1])
+        assert torch.equal(state, end[row : row + 1])
