@@ -159,6 +159,22 @@ def test_pax_headers_of_a_replaced_file_stay_but_for_its_name_and_size() -> None
     assert info.mtime == 1_500_000_000.25
 
 
+@pytest.mark.parametrize("type", [tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE])
+@pytest.mark.parametrize("headers", [{}, {"size": "5"}])
+def test_a_replaced_file_has_its_own_size_and_is_a_plain_one(type: bytes, headers: dict[str, str]) -> None:
+    """Whatever kind of plain file it was, and wherever its size was stored."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = member("a.wav", 5)
+        info.type, info.pax_headers = type, headers
+        tar.addfile(info, io.BytesIO(b"sound"))
+        tar.addfile(member("b.txt", 5), io.BytesIO(b"other"))
+    data = rewritten(out.getvalue(), {"a.wav": Item("a.nac", b"new" * 300)})
+    assert contents(data) == {"a.nac": b"new" * 300, "b.txt": b"other"}
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert [info.type for info in tar] == [tarfile.REGTYPE] * 2
+
+
 def test_links_and_files_with_holes_are_told_and_folders_are_no_items(tmp_path: Path) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
