@@ -6,12 +6,14 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from watched_disk import watched
 
-from nac.weights import cache
+from nac.weights import cache, download, loaded, models
 
 
 @pytest.fixture
@@ -49,3 +51,40 @@ def test_a_young_file_is_not_trusted_whatever_its_date(home: Path) -> None:
     os.utime(path, ns=(10**18, 10**18))
     assert cache.sha256(path) == hashlib.sha256(b"weights").hexdigest()
     assert not (home / "hashes.json").exists()
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_weights_that_changed_on_the_disk_are_loaded_again(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that have the size and the date of the last ones."""
+    path = file = tmp_path / "weights.bin"
+    if what == "folder":
+        path, file = tmp_path / "toy", tmp_path / "toy" / "weights.bin"
+        path.mkdir()
+    file.write_bytes(b"weights")
+    os.utime(file, ns=(10**18, 10**18))
+    monkeypatch.setattr(models, "locate", lambda name, weights=None: path)
+    monkeypatch.setattr(models, "load", lambda *_, **__: object())
+    first = loaded.loaded("toy")
+    assert loaded.loaded("toy") is first
+    time.sleep(0.02)  # a tick of the clock
+    file.write_bytes(b"WEIGHTS")
+    os.utime(file, ns=(10**18, 10**18))
+    assert loaded.loaded("toy") is not first
+    loaded.forget()
+
+
+def test_only_drafts_that_cannot_be_resumed_are_swept(home: Path) -> None:
+    """Of huggingface_hub's, those with a part of the name that no other download has, and that nobody writes."""
+    folder = home / "models--toy"
+    locks = home / ".locks" / "models--toy"
+    for path in (folder / "blobs", locks):
+        path.mkdir(parents=True)
+    for name in ("aa.incomplete", "aa.0123.incomplete", "bb.0123.incomplete", "cc.0123.incomplete"):
+        (folder / "blobs" / name).touch()
+    (locks / "aa.lock").touch()
+    with FileLock(locks / "bb.lock"):
+        download._hub_sweep(folder)
+    left = sorted(path.name for path in (folder / "blobs").iterdir())
+    assert left == ["aa.incomplete", "bb.0123.incomplete", "cc.0123.incomplete"]
