@@ -17,6 +17,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from operator import index
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,7 @@ import numpy as np
 from nac.codecs.registry import find
 from nac.container import Header, SampleFormat
 from nac.container.header import SIGNATURE
+from nac.container.records import RecordReader
 from nac.errors import ArgumentError, FormatError, NacError
 from nac.files.codes import SILENT
 from nac.files.opening import stream_of
@@ -247,7 +249,9 @@ def _read_facts(text: str) -> tuple[Header, int]:
     facts["sample_format"] = SampleFormat(facts["sample_format"])
     facts["stream_codebooks"] = tuple(facts["stream_codebooks"])
     facts["tags"] = tuple((str(key), str(value)) for key, value in facts["tags"])
-    return Header(**facts), int(samples)
+    header = Header(**facts)
+    # As the format stores it, since JSON has numbers that it cannot: 320.0 or 0.5 samples.
+    return Header.read(RecordReader(io.BytesIO(header.to_bytes()))), index(samples)
 
 
 def _books(arrays: Mapping[str, Array], stream: int, count: int | None = None) -> list[Array]:

@@ -256,3 +256,40 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Path("y.nac").read_bytes() == data
     piped = run("-", "-o", "-", "--format", "safetensors", "-q", stdin=data)
     assert run("-", "-o", "-", "--format", "nac", "-q", stdin=piped) == data
+
+
+NUMBERS = [
+    *("sample_rate", "frame_samples", "network_channels", "original_sample_rate", "channels", "samples", "start"),
+    "total_samples",
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((name, value) for name in NUMBERS for value in (0.5, "1", [], 1e30, -1, 10**30)),
+        *((name, float(24000)) for name in ("samples", "total_samples")),
+        ("stream_codebooks", [1.0]),
+        ("codebooks", [[10.0, 1]] * 16),
+        ("codebooks", [[10, 1.0]] * 16),
+        ("segment", [4, 800.0]),
+        ("gain", "loud"),
+        ("gain", 1e39),
+        ("fingerprint", 7),
+        ("tags", [["title", "x", "y"]]),
+    ],
+)
+def test_a_header_with_numbers_that_a_file_cannot_have_is_refused(
+    field: str, value: object, tmp_path: Path
+) -> None:
+    arrays = io.BytesIO()
+    data = nac.encode(np.zeros(24000, np.float32) + 0.1, 24000, model="nac_24khz", codebooks=1)
+    nac.write_codes(io.BytesIO(data), arrays, format="npz")
+    content = dict(np.load(io.BytesIO(arrays.getvalue())))
+    header = json.loads(str(content["header"]))
+    assert field in header
+    changed = io.BytesIO()
+    np.savez(changed, **{**content, "header": np.array(json.dumps({**header, field: value}))})
+    with pytest.raises(NacError):
+        nac.write_codes(io.BytesIO(changed.getvalue()), tmp_path / "out.nac")
+    assert not list(tmp_path.iterdir())
