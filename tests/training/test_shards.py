@@ -28,6 +28,7 @@ from toy_command import ROOT, nac
 
 import nac as library
 from nac.errors import NacError
+from nac.storage import output
 from nac.training import shards
 
 
@@ -474,3 +475,35 @@ def test_the_column_of_a_parquet_shard(folder: Path) -> None:
         library.Dataset("shards", column="middle")
     with pytest.raises(NacError, match="column is for Parquet shards"):
         library.Dataset("src", column="near")
+
+
+def test_a_shard_may_be_just_as_large_as_it_may_be(folder: Path) -> None:
+    """What its files take in it, without the end of the tar file."""
+    nac("pack", "src", "-o", "whole", "-q")
+    with tarfile.open("whole/shards-000000.tar") as tar:
+        taken = [512 * (1 + -(-member.size // 512)) for member in tar]
+    three = sum(taken[: 2 * 3])  # a description and a file each
+    for size, count in ((three - 1, 2), (three, 3), (three + 1, 3)):
+        library.pack(["src"], "shards", size=size, force=True)
+        first = contents("shards")["shards-000000.tar"]
+        assert len(list(shards.read(io.BytesIO(first)))) == count
+
+
+def test_old_shards_stay_until_the_first_new_one_is_complete(
+    folder: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.pack(["src"], "shards", size=12_000, format=form)
+    before = contents("shards")
+    assert len(before) > 1
+
+    def full(file: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "sync", full)
+        with pytest.raises(NacError, match="No space left"):
+            library.pack(["src"], "shards", format=form, force=True)
+    assert contents("shards") == before
+    library.pack(["src"], "shards", format=form, force=True)
+    assert packed("shards") == sources()
+    assert len(contents("shards")) == 1
