@@ -45,6 +45,8 @@ def check_announced(file: BinaryIO, kind: Kind, end: int) -> None:
     elif kind in ("avi", "iff"):
         size = int.from_bytes(head[4:8], "little" if kind == "avi" else "big")
         missing = size + 8 - end if is_known(size) else 0
+    elif kind == "mpegts":
+        missing = -end % _packet_bytes(file)
     elif kind == "dsf":
         missing = int.from_bytes(head[12:20], "little") - end
     if missing > 0:
@@ -60,6 +62,12 @@ def _xing_end(file: BinaryIO, head: bytes) -> int:
         if frame[at : at + 4] in (b"Xing", b"Info") and len(frame) == 60 and frame[at + 7] & 2:
             return start + int.from_bytes(frame[at + 8 + 4 * (frame[at + 7] & 1) :][:4], "big")
     return 0
+
+
+def _packet_bytes(file: BinaryIO) -> int:
+    """Bytes of a packet of an MPEG transport stream; those of M2TS have a time stamp before them."""
+    file.seek(0)
+    return 188 if file.read(189)[::188] == b"\x47\x47" else 192
 
 
 def _boxes_end(file: BinaryIO, end: int) -> int:

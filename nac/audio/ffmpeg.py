@@ -7,6 +7,7 @@ only the formats that match the file's first bytes, each of which reads one file
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -50,6 +51,8 @@ _SCALES = {
     "flt": (np.float32, 1.0),
     "dbl": (np.float64, 1.0),
 }
+_ADTS_HEADER = 7
+"""Bytes of the header of an AAC frame; FFmpeg passes over a last frame that has no more."""
 _PCM = re.compile(r"pcm_[suf](8|16|24|32|64)(?:[lb]e)?")
 _EXACT = ("flac", "wavpack", "tta", "ape", "tak")
 """Codecs whose files declare their number of samples."""
@@ -65,11 +68,11 @@ class FFmpegInput:
         import av
 
         self.notes: tuple[str, ...] = ()
-        self._kind, self._size = kind, end - start
+        self._kind, self._size, self._view = kind, end - start, View(file, start, end)
         names = _FORMATS.get(kind, kind)
         try:
             self._container = av.open(
-                View(file, start, end),
+                self._view,
                 "r",
                 format=None if "," in names else names,
                 options={"format_whitelist": names, "protocol_whitelist": "none"},
@@ -166,6 +169,11 @@ class FFmpegInput:
             lacking = frame_size(bytes(last)[:6]) - last.size
             if lacking > 0:
                 raise AudioError(f"cut off: {lacking} bytes are missing of its last frame ({REMEDY})")
+        rest = self._size - self._packets
+        if self._kind == "aac" and 0 < rest <= _ADTS_HEADER:
+            self._view.seek(-rest, os.SEEK_END)
+            if self._view.read(1) == b"\xff":
+                raise AudioError(f"cut off: it ends within its last frame ({REMEDY})")
 
     def _part_of_sample(self, packet: Packet[Any]) -> int:
         """Bytes after the last whole sample of all channels in a packet of PCM, which FFmpeg drops."""

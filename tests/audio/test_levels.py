@@ -85,3 +85,13 @@ def test_a_recording_above_full_scale_comes_back_at_its_level_where_that_can_be(
     for name, message in (("x.flac", "flac has samples of 16 or 24 bits"), ("x.opus", "opus is lossy")):
         with pytest.raises(AudioError, match=message):
             nac.decompress(tmp_path / "x.nac", tmp_path / name, bits="float")
+
+
+@pytest.mark.parametrize(("samples", "few"), [(4, 1), (8, 2), (40, 10), (64, 16), (100, 16), (300_000, 19)])
+def test_a_few_samples_are_wild_and_more_are_the_recording(samples: int, few: int) -> None:
+    """Of a short recording up to a quarter, of a long one one in a hundred thousand more."""
+    for loud, wild in ((few, True), (few + 1, False)):
+        block = np.full((samples, 1), 0.5, np.float32)
+        block[:loud] = 500
+        found = measure([block[: samples // 2], block[samples // 2 :]])
+        assert (found.peak, bool(found.notes)) == (1.0 if wild else 500.0, wild)

@@ -194,6 +194,16 @@ def test_what_follows_the_samples_is_accounted_for(tmp_path: Path) -> None:
                 read_source(file)
 
 
+@pytest.mark.parametrize("before", [65536 + 8 + 3 - cut for cut in range(1, 12)])
+def test_a_recording_behind_a_tag_is_noticed_wherever_it_begins(before: int) -> None:
+    """Also where the bytes it is known by are read in two pieces."""
+    good = plain_wav(len(PCM))
+    tag = b"TAG" + bytes(before - 3)
+    for second in (good, au(len(PCM))):
+        with pytest.raises(AudioError, match="several recordings"):
+            read_source(io.BytesIO(good + tag + second))
+
+
 class Long:
     """A WAV on a pipe that is gigabytes long, of which few bytes are held."""
 
@@ -442,6 +452,21 @@ def test_a_frame_that_is_cut_off_is_told(tmp_path: Path, form: str, codec: str) 
             read_source(file)
 
 
+def test_a_last_frame_or_packet_that_is_cut_off_anywhere_is_told() -> None:
+    """Also within its header, which FFmpeg passes over."""
+    adts = muxed("adts", "aac", noise(32000))
+    streams = [muxed("mpegts", codec, noise(32000)) for codec in ("aac", "mp2")]
+    stamped = b"".join(b"\x47ime" + streams[0][at : at + 188] for at in range(0, len(streams[0]), 188))
+    last = len(adts) - adts.rindex(b"\xff\xf1")
+    for data, size in ((adts, last), *((stream, 188) for stream in streams), (stamped, 192)):
+        assert len(read_source(io.BytesIO(data))[0]) >= 32000
+        for missing in sorted({*range(1, min(size, 12)), size // 2, size - 1}):
+            with pytest.raises(AudioError, match=r"cut off|broken audio"):
+                read_source(io.BytesIO(data[:-missing]))
+    tagged = adts + b"TAG" + bytes(125)
+    assert len(read_source(io.BytesIO(tagged))[0]) == len(read_source(io.BytesIO(adts))[0])
+
+
 @pytest.mark.parametrize(("form", "codec"), [("flac", "FLAC"), ("wav", "WAV"), ("aiff", "AIFF"), ("tta", "")])
 def test_a_file_behind_an_id3_tag_is_as_whole_as_one_without(tmp_path: Path, form: str, codec: str) -> None:
     if codec:
@@ -517,6 +542,15 @@ def test_a_film_keeps_its_sound_and_is_not_deleted(tmp_path: Path, caplog: pytes
         nac.compress(path, tmp_path / "x.nac", sound_only=True)
     nac.compress(path, tmp_path / "x.nac", model="nac_24khz")
     assert "its video is not kept" in caplog.text
+
+
+@pytest.mark.parametrize("count", [1, 27, 65533, 65534, 65535, 65536, 131070])
+def test_pages_behind_bytes_that_belong_to_none_are_noticed_wherever_they_are(count: int) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, noise(4000), 48000, format="OGG", subtype="VORBIS")
+    data = file.getvalue()
+    with pytest.raises(AudioError, match=f"damaged: {count} bytes from {len(data)} on belong to no page"):
+        read_source(io.BytesIO(data + b"x" * count + data))
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])

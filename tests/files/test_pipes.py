@@ -66,10 +66,10 @@ def sound(samples: int = SAMPLES) -> np.ndarray:
     return np.random.default_rng(0).integers(-9000, 9000, samples).astype("<i2")
 
 
-def wav(samples: int = SAMPLES) -> bytes:
-    """A WAV of unknown length."""
+def wav(samples: int = SAMPLES, before: bytes = b"") -> bytes:
+    """A WAV of unknown length, with chunks ``before`` its samples."""
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16)
-    return b"RIFF\xff\xff\xff\xffWAVE" + form + b"data\xff\xff\xff\xff" + sound(samples).tobytes()
+    return b"RIFF\xff\xff\xff\xffWAVE" + form + before + b"data\xff\xff\xff\xff" + sound(samples).tobytes()
 
 
 def packed(samples: int = SAMPLES) -> bytes:
@@ -147,3 +147,19 @@ def test_nothing_waits_in_a_buffer_while_more_is_awaited(name: str) -> None:
     assert sent == sorted(sent)
     assert 0 < sent[1] < sent[2] < out.size
     assert not out.waiting
+
+
+@pytest.mark.parametrize("size", [1000, 100_001, 900_000])
+def test_long_chunks_before_the_samples_leave_a_pipe_live(size: int) -> None:
+    note = b"junk" + struct.pack("<I", size) + b"x" * size + bytes(size % 2)
+    recording, out, sent = wav(before=note), Buffered(), list[int]()
+    first = 44 + len(note) + 2 * 170_000
+    nac.compress(
+        Pipe([recording[:first], recording[first:]], lambda: sent.append(out.size)),
+        out,
+        model="toy",
+        codebooks=2,
+        coding="packed",
+    )
+    assert sent[0] == 0
+    assert 160_000 < sent[1] < out.size
