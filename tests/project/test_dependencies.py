@@ -6,7 +6,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
@@ -38,6 +39,12 @@ OPTIONAL = {
 }
 
 
+@cache
+def providers() -> Mapping[str, list[str]]:
+    """The distributions that hold each top-level module; finding them reads every file list in the environment."""
+    return packages_distributions()
+
+
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
     """Top-level modules that a file imports, and whether that is done as soon as it is imported itself."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -58,7 +65,6 @@ WHERE_INSTALLED = {"visqol", "pesq"}
 
 @pytest.mark.parametrize("path", sorted((ROOT / "nac").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_only_what_is_declared_is_imported(path: Path) -> None:
-    providers = packages_distributions()
     # Of the packages that a family names, in its module.
     references = {family.package for family in FAMILIES} if path.parts[-2] == "codecs" else set()
     for module, at_once in imports(path):
@@ -66,9 +72,9 @@ def test_only_what_is_declared_is_imported(path: Path) -> None:
             continue
         if module in references and not at_once:
             continue
-        if module not in providers:
+        if module not in providers():
             pytest.skip(f"{module} is not installed")
-        found = {re.sub(r"[-_.]+", "-", name).lower() for name in providers[module]}
+        found = {re.sub(r"[-_.]+", "-", name).lower() for name in providers()[module]}
         if at_once:
             assert found & CORE, f"{module} is imported with nac and not among its dependencies"
         else:
@@ -119,11 +125,10 @@ def test_every_module_is_imported_with_nothing_but_the_dependencies(tmp_path: Pa
 
 def needs_an_extra(path: Path) -> bool:
     """Whether a module can only be imported with an extra."""
-    providers = packages_distributions()
     found = {
         re.sub(r"[-_.]+", "-", name).lower()
         for module, at_once in imports(path)
         if at_once
-        for name in providers.get(module, [])
+        for name in providers().get(module, [])
     }
     return bool(found & OPTIONAL - CORE)
