@@ -106,12 +106,12 @@ def test_what_is_read_in_parts_is_what_is_read_at_once(
     codecs: dict[str, Codec], name: str, rate: int | None, channels: int
 ) -> None:
     codec = codecs[name]
-    samples = noise(round(2.3 * (rate or codec.spec.sample_rate)), channels)
+    samples = noise(round(1.1 * (rate or codec.spec.sample_rate)), channels)
     data = nac.encode(samples, rate or codec.spec.sample_rate, codec=codec)
     whole, _ = nac.read(io.BytesIO(data), codec=codec)
     random = np.random.default_rng(2)
     with nac.open(io.BytesIO(data), codec=codec) as file:
-        parts = [file.read(int(random.integers(1, 9000))) for _ in range(4)]
+        parts = [file.read(int(random.integers(1, 4000))) for _ in range(4)]
         assert np.array_equal(np.concatenate([*parts, file.read()]), whole)
         for place in (*random.integers(0, len(samples), 3), len(samples)):
             file.seek(int(place))
@@ -143,7 +143,7 @@ def test_memory_does_not_grow_with_the_file(toy: ToyCodec) -> None:
             tracemalloc.stop()
         return most
 
-    assert peak(240) < 1.5 * peak(60)
+    assert peak(120) < 1.5 * peak(30)
 
 
 def test_codes_and_samples_can_be_read_in_turn(toy_file: tuple[bytes, np.ndarray]) -> None:
@@ -217,7 +217,7 @@ def test_blocks_give_the_codes_of_the_whole(
 ) -> None:
     codec = codecs[name]
     rate = rate or codec.spec.sample_rate
-    samples = noise(round(2.3 * rate), channels)
+    samples = noise(round(1.1 * rate), channels)
     path = tmp_path / "x.nac"
     with nac.open(path, "w", sample_rate=rate, channels=channels, codec=codec, tags={"title": "x"}) as file:
         for block in split(samples, channels):
@@ -316,28 +316,48 @@ class Full(Pipe):
         return super().write(data)
 
 
-EXIT = """
+HALF = """
 import os, sys
 import numpy as np
 import nac
 from toy_codec import ToyCodec
-file = nac.open("made.nac", "w", sample_rate=16000, channels=1, codec=ToyCodec())
-for _ in range(40):
-    file.write(np.zeros((16000, 1), np.float32))
+
+def half():
+    file = nac.open("made.nac", "w", sample_rate=16000, channels=1, codec=ToyCodec())
+    for _ in range(40):
+        file.write(np.zeros((16000, 1), np.float32))
+    return file
+
 """
+THREE_PROGRAMS = """
+for _ in range(3):
+    if not (child := os.fork()):
+        file = half()
+        sys.exit(7)
+    assert os.waitpid(child, 0)[1] == 7 << 8
+    assert not os.listdir()
+"""
+CHILD = """
+file = half()
+if not (child := os.fork()):
+    file.close()
+    sys.exit(7)
+assert os.waitpid(child, 0)[1] == 7 << 8
+file.close()
+"""
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
 
 
+@needs_fork
 def test_a_program_that_ends_with_a_file_open_leaves_nothing(tmp_path: Path) -> None:
-    for _ in range(3):
-        ended = subprocess.run([sys.executable, "-c", EXIT + "sys.exit(7)"], **ELSEWHERE, cwd=tmp_path)
-        assert (ended.returncode, ended.stderr) == (7, "")
-        assert not list(tmp_path.iterdir())
+    """Three of them, forked by one that has loaded what they need."""
+    ended = subprocess.run([sys.executable, "-c", HALF + THREE_PROGRAMS], **ELSEWHERE, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+@needs_fork
 def test_a_child_leaves_the_file_to_its_parent(tmp_path: Path) -> None:
-    fork = "if not (child := os.fork()): file.close(); sys.exit(7)\nassert os.waitpid(child, 0)[1] == 7 << 8\n"
-    subprocess.run([sys.executable, "-c", EXIT + fork + "file.close()"], **ELSEWHERE, cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-c", HALF + CHILD], **ELSEWHERE, cwd=tmp_path, check=True)
     assert [path.name for path in tmp_path.iterdir()] == ["made.nac"]
     assert len(nac.open(tmp_path / "made.nac")) == 40 * 16000
 
