@@ -169,8 +169,8 @@ from narrow_codecs import NAMES, narrow_codecs
 with narrow_codecs() as codecs:
     for name in NAMES:
         codec = codecs[name]
-        audio = torch.randn(1, codec.spec.channels, 3 * codec.spec.sample_rate) / 10
-        codes = codec.encode(torch.sin(torch.arange(audio.numel())).view_as(audio) / 3)
+        time = torch.arange(codec.spec.channels * 3 * codec.spec.sample_rate // 2)
+        codes = codec.encode(torch.sin(time).view(1, codec.spec.channels, -1) / 3)
         found = [*codes.arrays, codec.decode(codes)]
         print(name, hashlib.sha256(b"".join(a.contiguous().numpy().tobytes() for a in found)).hexdigest())
 """

@@ -18,7 +18,7 @@ from torch import Tensor
 from nac.audio.reading import Source, open_source
 from nac.codecs.base import Codec
 from nac.codecs.batches import Row
-from nac.container import Reader
+from nac.container import Reader, chunk
 from nac.errors import NacError
 from nac.files import conversion
 from nac.files.chunks_to_samples import decode_blocks
@@ -26,23 +26,24 @@ from nac.files.encoding import make_header
 from nac.files.samples_to_chunks import encode_chunks
 
 NAMES = ["encodec_24khz", "encodec_48khz", "dac_16khz", "snac_24khz", "mimi"]
-SECONDS = [0.3, 2.6, 21.5, 1.7, 2.6, 0.02, 3.4]
+SECONDS = [0.3, 1.6, 7.5, 1.1, 1.6, 0.02, 2.4]
 
 
 @pytest.fixture(scope="module")
 def pairs() -> Iterator[dict[str, tuple[Codec, Codec]]]:
-    """Each codec on the processor, and in a GPU's place."""
-    with narrow_codecs() as slow:
+    """Each codec on the processor, and in a GPU's place; files have chunks of about three seconds."""
+    with narrow_codecs() as slow, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunk, "CHUNK_SECONDS", 3)
         with in_gpus_place(), narrow_codecs() as fast:
             pass
         yield {name: (slow[name], fast[name]) for name in NAMES}
 
 
 def sound(seconds: float, codec: Codec, seed: int = 0) -> np.ndarray:
-    """Noise of the codec's rate and channels, silent from the tenth second to the twentieth."""
+    """Noise of the codec's rate and channels, silent from the third second to the sixth."""
     shape = round(seconds * codec.sample_rate), codec.channels
     found = np.random.default_rng(seed).standard_normal(shape) * 0.1
-    found[10 * codec.sample_rate : 20 * codec.sample_rate] = 0
+    found[3 * codec.sample_rate : 6 * codec.sample_rate] = 0
     return found
 
 
@@ -86,15 +87,16 @@ def test_files_of_all_lengths_at_a_time_are_those_of_the_processor(
         with ThreadPoolExecutor(4) as pool:
             decoded = list(pool.map(lambda file: conversion.read(io.BytesIO(file), codec=gpu)[0], files))
             # From anywhere, of a long one.
-            part, rate = conversion.read(io.BytesIO(files[2]), codec=gpu, start=20.1, duration=1.3)
+            part, rate = conversion.read(io.BytesIO(files[2]), codec=gpu, start=6.1, duration=1.3)
     for file, samples in zip(files, decoded, strict=True):
         np.testing.assert_allclose(samples, conversion.read(io.BytesIO(file), codec=cpu)[0], atol=1e-4)
-    np.testing.assert_allclose(part, decoded[2][round(20.1 * rate) :][: len(part)], atol=1e-4)
+    np.testing.assert_allclose(part, decoded[2][round(6.1 * rate) :][: len(part)], atol=1e-4)
 
 
 def test_of_a_long_file_many_windows_are_done_at_once(
     pairs: dict[str, tuple[Codec, Codec]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(chunk, "CHUNK_SECONDS", 10)
     _, gpu = pairs["dac_16khz"]
     batch, sizes = gpu._batches._batch, list[int]()
 
@@ -129,7 +131,7 @@ def test_a_live_pipe_waits_for_no_batch(pairs: dict[str, tuple[Codec, Codec]], n
     for codec, where in zip(pairs[name], (nullcontext, in_gpus_place), strict=True):
         taken: list[int] = []
         with where():
-            source = live(sound(32, codec), codec, taken, codec.sample_rate // 2)
+            source = live(sound(10, codec), codec, taken, codec.sample_rate // 2)
             header = make_header(source, codec.spec, (2,), mono=False)
             seen.append([len(taken) for _ in encode_chunks(source, codec, header)])
     assert len(seen[0]) == len(seen[1]) > 2
@@ -147,7 +149,7 @@ class Arriving(io.BytesIO):
 def test_sound_of_a_live_file_waits_for_no_batch(pairs: dict[str, tuple[Codec, Codec]], name: str) -> None:
     """After as many bytes there are at least as many samples as from the processor."""
     cpu, _ = pairs[name]
-    (data,) = compressed([wav(sound(52, cpu), cpu)], cpu, 1)
+    (data,) = compressed([wav(sound(17, cpu), cpu)], cpu, 1)
     assert isinstance(data, bytes)
     seen = []
     for codec, where in zip(pairs[name], (nullcontext, in_gpus_place), strict=True):
