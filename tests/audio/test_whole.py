@@ -204,6 +204,29 @@ def test_a_recording_behind_a_tag_is_noticed_wherever_it_begins(before: int) -> 
             read_source(io.BytesIO(good + tag + second))
 
 
+@pytest.mark.parametrize("stale", [0, 10, len(PCM) // 2, len(PCM) * 3])
+def test_the_size_beside_the_samples_of_rf64_counts_unless_it_refers_to_the_long_one(stale: int) -> None:
+    """EBU Tech 3306: a 32-bit size other than -1 is the size. Some programs leave the long sizes as they were."""
+    sizes = chunk(b"ds64", struct.pack("<QQQI", 0, stale, 0, 0))
+    note = chunk(b"LIST", b"INFO" + chunk(b"INAM", b"a title"))
+    data = riff(sizes, wav_form(), chunk(b"data", PCM), note, size=0xFFFFFFFF, name=b"RF64")
+    assert np.array_equal(read_source(io.BytesIO(data))[0][:, 0] * 32768, SOUND[:, 0])
+
+
+def test_a_size_that_is_too_large_in_rf64_counts_as_in_wav() -> None:
+    """It is wrong if the outermost size is that of the file; otherwise something is missing."""
+
+    def made(outer: int) -> bytes:
+        sizes = chunk(b"ds64", struct.pack("<QQQI", outer, len(PCM) + 5000, 0, 0))
+        return riff(sizes, wav_form(), chunk(b"data", PCM, 0xFFFFFFFF), size=0xFFFFFFFF, name=b"RF64")
+
+    size = len(made(0))
+    assert len(read_source(io.BytesIO(made(size - 8)))[0]) == len(SOUND)
+    for outer in (size + 5000 - 8, size + 100):
+        with pytest.raises(AudioError, match="cut off: 5000 bytes"):
+            read_source(io.BytesIO(made(outer)))
+
+
 class Long:
     """A WAV on a pipe that is gigabytes long, of which few bytes are held."""
 
@@ -542,6 +565,37 @@ def test_a_film_keeps_its_sound_and_is_not_deleted(tmp_path: Path, caplog: pytes
         nac.compress(path, tmp_path / "x.nac", sound_only=True)
     nac.compress(path, tmp_path / "x.nac", model="nac_24khz")
     assert "its video is not kept" in caplog.text
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_pages_of_an_ogg_that_come_twice_or_in_another_order_are_told(again: int) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, noise(480_000), 48000, format="OGG", subtype="VORBIS")
+    data, starts = file.getvalue(), []
+    while (at := data.find(b"OggS", starts[-1] + 4 if starts else 0)) >= 0:
+        starts.append(at)
+    pages = [data[low:high] for low, high in zip(starts, [*starts[1:], len(data)], strict=True)]
+    assert len(read_source(io.BytesIO(b"".join(pages)))[0]) == 480_000
+    middle = len(pages) // 2
+    twice = [*pages[: middle + again], *pages[middle:]]
+    turned = [
+        *pages[:middle],
+        pages[middle + again],
+        *pages[middle : middle + again],
+        *pages[middle + again + 1 :],
+    ]
+    for wrong in (twice, turned):
+        with pytest.raises(AudioError, match="pages are lost before byte"):
+            read_source(io.BytesIO(b"".join(wrong)))
+
+
+def test_tta_is_whole_up_to_the_checksum_of_its_last_frame() -> None:
+    data = muxed("tta", "tta", noise(32000))
+    data = data[: data.index(b"APETAGEX")]
+    assert len(read_source(io.BytesIO(data))[0]) == 32000
+    for missing in (1, 2, 3, 4, 5, 100):
+        with pytest.raises(AudioError):
+            read_source(io.BytesIO(data[:-missing]))
 
 
 @pytest.mark.parametrize("count", [1, 27, 65533, 65534, 65535, 65536, 131070])
