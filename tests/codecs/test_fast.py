@@ -88,7 +88,7 @@ def test_parts_have_no_seams(places: dict[str, Decoders], place: str, name: str)
     decoders = places[place]
     fast = decoders.fast[name]
     with decoders.where():
-        codes = fast.encode(sound(fast, 3.1))
+        codes = fast.encode(sound(fast, 4.1))
         frames = codes.frames(fast.spec)
         whole, decoder = fast.decode(codes), fast.decoder()
         edges = [*range(0, frames, fast.spec.frame_multiple * 3), frames]
