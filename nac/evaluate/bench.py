@@ -42,8 +42,11 @@ class Clips(NamedTuple):
 CLIPS = (Clips(1), Clips(3), Clips(10), Clips(30), Clips(3, 8))
 SHAPES = ((3072, 3072, 3072), (4096, 768, 768), (8192, 384, 384))
 """Rows, inner and outer size of the matrices that are multiplied to measure the machine's peak performance."""
-ROUNDS = 3
-"""Every measured time is the minimum of this many rounds; with a reference, rounds alternate."""
+ROUNDS, SECONDS = 3, 1.0
+"""Every measured time is the minimum of at least so many rounds, and of more until they have taken so long.
+
+With a reference, rounds alternate.
+"""
 
 # PyTorch is imported only where needed, so that the memory of networks in numpy is measured without it.
 
@@ -215,15 +218,15 @@ def _device(codec: Codec[Any]) -> str:
 
 def _best(*runs: Callable[[], Any]) -> list[float]:
     """Return the minimum time of each function in seconds, over alternating rounds."""
-    times = [float("inf")] * len(runs)
-    for _ in range(ROUNDS):
-        for i, run in enumerate(runs):
+    times: list[list[float]] = [[] for _ in runs]
+    while len(times[0]) < ROUNDS or sum(map(sum, times)) < SECONDS:
+        for taken, run in zip(times, runs, strict=True):
             began = time.perf_counter()
             run()
             if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
                 torch.cuda.synchronize()
-            times[i] = min(times[i], time.perf_counter() - began)
-    return times
+            taken.append(time.perf_counter() - began)
+    return [min(taken) for taken in times]
 
 
 def peak(codec: Codec[Any]) -> float:
