@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Who starts the tests may ignore signals (nohup, a job in the background), and children would inherit that.
 for _name in ("SIGHUP", "SIGINT", "SIGTERM"):
@@ -22,6 +23,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, for bus
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """At least four: many tests wait for programs that they start, or for a lock, and need no processor then."""
     return max(4, os.cpu_count() or 1)
+
+
+# Time is measured where it matters; elsewhere a busy machine is no error.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ import io
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from nac.container import Chunk, Header, SampleFormat, Writer
@@ -61,10 +60,6 @@ class CountingFile(io.BytesIO):
         self.count += len(data)
         return data
 
-
-# Time is measured where it matters; elsewhere a busy machine is no error.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 rates = st.one_of(st.sampled_from([8000, 44100, 48000, 192000]), st.integers(1000, 1 << 24))
