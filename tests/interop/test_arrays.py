@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from click.testing import CliRunner
 from container_files import files, speech, written
 from hypothesis import given, settings
@@ -115,6 +116,13 @@ def test_codebooks_of_several_rates_are_arrays_of_their_own() -> None:
     assert [len(arrays[f"stream.0.codebook.{number}"]) for number in range(4)] == [3, 6, 12, 24]
     with pytest.raises(NacError, match="npz"):
         nac.write_codes(io.BytesIO(vector("snac")), io.BytesIO(), format="npy")
+    # Their names do not depend on how many of them a file has.
+    few, out = io.BytesIO(), io.BytesIO()
+    nac.peel(io.BytesIO(vector("snac")), few, codebooks=1)
+    nac.write_codes(io.BytesIO(few.getvalue()), out, format="safetensors")
+    found = safetensors.numpy.load(out.getvalue())
+    assert {name for name in found if name.startswith("stream")} == {"stream.0.codebook.0"}
+    assert np.array_equal(found["stream.0.codebook.0"], arrays["stream.0.codebook.0"])
 
 
 def test_a_silent_stream_is_minus_one() -> None:
