@@ -30,7 +30,7 @@ from nac.codecs.layers.weights import RandomWeights, Weights
 from nac.codecs.reference import Reference
 from nac.spec import CodecSpec, Segment
 
-BLOCK = 64  # frames per block of the 24 kHz model, as measured
+BLOCK = 75  # frames per block of the 24 kHz model: one second
 GROUP = 8  # segments that the 48 kHz model computes at once
 SHAPE = Shape(strides=(2, 4, 5, 8), width=32, latent=128)
 

@@ -15,7 +15,7 @@ from nac.codecs.layers.weights import Weights
 from nac.codecs.parallel import Batcher, pipeline
 
 MAX_ROWS = 16  # signals that are computed in one batch
-STEPS = 32  # steps that a layer computes before the next layer
+STEPS = 25  # steps that a layer computes before the next layer
 Piece = tuple[Tensor, Tensor]
 
 
