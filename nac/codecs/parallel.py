@@ -236,6 +236,7 @@ class Pipeline(Work[T]):
         self._results = dict(enumerate(items))
         self._done, self._running = [0] * len(items), [False] * len(items)  # stages of each item; whether in one
         self._first = 0  # the first item that is not finished
+        self._most = threads + len(stages)  # items under way, whose intermediate results take memory
 
     def finish(self) -> None:
         self.run()
@@ -254,7 +255,8 @@ class Pipeline(Work[T]):
     def _possible(self) -> list[int]:
         """Return the items that can go through their next stage."""
         found, before = list[int](), len(self._stages)  # the stages that the item before has done
-        for item in range(self._first, 0 if self._closed or self._errors else len(self._done)):
+        end = 0 if self._closed or self._errors else min(self._first + self._most, len(self._done))
+        for item in range(self._first, end):
             done = self._done[item]
             if not self._running[item] and done < before:
                 found.append(item)

@@ -102,6 +102,25 @@ def test_a_thread_that_waits_for_its_turn_gives_its_place_to_others(monkeypatch:
     assert workers.pipeline([alone, lambda item: -item], [1, 2]) == [-1, -2]
 
 
+def test_few_items_are_under_way_if_a_stage_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "count", lambda: 3)
+    monkeypatch.setattr(workers, "_pool", workers._Pool())
+    started, finished, most = [], [], []
+
+    def fast(item: int) -> int:
+        started.append(item)
+        most.append(len(started) - len(finished))
+        return item
+
+    def slow(item: int) -> int:
+        time.sleep(0.005)
+        finished.append(item)
+        return item
+
+    assert workers.pipeline([fast, slow], list(range(40))) == list(range(40))
+    assert max(most) <= 6
+
+
 def test_an_interrupted_wait_ends_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "count", lambda: 2)
     monkeypatch.setattr(workers, "_pool", workers._Pool())
