@@ -24,7 +24,7 @@ SEED ?= 0
 MINUTES ?= 60
 mutants: venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,mutants]'
-	$(BIN)/python tests/mutants/run.py $(ROOM) --sample $(SAMPLE) --seed $(SEED) --minutes $(MINUTES) $(AGAIN)
+	$(BIN)/python tests/mutants/run.py $(ROOM) --sample $(SAMPLE) --seed $(SEED) --minutes $(MINUTES) $(OPTIONS)
 
 docs: venv
 	$(BIN)/python docs/reference.py site

@@ -508,6 +508,17 @@ def test_a_file_behind_an_id3_tag_is_as_whole_as_one_without(tmp_path: Path, for
             read_source(io.BytesIO(tag + data[:end]))
 
 
+def test_an_id3_tag_may_have_a_footer_which_is_no_sound() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, SOUND, RATE, format="WAV", subtype="PCM_16")
+    head, frames = b"\4\0\x10\0\0\0\x16", b"TIT2\0\0\0\3\0\0\3hi".ljust(22, b"\0")
+    tagged = b"ID3" + head + frames + b"3DI" + head + file.getvalue()
+    samples, source = read_source(io.BytesIO(tagged))
+    assert len(samples) == source.samples == len(SOUND)
+    with pytest.raises(AudioError):
+        read_source(io.BytesIO(tagged[:-400]))
+
+
 def test_several_tracks_are_refused_rather_than_one_kept() -> None:
     with pytest.raises(AudioError, match="2 audio tracks, of which nac would keep one"):
         read_source(io.BytesIO(muxed("matroska", "aac", noise(8000), streams=2)))

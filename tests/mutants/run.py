@@ -1,10 +1,12 @@
 """Make small wrong changes to a room of nac, one at a time, and tell which ones its tests do not notice.
 
-    python tests/mutants/run.py ROOM [--sample N] [--seed N] [--minutes N] [--again]
+    python tests/mutants/run.py ROOM [--sample N] [--seed N] [--minutes N] [--near] [--again]
 
 cosmic-ray (``[tool.cosmic-ray]`` in pyproject.toml) makes the changes, in a copy of the working tree. A sample is
 drawn of all places where something can be changed, and of the changes at each place one. :func:`unseen` says what
-tests need not notice. Results lie in ``.mutants/ROOM.jsonl``; a change that is listed there is not tried again.
+tests need not notice. Tests that reach a changed line run first, and all tests of the room only if those notice
+nothing. A change that makes the tests hang counts as caught. Results lie in ``.mutants/ROOM.jsonl``; a change that
+is listed there is not tried again.
 """
 
 from __future__ import annotations
@@ -14,21 +16,28 @@ import ast
 import json
 import os
 import random
-import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from difflib import unified_diff
+from importlib import import_module
 from pathlib import Path
 
+import pytest
 from cosmic_ray.commands import init
-from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.mutating import use_mutation
+from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import use_db
-from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome
+from cosmic_ray.work_item import MutationSpec
+from coverage import CoverageData
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,16 +51,16 @@ Position = tuple[int, int]
 
 @dataclass(frozen=True)
 class Settings:
-    """``command``: runs tests; ``rooms``: the tests of each; ``patience``: seconds beside three normal runs."""
+    """``options`` of pytest; ``rooms``: the tests of each; ``patience``: seconds beside three normal runs."""
 
-    command: str
+    options: list[str]
     rooms: dict[str, list[str]]
     patience: float
 
     @classmethod
     def read(cls) -> Settings:
         table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["cosmic-ray"]
-        return cls(table["test-command"], table["rooms"], table["patience"])
+        return cls(table["options"], table["rooms"], table["patience"])
 
 
 def main() -> None:
@@ -61,15 +70,18 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=60, help="places to change [default: 60]")
     parser.add_argument("--seed", type=int, default=0, help="another one draws another sample [default: 0]")
     parser.add_argument("--minutes", type=float, default=60, help="begin no change after so long [default: 60]")
+    parser.add_argument("--near", action="store_true", help="run only tests that reach the changed line")
     parser.add_argument("--again", action="store_true", help="try those that survived again")
     options = parser.parse_args()
     record = Record(ROOT / ".mutants" / f"{options.room}.jsonl")
     with tempfile.TemporaryDirectory(prefix="nac-mutants-") as folder:
         tree = copy_of_tree(Path(folder))
         os.chdir(tree)
-        os.environ["PYTHONPATH"] = str(tree)  # for processes that tests start
+        os.environ |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}  # for processes that tests start
+        sys.path.insert(0, str(tree))
+        sys.dont_write_bytecode = True  # changes may come too fast for the times of files
         sample = drawn(Path("nac", options.room), options.sample, options.seed)
-        run(sample, settings, options.room, record, options.again, options.minutes)
+        run(sample, settings, record, options)
 
 
 def copy_of_tree(folder: Path) -> Path:
@@ -178,38 +190,92 @@ class Record:
             file.write(json.dumps({"diff": diff, "caught": caught, "seconds": round(seconds, 1)}) + "\n")
 
 
-def run(
-    sample: list[MutationSpec], settings: Settings, room: str, record: Record, again: bool, minutes: float
-) -> None:
+class Reach:
+    """Which tests run which lines, from the data of pytest-cov with ``--cov-context=test``."""
+
+    def __init__(self, file: Path) -> None:
+        data = CoverageData(str(file))
+        data.read()
+        self._tests_of = {
+            Path(name): {line: tests_in(contexts) for line, contexts in data.contexts_by_lineno(name).items()}
+            for name in data.measured_files()
+        }
+
+    def near(self, change: MutationSpec) -> list[str]:
+        """The tests that run the first line of a change, or else its module; first those that run less of it."""
+        tests_of = self._tests_of.get(change.module_path.resolve(), {})
+        lines = Counter(test for tests in tests_of.values() for test in tests)
+        return sorted(tests_of.get(change.start_pos[0]) or lines, key=lambda test: (lines[test], test))
+
+
+def tests_in(contexts: list[str]) -> set[str]:
+    """The tests in names such as ``tests/a.py::test_b|run``; what runs as a module is imported has the name ""."""
+    return {context.rpartition("|")[0] for context in contexts if context}
+
+
+def run(sample: list[MutationSpec], settings: Settings, record: Record, options: argparse.Namespace) -> None:
     """Try the changes, and print what became of them."""
-    words = shlex.split(settings.command) + settings.rooms[room]
-    command = shlex.join([sys.executable if word == "python" else word for word in words])
+    room, everything = options.room, settings.rooms[options.room]
     began = time.monotonic()
-    if subprocess.run(shlex.split(command)).returncode:
+    cover = [f"--cov=nac/{room}", "--cov-context=test", "--cov-report="]
+    if subprocess.run([sys.executable, "-m", "pytest", *settings.options, *cover, *everything]).returncode:
         sys.exit("the tests fail without any change")
-    normal = time.monotonic() - began
+    limit = settings.patience + 3 * (time.monotonic() - began)
+    reach = Reach(Path(".coverage"))
+    import_others()
     tried: dict[str, bool] = {}
     for number, change in enumerate(sample, 1):
-        if time.monotonic() - began > 60 * minutes:
-            print(f"{minutes:g} minutes are over")
+        if time.monotonic() - began > 60 * options.minutes:
+            print(f"{options.minutes:g} minutes are over")
             break
-        diff = difference(change)
-        if record.caught.get(diff) is None or (again and not record.caught[diff]):
-            start = time.monotonic()
-            result = mutate_and_test([change], command, settings.patience + 3 * normal)
-            assert result.worker_outcome is WorkerOutcome.NORMAL, result.output
-            record.add(diff, result.test_outcome is not TestOutcome.SURVIVED, time.monotonic() - start)
+        near = reach.near(change)
+        with made(change) as diff:
+            if record.caught.get(diff) is None or (options.again and not record.caught[diff]):
+                start = time.monotonic()
+                rounds = [near] if near and options.near else [near, everything]
+                caught = any(tests and fails([*settings.options, *tests], limit) for tests in rounds)
+                record.add(diff, caught, time.monotonic() - start)
         tried[diff] = record.caught[diff]
         print(f"{number}: {'caught' if tried[diff] else 'survived: ' + diff}", flush=True)
-    caught = sum(tried.values())
-    print(f"{room}: {caught} of {len(tried)} caught ({100 * caught / max(len(tried), 1):.0f} %)")
+    count = sum(tried.values())
+    print(f"{room}: {count} of {len(tried)} caught ({100 * count / max(len(tried), 1):.0f} %)")
 
 
-def difference(change: MutationSpec) -> str:
-    """A change as a diff without context."""
-    result = mutate_and_test([change], shlex.join([sys.executable, "-c", ""]), 60)
-    lines = [line for line in (result.diff or "").splitlines() if line[:1] in "+-@"]
-    return "\n".join([f"{change.module_path}: {change.operator_name}", *lines[3:]])
+@contextmanager
+def made(change: MutationSpec) -> Iterator[str]:
+    """Make a change, which is undone at the end, and yield it as a diff without context."""
+    operator = get_operator(change.operator_name)(**change.operator_args)
+    with use_mutation(change.module_path, operator, change.occurrence) as (before, after):
+        lines = list(unified_diff(before.splitlines(), after.splitlines(), lineterm=""))[2:]
+        yield "\n".join(
+            [f"{change.module_path}: {change.operator_name}", *(line for line in lines if line[0] in "+-@")]
+        )
+
+
+def import_others() -> None:
+    """Import the large packages that most tests use, once for all processes that run tests."""
+    for name in ("av", "hypothesis", "mutagen", "numpy", "pyarrow", "soundfile", "torch"):
+        with suppress(ImportError):
+            import_module(name)
+
+
+def fails(arguments: list[str], seconds: float) -> bool:
+    """Whether pytest fails in a process of its own, or takes longer than so many seconds."""
+    if not (child := os.fork()):
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(nowhere, stream)
+        os._exit(int(pytest.main(arguments)))
+    end = time.monotonic() + seconds
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > end:
+            print("the tests hang:", end=" ")
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return True
+        time.sleep(0.05)
+    return ended[1] != 0
 
 
 if __name__ == "__main__":
