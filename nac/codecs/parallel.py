@@ -246,11 +246,12 @@ class Pipeline(Work[T]):
                 with self._changed:
                     self._changed.wait_for(lambda: self._possible() or self._ended())
             finally:
-                _pool.enter(self.threads)
+                _pool.come_back()
             self.run()
 
     def _ended(self) -> bool:
-        return bool(self._errors) or self._first == len(self._done)
+        """Whether no step is under way, and none will be."""
+        return not any(self._running) and (bool(self._errors) or self._first == len(self._done))
 
     def _possible(self) -> list[int]:
         """Return the items that can go through their next stage."""
@@ -307,6 +308,11 @@ class _Pool:
                 self._changed.wait_for(lambda: self._busy < threads)
             finally:
                 self._busy += 1
+
+    def come_back(self) -> None:
+        """Count the caller as busy again, at once: others may wait for it, for example in a batch."""
+        with self._changed:
+            self._busy += 1
 
     def leave(self) -> None:
         with self._changed:

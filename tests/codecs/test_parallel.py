@@ -102,6 +102,38 @@ def test_a_thread_that_waits_for_its_turn_gives_its_place_to_others(monkeypatch:
     assert workers.pipeline([alone, lambda item: -item], [1, 2]) == [-1, -2]
 
 
+def test_threads_that_wait_for_a_batch_do_not_keep_out_the_one_that_computes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "count", lambda: 2)
+    monkeypatch.setattr(workers, "_pool", workers._Pool())
+    done, helped = threading.Semaphore(0), threading.Event()
+
+    def batch(items: list[int]) -> list[int]:
+        leader = threading.get_ident()
+
+        def slow(item: int) -> int:  # the leader waits for its helper, and others take its place meanwhile
+            time.sleep(0.01)
+            if threading.get_ident() != leader:
+                helped.set()
+                time.sleep(0.3)
+            return item
+
+        return workers.pipeline([slow, slow], items * 2)[: len(items)]
+
+    batcher = workers.Batcher(batch, 1)
+
+    def call(number: int) -> None:
+        assert workers.each([lambda: batcher(number)]) == [number]
+        done.release()
+
+    for number in range(4):
+        threading.Thread(target=call, args=(number,), daemon=True).start()
+        assert helped.wait(20)
+    assert all(done.acquire(timeout=20) for _ in range(4))
+    assert_all_idle()
+
+
 def test_few_items_are_under_way_if_a_stage_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "count", lambda: 3)
     monkeypatch.setattr(workers, "_pool", workers._Pool())
