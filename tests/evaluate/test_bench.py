@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +16,17 @@ from nac.codecs.layers.convolutions import kernel
 from nac.evaluate import bench
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "nac", "bench", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rounds of small matrices, and within this process all but the measurement of memory."""
+    memory, in_process = bench._memory, bench._in_process
+
+    def here(function: Callable[..., Any], *args: object) -> Any:
+        return in_process(function, *args) if function is memory else function(*args)
+
+    monkeypatch.setattr(bench, "_in_process", here)
+    monkeypatch.setattr(bench, "SECONDS", 0.02)
+    monkeypatch.setattr(bench, "SHAPES", ((1024, 512, 512),))
 
 
 def test_operations_are_counted() -> None:
@@ -62,10 +70,10 @@ def test_the_peak_is_the_best_of_all_libraries(monkeypatch: pytest.MonkeyPatch) 
     assert bench.peak(codec) == most / 1.0
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", ["nac_24khz", "nac_48khz"])
 def test_a_built_in_model_is_measured(name: str) -> None:
-    done = run("-m", name, "--lengths", "0.5", "--json")
-    row = json.loads(done.stdout)
+    row = json.loads(nac("bench", "-m", name, "--lengths", "0.5", "--json").stdout)
     assert row["model"] == name
     assert row["memory"] < 200e6  # what importing PyTorch alone would take
     for direction in ("encode", "decode"):
@@ -74,11 +82,12 @@ def test_a_built_in_model_is_measured(name: str) -> None:
         assert row[direction]["ratio"] is None
 
 
-def test_a_reference_gets_the_same_weights_and_gives_the_same_codes() -> None:
+@pytest.mark.usefixtures("quick")
+def test_a_reference_gets_the_same_weights_and_gives_the_same_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("snac", reason="snac, the reference of SNAC, is absent")
-    row = json.loads(
-        run("-m", "snac_24khz", "--lengths", "0.2", "--random", "--reference", "--json").stdout,
-    )
+    monkeypatch.setattr(bench, "_memory", lambda *_: 1)
+    words = ("-m", "snac_24khz", "--lengths", "0.2", "--random", "--reference", "--json")
+    row = json.loads(nac("bench", *words).stdout)
     assert row["reference"] == "snac"
     assert row["same_codes"] > 0.99
     assert row["encode"]["ratio"] > 0
