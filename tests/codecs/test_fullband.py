@@ -156,14 +156,15 @@ def test_contexts_are_exact(net: fullband_torch.FullbandNet, codec: mdct.MdctCod
         assert reached.nonzero().flatten().tolist() == list(range(at - context, at + context + 1))
 
 
-@pytest.mark.parametrize("start", [1, 255, 256, 511, 600, 699])
-def test_any_part_decodes_as_in_the_whole(codec: mdct.MdctCodec, start: int) -> None:
+def test_any_part_decodes_as_in_the_whole(codec: mdct.MdctCodec) -> None:
     codes = codec.encode(noise(700), 4)
-    first, end = codec.preroll(start), min(codec.decode_plan.end(start), 700)
-    decoder = codec.decoder(start=start)
-    part = decoder.push(Codes(tuple(array[:, first:end] for array in codes.arrays)))
-    part = np.concatenate([part, decoder.flush()], -1)[..., :HOP]
-    assert np.array_equal(part, codec.decode(codes)[..., start * HOP :][..., :HOP])
+    whole = codec.decode(codes)
+    for start in (1, 255, 256, 511, 600, 699):
+        first, end = codec.preroll(start), min(codec.decode_plan.end(start), 700)
+        decoder = codec.decoder(start=start)
+        part = decoder.push(Codes(tuple(array[:, first:end] for array in codes.arrays)))
+        part = np.concatenate([part, decoder.flush()], -1)[..., :HOP]
+        assert np.array_equal(part, whole[..., start * HOP :][..., :HOP]), start
 
 
 def test_silence_and_full_scale_are_finite(codec: mdct.MdctCodec) -> None:

@@ -14,6 +14,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -302,7 +303,7 @@ def test_workers_that_stay_know_of_the_epoch(folder: Path) -> None:
     data = library.Dataset("shards", frames=20, shuffle=20)
     context = multiprocessing.get_context("spawn")
     loader = DataLoader(
-        data, batch_size=4, num_workers=2, persistent_workers=True, multiprocessing_context=context
+        data, batch_size=4, num_workers=1, persistent_workers=True, multiprocessing_context=context
     )
     epochs = []
     for epoch in (0, 1):
@@ -314,21 +315,17 @@ def test_workers_that_stay_know_of_the_epoch(folder: Path) -> None:
 
 def test_the_node_is_what_torch_says(folder: Path) -> None:
     nac("pack", "src", "-o", "shards", "--size", "12kB", "-q")
-    code = """
-import sys, torch, nac
-store = torch.distributed.FileStore(sys.argv[1], 2)
-torch.distributed.init_process_group("gloo", store=store, rank=int(sys.argv[2]), world_size=2)
-print(sum(1 for _ in nac.Dataset("shards", frames=20)))
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-c", code, str(folder / "store")]
-    running = [
-        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, env=environment, text=True)
-        for rank in (0, 1)
-    ]
-    counts = [int(process.communicate(timeout=120)[0]) for process in running]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as nodes:
+        counts = list(nodes.map(items_of_node, [str(folder / "store")] * 2, (0, 1), timeout=120))
     assert min(counts) > 0
     assert sum(counts) == len(library.Dataset("src", frames=20))
+
+
+def items_of_node(store: str, rank: int) -> int:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    group = torch.distributed.FileStore(store, 2)
+    torch.distributed.init_process_group("gloo", store=group, rank=rank, world_size=2)
+    return sum(1 for _ in library.Dataset("shards", frames=20))
 
 
 def test_shards_that_cannot_be_read_are_told(folder: Path, form: str) -> None:
