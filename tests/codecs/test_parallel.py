@@ -8,11 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
-from narrow_codecs import NAMES
 
 from nac.codecs import parallel as workers
 
@@ -210,33 +208,6 @@ def test_what_waits_is_done_at_once() -> None:
         caller.join(10)
     assert sizes == [1, 4, 1]
     assert found == {1: 2, 2: 4, 3: 6, 4: 8, 5: 10, 13: "thirteen"}
-
-
-CODE = """
-import hashlib, sys, torch
-sys.path.insert(0, sys.argv[2])
-torch.set_num_threads(int(sys.argv[1]))
-from narrow_codecs import NAMES, narrow_codecs
-with narrow_codecs() as codecs:
-    for name in NAMES:
-        codec = codecs[name]
-        time = torch.arange(codec.spec.channels * 3 * codec.spec.sample_rate // 2)
-        codes = codec.encode(torch.sin(time).view(1, codec.spec.channels, -1) / 3)
-        found = [*codes.arrays, codec.decode(codes)]
-        print(name, hashlib.sha256(b"".join(a.contiguous().numpy().tobytes() for a in found)).hexdigest())
-"""
-
-
-def test_the_number_of_threads_changes_no_bit_of_any_family() -> None:
-    tests = str(Path(__file__).parents[1] / "support")
-    found = [
-        subprocess.run(
-            [sys.executable, "-c", CODE, threads, tests], capture_output=True, text=True, check=True, timeout=300
-        ).stdout
-        for threads in "12"
-    ]
-    assert found[0] == found[1]
-    assert found[0].count("\n") == len(NAMES)
 
 
 @pytest.mark.parametrize(("message", "count"), [("1", 1), ("3,2", 3), ("", None), ("many", None)])
