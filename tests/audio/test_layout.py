@@ -102,10 +102,16 @@ def test_a_layout_comes_back(tmp_path: Path, channels: int, mask: int, form: str
 
 
 def test_without_a_layout_nothing_is_kept_of_it(tmp_path: Path) -> None:
-    for channels, mask in ((1, 4), (2, 3), (6, 0), (6, 0x7)):
+    for channels, mask in ((1, 4), (2, 3), (6, 0), (6, 0x7), (1, 1 << 18), (3, 0x3 | 1 << 31)):
         assert read_source(io.BytesIO(wavex(noise(100, channels), mask)))[1].tags == ()
     soundfile.write(tmp_path / "x.wav", noise(100, 6), RATE)
     assert read_source(tmp_path / "x.wav")[1].tags == ()
+
+
+def test_layouts_have_the_names_that_ffmpeg_gives_them() -> None:
+    for mask in layout._NAMES:
+        found = [channel.name for channel in av.AudioLayout(layout.name(mask)).channels]
+        assert found == list(layout.speakers(mask))
 
 
 def test_a_layout_that_a_format_has_not_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,7 +30,7 @@ from toy_codec import ToyCodec
 
 import nac
 from nac.audio.reading import open_source
-from nac.audio.tags import _ID3, LONGEST, MOST, read_tags
+from nac.audio.tags import _ID3, LONGEST, MOST, kept, read_tags
 from nac.audio.writing import OUTPUT_FORMATS, open_sink
 from nac.codecs import registry
 from nac.codecs.family import Model
@@ -318,6 +318,38 @@ def test_broken_tags_do_not_stop_anything(ending: str, tmp_path: Path, caplog: p
     assert "tags cannot be read" in caplog.text
 
 
+def test_tags_may_be_just_as_long_as_they_may_be(caplog: pytest.LogCaptureFixture) -> None:
+    pairs = [("title", "x" * (LONGEST // 2 - 5)), ("album", "y" * (LONGEST // 2 - 5)), ("isrc", "z")]
+    assert kept(pairs) == tuple(pairs[:2])
+    assert "the tag isrc is left out" in caplog.text
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "ogg", "opus", "mp3"])
+def test_tags_that_need_care_are_written(format: str) -> None:
+    file = io.BytesIO()
+    pairs = (("lyrics", "one"), ("lyrics", "two"), ("originaldate", "long ago"), ("title", "x"), ("a=b", "c"))
+    with open_sink(file, OUTPUT_FORMATS[format], 16000, 1, len(SAMPLES), pairs) as sink:
+        sink.write(SAMPLES.astype(np.float32) / 32768)
+    found = by_key(read_tags(file))
+    if format in ("wav", "mp3"):
+        assert found["lyrics"] == ["one\ntwo"]
+        assert found["a=b"] == ["c"]
+    else:
+        assert found["lyrics"] == ["one", "two"]
+        assert set(found) == {"lyrics", "originaldate", "title"}  # Vorbis comments have no name with "="
+    assert found["originaldate"] == ["long ago"]
+    assert found["title"] == ["x"]
+
+
+def test_an_mp4_may_have_a_number_without_a_total(tmp_path: Path) -> None:
+    def numbers(audio: Any) -> None:
+        audio["trkn"], audio["disk"] = [(3, 0)], [(1, 2)]
+
+    write(tmp_path / "x.m4a", numbers)
+    found = dict(read_tags(tmp_path / "x.m4a"))
+    assert (found["tracknumber"], found["discnumber"]) == ("3", "1/2")
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.tuples(st.text(max_size=8), st.text(max_size=20)), max_size=5),
@@ -368,6 +400,13 @@ def test_ape_tags_are_read_where_id3_does_not_say_the_same() -> None:
     found = read_tags(io.BytesIO(sound + tag))
     assert dict(found) == want | {"albumartist": "Others"}
     assert [value for key, value in found if key == "albumartist"] == ["All", "Others"]
+    tagged = io.BytesIO(sound)
+    audio = MP3(tagged)
+    audio.add_tags()
+    audio.tags.add(TXXX(3, "Mine", ["of ID3"]))
+    tagged.seek(0)
+    audio.save(tagged)
+    assert by_key(read_tags(io.BytesIO(tagged.getvalue() + tag)))["mine"] == ["of ID3"]
     v1 = b"TAG" + b"One".ljust(90, b"\0") + b"1999" + b"a comment that is cut off afte" + b"\x0c"
     assert dict(read_tags(io.BytesIO(sound + tag + v1)))["title"] == "One"
     assert dict(read_tags(io.BytesIO(b"wvpk" + bytes(500) + tag)))["title"] == "Ape"

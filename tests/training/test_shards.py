@@ -298,6 +298,17 @@ def test_the_same_seed_the_same_order(folder: Path) -> None:
     assert first == rows(data)
 
 
+def test_one_shard_that_fits_the_buffer_is_shuffled_anew_in_every_epoch(folder: Path) -> None:
+    nac("pack", "src", "-o", "shards", "--format", "tar", "-q")
+    data = library.Dataset("shards", shuffle=100)
+    orders = [rows(library.Dataset("src"))]
+    for epoch in range(3):
+        data.set_epoch(epoch)
+        orders.append(rows(data))
+        assert sorted(orders[-1]) == sorted(orders[0])
+    assert all(one != other for number, one in enumerate(orders) for other in orders[:number])
+
+
 def test_workers_that_stay_know_of_the_epoch(folder: Path) -> None:
     nac("pack", "src", "-o", "shards", "--size", "12kB", "-q")
     data = library.Dataset("shards", frames=20, shuffle=20)
