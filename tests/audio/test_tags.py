@@ -451,3 +451,9 @@ def test_a_long_wav_stays_as_it_is_without_tags(caplog: pytest.LogCaptureFixture
     assert made[0] == made[1]
     assert caplog.messages == ["tags are not written to a WAV of 4 GB or more"]
     assert len(soundfile.read(io.BytesIO(made[1]))[0]) == 1000
+
+
+def test_tags_of_the_most_bytes_are_kept_and_one_byte_more_is_not() -> None:
+    title, rest = ("title", "é"), ("comment", "x" * (LONGEST - len("title") - 2 - len("comment")))
+    assert kept([title, rest]) == (title, rest)
+    assert kept([title, (rest[0], rest[1] + "x")]) == (title,)

@@ -95,6 +95,14 @@ UNKNOWN = {
 }
 
 
+def test_chunks_of_an_aiff_have_any_order(tmp_path: Path) -> None:
+    data = aiff(len(PCM) + 8, len(SOUND))
+    common, sound = data[12:38], data[38:]
+    for file in every_way(tmp_path / "x", data[:12] + sound + common):
+        samples, _ = read_source(file)
+        assert np.array_equal(samples[:, 0] * 32768, SOUND[:, 0])
+
+
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_a_size_that_is_none_stands_for_all(tmp_path: Path, name: str) -> None:
     for file in every_way(tmp_path / "x", UNKNOWN[name]):
@@ -125,6 +133,7 @@ def test_where_a_pipe_is_too_short_it_is_refused(name: str) -> None:
         au(len(PCM))[:-1000],
         caf(len(PCM) + 4)[:-1000],
         sphere(f"sample_count -i {len(SOUND)}\n")[:-1000],
+        *(plain_wav(near, near + 36) for near in (0x7EFFFFFF, 0x7F000040, 0x7FFFDFFF, 0x80000040, 0xFFFFDFFF)),
     ],
 )
 def test_what_is_announced_and_not_there_is_missing(tmp_path: Path, data: bytes) -> None:
@@ -366,8 +375,10 @@ def test_opus_is_at_48_khz_whatever_its_input_was() -> None:
         assert np.sqrt(np.mean(samples**2)) == pytest.approx(0.3 / 2**0.5, rel=0.05)
 
 
-def muxed(form: str, codec: str, samples: np.ndarray, streams: int = 1, **options: str) -> bytes:
-    rate = RATE if codec not in ("ac3", "eac3", "wmav2") else 44100
+def muxed(
+    form: str, codec: str, samples: np.ndarray, streams: int = 1, rate: int | None = None, **options: str
+) -> bytes:
+    rate = rate or (RATE if codec not in ("ac3", "eac3", "wmav2") else 44100)
     with tempfile.NamedTemporaryFile() as file, av.open(file.name, "w", format=form, options=options) as container:
         made = [container.add_stream(codec, rate=rate, layout="mono") for _ in range(streams)]
         for stream in made:
@@ -475,6 +486,15 @@ def test_a_frame_that_is_cut_off_is_told(tmp_path: Path, form: str, codec: str) 
             read_source(file)
 
 
+def test_frames_may_have_a_byte_of_padding_which_must_not_be_missing() -> None:
+    """64 kbit/s at 22.05 kHz are 417.96 bytes a frame: the first has 417, and those after it 418."""
+    data = muxed("mp2", "mp2", noise(32000), rate=22050)
+    for end in (417 + 418, 417 + 3 * 418):
+        assert len(read_source(io.BytesIO(data[:end]))[0]) > 0
+        with pytest.raises(AudioError, match="cut off"):
+            read_source(io.BytesIO(data[: end - 1]))
+
+
 def test_a_last_frame_or_packet_that_is_cut_off_anywhere_is_told() -> None:
     """Also within its header, which FFmpeg passes over."""
     adts = muxed("adts", "aac", noise(32000))
@@ -533,6 +553,7 @@ def test_several_tracks_are_refused_rather_than_one_kept() -> None:
     ("form", "codec"),
     [
         ("adts", "aac"),
+        ("latm", "aac"),
         ("ac3", "ac3"),
         ("mpegts", "aac"),
         ("flv", "aac"),
