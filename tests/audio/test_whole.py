@@ -16,7 +16,7 @@ from sound_files import RATE, Stream, chunk, every_way, noise, read_source, riff
 
 import nac
 from nac.audio import whole
-from nac.audio.kinds import HEAD, kind_of, may_be_audio
+from nac.audio.kinds import HEAD, is_audio, kind_of, may_be_audio
 from nac.audio.reading import open_source
 from nac.errors import AudioError
 
@@ -77,6 +77,7 @@ UNKNOWN = {
     "counts the header, with no outer size": plain_wav(len(PCM) + 44, 0),
     "counts the header, with an unknown outer size": plain_wav(len(PCM) + 36, 0xFFFFFFFF),
     "too large, in a file that is whole": plain_wav(len(PCM) + 5000),
+    "too large, in a file that is whole but for padding": plain_wav(len(PCM) + 5000, len(PCM) + 36 - 1),
     "RF64 of size 0": rf64(b"RF64", 0),
     "RF64 of unknown size": rf64(b"RF64", (1 << 64) - 1),
     "BW64": rf64(b"BW64", len(PCM)),
@@ -134,6 +135,8 @@ def test_where_a_pipe_is_too_short_it_is_refused(name: str) -> None:
         caf(len(PCM) + 4)[:-1000],
         sphere(f"sample_count -i {len(SOUND)}\n")[:-1000],
         *(plain_wav(near, near + 36) for near in (0x7EFFFFFF, 0x7F000040, 0x7FFFDFFF, 0x80000040, 0xFFFFDFFF)),
+        plain_wav(len(PCM) + 5000, len(PCM) + 36 - 2),  # the file is not whole by its outer size either
+        plain_wav(len(PCM) + 5000, len(PCM) + 36 + 1),
     ],
 )
 def test_what_is_announced_and_not_there_is_missing(tmp_path: Path, data: bytes) -> None:
@@ -449,6 +452,14 @@ def test_one_file_behind_another_is_not_lost(tmp_path: Path, form: str, codec: s
             read_source(file)
 
 
+def test_a_flash_video_ends_with_its_last_tag(tmp_path: Path) -> None:
+    data = muxed("flv", "aac", noise(32000))
+    for missing in (1, 4, 15, len(data) // 2):
+        for file in every_way(tmp_path / "x", data[:-missing]):
+            with pytest.raises(AudioError, match="cut off"):
+                read_source(file)
+
+
 def test_an_avi_that_went_through_a_pipe_has_no_size(tmp_path: Path) -> None:
     data = muxed("avi", "pcm_s16le", noise(32000))
     for size in (0xFFFFFFFF, 0):
@@ -574,6 +585,13 @@ def test_what_is_read_when_named_is_known_in_a_folder(tmp_path: Path, form: str,
 )
 def test_what_is_no_audio_is_none(head: bytes) -> None:
     assert kind_of(head) is None
+
+
+def test_a_file_that_cannot_be_opened_may_be_audio(tmp_path: Path) -> None:
+    """It is to be tried and reported, not passed over."""
+    assert is_audio(tmp_path / "gone.wav")
+    (tmp_path / "note.txt").write_text("no audio")
+    assert not is_audio(tmp_path / "note.txt")
 
 
 def test_an_mp3_behind_zeros_is_one() -> None:
