@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,3 +51,16 @@ def test_one_sided_and_identical_channels_leave_nothing_for_the_second_stream() 
 
 def test_silence_keeps_the_angle() -> None:
     assert stereo.principal_angle(np.zeros((100, 2), np.float32), 77) == 77
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "angle"), [(1, 0, 0), (0, 1, 64), (1, 1, 32), (1, -1, 96), (0, 0, None), (1, 0.5, None)]
+)
+def test_channels_have_a_common_angle_if_one_is_silent_or_they_are_equal_or_opposite(
+    left: float, right: float, angle: int | None
+) -> None:
+    sound = np.float32([0.1, -0.2, 0.3, 0])
+    blocks = [np.stack([left * sound, right * sound], axis=1)] * 3
+    assert stereo.CommonAngle(2).scan(blocks) == angle
+    other = np.float32([[0.3, 0.2]])
+    assert stereo.CommonAngle(2).scan([*blocks, other]) is None

@@ -104,6 +104,13 @@ def test_chunks_of_an_aiff_have_any_order(tmp_path: Path) -> None:
         assert np.array_equal(samples[:, 0] * 32768, SOUND[:, 0])
 
 
+def test_samples_of_an_aiff_begin_at_their_offset(tmp_path: Path) -> None:
+    data = aiff(len(PCM) + 8 + 6, len(SOUND))
+    for file in every_way(tmp_path / "x", data[:46] + struct.pack(">II", 6, 0) + b"nosoun" + data[54:]):
+        samples, _ = read_source(file)
+        assert np.array_equal(samples[:, 0] * 32768, SOUND[:, 0])
+
+
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_a_size_that_is_none_stands_for_all(tmp_path: Path, name: str) -> None:
     for file in every_way(tmp_path / "x", UNKNOWN[name]):
@@ -458,6 +465,18 @@ def test_a_flash_video_ends_with_its_last_tag(tmp_path: Path) -> None:
         for file in every_way(tmp_path / "x", data[:-missing]):
             with pytest.raises(AudioError, match="cut off"):
                 read_source(file)
+
+
+def test_a_box_of_an_mp4_may_have_a_size_of_64_bits(tmp_path: Path) -> None:
+    data = muxed("mp4", "aac", noise(8000))
+    at = data.index(b"mdat") - 4
+    assert data[at - 4 : at] == b"free"
+    size = int.from_bytes(data[at : at + 4], "big") + 8
+    large = data[: at - 8] + struct.pack(">I4sQ", 1, b"mdat", size) + data[at + 8 :]
+    for file in every_way(tmp_path / "x", large):
+        assert np.array_equal(read_source(file)[0], read_source(io.BytesIO(data))[0])
+    with pytest.raises(AudioError, match="cut off"):
+        read_source(io.BytesIO(large[:-5]))
 
 
 def test_an_avi_that_went_through_a_pipe_has_no_size(tmp_path: Path) -> None:
