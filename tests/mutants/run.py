@@ -153,7 +153,7 @@ def unseen(tree: ast.Module) -> Iterator[ast.expr | ast.stmt]:
                 yield kind
             case ast.arg(annotation=ast.expr() as kind) | ast.AnnAssign(annotation=kind):
                 yield kind
-            case ast.If(test=ast.Name("TYPE_CHECKING")):
+            case ast.If(test=ast.Name("TYPE_CHECKING")) | ast.ClassDef(bases=[ast.Name("Protocol")]):
                 yield node
             case ast.Assign(value=value) if node in tree.body and is_union(value):
                 yield node
