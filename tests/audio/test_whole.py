@@ -278,6 +278,24 @@ def test_a_long_wav_on_a_pipe_ends_where_its_samples_do(size: int) -> None:
     assert count == size // 2
 
 
+def test_samples_go_on_behind_an_odd_size_that_stands_for_none() -> None:
+    loud = np.arange(1, 3001, dtype="<i2")
+    with open_source(Long(0x7FFFFFFF, b"\0" + loud.tobytes())) as source:  # type: ignore[arg-type]
+        assert source.samples is None
+        *_, last = source.blocks
+    assert np.array_equal(np.rint(last[-3000:, 0] * 32768), loud)
+
+
+def test_samples_of_24_bits_on_a_pipe_are_whole_where_the_size_is_none(tmp_path: Path) -> None:
+    numbers = np.arange(1, 3001) * 997
+    sound = numbers.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    form = struct.pack("<HHIIHH", 1, 1, 16000, 48000, 3, 24)
+    data = riff(chunk(b"fmt ", form), b"data" + bytes(4) + sound)
+    for way in every_way(tmp_path / "x.wav", data):
+        samples, _ = read_source(way)
+        assert np.array_equal(np.rint(samples[:, 0] * 2**23), numbers)
+
+
 def test_an_empty_recording_is_none_but_where_bytes_of_sound_are_it_is_an_error(tmp_path: Path) -> None:
     empty = riff(wav_form(), chunk(b"data", b""))
     for data in empty, riff(wav_form(), chunk(b"data", b""), chunk(b"LIST", b"INFO" + bytes(99))):

@@ -66,7 +66,9 @@ def test_a_header_comes_back(header):
     [
         {"model": ""},
         {"model": "x" * 128},
+        {"model": "é" * 64},
         {"model": "a\x1b[2J"},
+        {"model": "a\x9b2J"},
         {"model": "\ud800"},
         {"tags": (("title", "\ud800"),)},
         {"fingerprint": "0123"},
@@ -98,6 +100,12 @@ def test_a_header_comes_back(header):
 def test_a_header_that_the_format_cannot_say_is_refused(change):
     with pytest.raises(FormatError, match=r"header|UTF-8"):
         replace(SPEECH, **change)
+
+
+@pytest.mark.parametrize("model", ["é" * 63 + "x", "a\xa0b", "a~ "])
+def test_a_model_has_any_name_of_127_bytes_without_control_characters(model):
+    header = replace(SPEECH, model=model)
+    assert Reader(io.BytesIO(header.to_bytes())).header == header
 
 
 def test_a_header_that_is_too_long_is_refused():

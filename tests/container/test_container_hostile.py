@@ -202,6 +202,10 @@ def test_codes_of_more_than_any_network_makes_in_a_second_are_not_range_coded():
     coded = Chunk.pack(slower, 0, 100, codes, coding="range")
     with pytest.raises(FormatError, match="codebook 30 is range coded; at this rate only the first 20 may be"):
         Chunk.from_bytes(header, coded.to_bytes(slower))
+    less = replace(header, stream_codebooks=(21,))
+    coded = Chunk.pack(replace(less, frame_samples=480), 0, 100, [codes[0][:21]], coding="range")
+    with pytest.raises(FormatError, match="codebook 21 is range coded"):
+        Chunk.from_bytes(less, coded.to_bytes(replace(less, frame_samples=480)))
 
 
 def test_range_coding_constant_codes_keeps_a_byte_for_32_of_them():

@@ -9,6 +9,7 @@ from container_files import written
 
 from nac.container import Chunk, Header, Lost, Reader, Recovery, Writer, verify
 from nac.container.chunk import chunk_frames
+from nac.container.records import CHUNK, frame
 from nac.container.timeline import silent_end
 from nac.errors import FormatError
 from nac.files.verify import save
@@ -117,6 +118,47 @@ def test_a_silent_end_holds_the_last_sample_whatever_comes_before(held, segment)
 def test_a_chunk_has_about_ten_seconds_and_at_least_one_segment(segment, multiple, frame_samples, frames):
     spec = replace(HEADER.spec, segment=segment, frame_multiple=multiple, frame_samples=frame_samples)
     assert chunk_frames(spec) == frames
+
+
+@pytest.mark.parametrize(
+    ("made", "samples"),
+    [
+        (chunk(0, 4, 1), 1280),  # a segment of 4 x 320
+        (chunk(0, 7, 2), 800 + 960),
+        (chunk(0, 8, 2), 800 + 1280),
+        (chunk(0, 8, 3), 1600 + 320),  # the last of 4, 3 and 1 frames
+    ],
+)
+def test_a_file_has_the_samples_up_to_the_end_of_its_last_segment(made, samples):
+    written(HEADER, [made], samples)
+    with pytest.raises(ValueError, match=f"{samples + 1} samples, but the frames have {samples}"):
+        written(HEADER, [made], samples + 1)
+
+
+def test_part_of_a_sample_at_the_end_is_one():
+    """A frame of 100 samples at 48 kHz is 91.875 at 44.1 kHz."""
+    header = replace(HEADER, frame_samples=100, segment=None, has_scale=False, original_sample_rate=44100)
+    one = Chunk.pack(header, 0, 1, [[[1], [2]], [[3]]])
+    written(header, [one], 92)
+    with pytest.raises(ValueError, match="the frames have 92"):
+        written(header, [one], 93)
+
+
+def test_the_second_stream_alone_may_have_an_overhang():
+    scales = np.arange(3, dtype=np.float32)
+    made = Chunk.pack(HEADER, 0, 8, [None, [np.arange(8)]], scales=[None, scales])
+    assert made.overhang
+    assert made.scales == ((), (0.0, 1.0, 2.0))
+    assert Chunk.from_bytes(HEADER, made.to_bytes(HEADER)) == made
+
+
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize(("frames", "segments"), [(8, 2), (8, 3), (7, 2)])
+def test_a_chunk_with_scales_is_found_behind_damage(frames, segments, absent):
+    there = chunk(8, frames, segments, absent)
+    damaged = HEADER.to_bytes() + b"damage" + frame(CHUNK, there.to_bytes(HEADER))
+    _, found, _ = Recovery(io.BytesIO(damaged))
+    assert found == there
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -517,6 +517,7 @@ def wrong_dacs() -> list[tuple[dict[str, Any], str]]:
     zeros = np.zeros((1, 12, 35), np.uint16)
     return [
         ({"codes": zeros + 2000}, "fit no DAC model"),
+        ({"codes": zeros + 1024}, "fit no DAC model"),
         ({"codes": zeros[0]}, "not integers"),
         ({"codes": zeros.astype(float)}, "not integers"),
         ({"codes": np.zeros((1, 99, 35), np.uint16)}, "99 codebooks"),
@@ -528,6 +529,8 @@ def wrong_dacs() -> list[tuple[dict[str, Any], str]]:
         ({"sample_rate": 0}, "a sample rate from"),
         ({"chunk_length": 34}, "not a multiple of its window"),
         ({"input_db": np.array([np.nan], np.float32)}, "must have one loudness"),
+        ({"input_db": np.array([200.5], np.float32)}, "must have one loudness"),
+        ({"input_db": np.array([-200.5], np.float32)}, "must have one loudness"),
         ({"input_db": np.zeros(2, np.float32)}, "must have one loudness"),
         ({"dac_version": "2.0.0"}, "another version"),
         ({"padding": 1}, "another version"),
