@@ -361,6 +361,17 @@ class Sink(io.RawIOBase):
         return bytes(self._data)
 
 
+@pytest.mark.parametrize("form", ["wav", "flac"])
+def test_samples_of_24_bits_come_out_as_they_are(form: str) -> None:
+    full = 1 << 23
+    numbers = np.array([-full, 1 - full, -full // 3, -1, 0, 1, full // 3, full - 2, full - 1])
+    out = io.BytesIO()
+    with open_sink(out, OUTPUT_FORMATS[form].with_bits("24"), 48000, 1, len(numbers)) as sink:
+        sink.write((numbers[:, None] / full).astype(np.float32))
+    out.seek(0)
+    assert np.array_equal(soundfile.read(out, dtype="int32")[0] >> 8, numbers)
+
+
 def test_wav_output_is_what_libsndfile_writes() -> None:
     mine, theirs = io.BytesIO(), io.BytesIO()
     out = WavOutput(mine, 44100, 2, None)

@@ -49,6 +49,20 @@ def test_one_sided_and_identical_channels_leave_nothing_for_the_second_stream() 
         assert not stereo.rotate(turned, stereo.angles(None, angle, 100, 0))[:, 1].any()
 
 
+def test_the_angle_of_a_whole_recording_leaves_nothing_for_the_second_stream() -> None:
+    sound = np.random.default_rng(0).uniform(-1, 1, 100).astype(np.float32)
+    none, mixed = np.zeros(100, np.float32), sound * np.where(np.arange(100) % 2, 1, -1).astype(np.float32)
+    for pair in ((sound, none), (none, sound), (sound, sound), (sound, -sound)):
+        turned = np.stack(pair, axis=1)
+        angle = stereo.CommonAngle(2).scan(iter([turned[:40], turned[40:]]))
+        assert angle is not None
+        assert not stereo.rotate(turned, stereo.angles(None, angle, 100, 0))[:, 1].any()
+    # Where there is none for all blocks: other signs, or the other channel later.
+    assert stereo.CommonAngle(2).scan(iter([np.stack([sound, mixed], axis=1)])) is None
+    for one, other in (((sound, none), (none, sound)), ((sound, sound), (sound, -sound))):
+        assert stereo.CommonAngle(2).scan(iter([np.stack(one, axis=1), np.stack(other, axis=1)])) is None
+
+
 def test_silence_keeps_the_angle() -> None:
     assert stereo.principal_angle(np.zeros((100, 2), np.float32), 77) == 77
 

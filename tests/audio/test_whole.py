@@ -278,6 +278,19 @@ def test_a_long_wav_on_a_pipe_ends_where_its_samples_do(size: int) -> None:
     assert count == size // 2
 
 
+def test_a_part_of_a_last_sample_hides_nothing_behind_it(tmp_path: Path) -> None:
+    note, sound = chunk(b"LIST", b"INFO"), SOUND[:1000].astype("<i2").tobytes()
+    for rest in b"x", b"xyz":
+        width = 2 if rest == b"x" else 4
+        data = riff(wav_form(width // 2), chunk(b"data", sound + rest), note)
+        for way in every_way(tmp_path / "x.wav", data):
+            samples, _ = read_source(way)
+            assert (samples * 32768).astype("<i2").tobytes() == sound
+        for way in every_way(tmp_path / "x.wav", data + data):
+            with pytest.raises(AudioError):
+                read_source(way)
+
+
 def test_samples_go_on_behind_an_odd_size_that_stands_for_none() -> None:
     loud = np.arange(1, 3001, dtype="<i2")
     with open_source(Long(0x7FFFFFFF, b"\0" + loud.tobytes())) as source:  # type: ignore[arg-type]
