@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import BinaryIO
 
-from nac.audio.headers import Declared
+from nac.audio.headers import CHUNKS, Declared
 from nac.audio.kinds import Kind
 from nac.audio.resample import Samples
 from nac.audio.whole import bytes_of_sound, check_rest, cut_off, drop, is_chunk, is_known
@@ -61,9 +61,17 @@ class PlainInput:
         if isinstance(self._file, Pipe) and doubt and self._read <= doubt:
             if self._read < doubt:
                 return min(wanted, doubt - self._read)
-            if is_chunk(self._file.peek((self._said.size or 0) - doubt + 4)[-4:]):
+            if self._chunk_follows((self._said.size or 0) - doubt):
                 self._size = self._said.size
         return wanted
+
+    def _chunk_follows(self, rest: int) -> bool:
+        """Whether a chunk begins behind this many more bytes on a pipe, and those that pad the declared size."""
+        assert isinstance(self._file, Pipe)
+        form = CHUNKS.get(self._kind)
+        padding = -(self._said.size or 0) % form.unit if form else 0
+        following = self._file.peek(rest + padding + 4)[rest:]
+        return is_chunk(following[:4]) or (not following[:padding].strip(b"\0") and is_chunk(following[padding:]))
 
     def close(self) -> None:
         pass

@@ -121,6 +121,9 @@ class SoundFileOutput:
     def close(self) -> None:
         self._file.close()
         self._guard.check()
+
+    def check_not_empty(self) -> None:
+        """Raise AudioError if no samples were written to a format that needs some."""
         if self._empty:
             raise AudioError(f"{self._name} cannot hold a recording without samples; wav can")
 
@@ -185,6 +188,7 @@ def open_sink(
             yield sink
         finally:
             sink.close()
+        sink.check_not_empty()
         if tags and target.readable():
             write_tags(target, output.name, tags)
         if target is file:

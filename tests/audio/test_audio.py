@@ -450,6 +450,12 @@ def test_the_encoder_takes_the_rates_of_its_format_and_no_others(form: str) -> N
             assert soundfile.info(io.BytesIO(file.getvalue())).samplerate == rate
 
 
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
+def test_an_error_before_the_first_sample_is_the_one_that_is_told(form: str) -> None:
+    with pytest.raises(KeyError), open_sink(io.BytesIO(), OUTPUT_FORMATS[form], 48000, 1, None):
+        raise KeyError
+
+
 def test_a_block_of_any_length_is_written() -> None:
     """With two million samples at once, libsndfile's Vorbis overruns the stack."""
     file = io.BytesIO()

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from mutagen.ogg import OggPage
 from sound_files import RATE, Stream, chunk, every_way, noise, read_source, riff, wav_form
 
 import nac
@@ -249,8 +250,8 @@ def test_a_size_that_is_too_large_in_rf64_counts_as_in_wav() -> None:
 class Long:
     """A WAV on a pipe that is gigabytes long, of which few bytes are held."""
 
-    def __init__(self, size: int, rest: bytes) -> None:
-        self._parts = [plain_wav(size, size + 36)[:44], rest]
+    def __init__(self, size: int, rest: bytes, bits: int = 16) -> None:
+        self._parts = [riff(wav_form(bits=bits), chunk(b"data", b"", size), size=size + 36), rest]
         self._left, self._piece = size, bytes(1 << 20)
 
     def seekable(self) -> bool:
@@ -307,6 +308,20 @@ def test_samples_of_24_bits_on_a_pipe_are_whole_where_the_size_is_none(tmp_path:
     for way in every_way(tmp_path / "x.wav", data):
         samples, _ = read_source(way)
         assert np.array_equal(np.rint(samples[:, 0] * 2**23), numbers)
+
+
+def test_a_byte_of_padding_behind_a_long_wav_on_a_pipe_is_no_sound() -> None:
+    size = 0x7FFFF000 - 1  # in a range of placeholders, odd, and a multiple of three
+    rest = bytes(1) + chunk(b"LIST", b"INFO" + b"loud noise" * 50)
+    with open_source(Long(size, rest, 24)) as source:  # type: ignore[arg-type]
+        assert sum(map(len, source.blocks)) == size // 3
+
+
+def test_samples_behind_a_placeholder_are_sound_though_they_spell_the_name_of_a_chunk() -> None:
+    """Whether a chunk follows matters only in the place where the samples may end."""
+    size, more = 0x7FFFF000, 1 << 24
+    with open_source(Long(size, bytes(8) + b"LIST" * (more // 4))) as source:  # type: ignore[arg-type]
+        assert sum(map(len, source.blocks)) == (size + 8 + more) // 2
 
 
 def test_an_empty_recording_is_none_but_where_bytes_of_sound_are_it_is_an_error(tmp_path: Path) -> None:
@@ -556,6 +571,45 @@ def test_frames_may_have_a_byte_of_padding_which_must_not_be_missing() -> None:
             read_source(io.BytesIO(data[: end - 1]))
 
 
+@pytest.mark.parametrize(
+    ("codec", "rate"),
+    [
+        (codec, base // part)
+        for codec in ("mp2", "libmp3lame")
+        for base in (32000, 44100, 48000)
+        for part in (1, 2)
+    ],
+)
+def test_frames_of_every_bitrate_are_as_long_as_the_standard_says(codec: str, rate: int) -> None:
+    for kbits in BITRATES[codec, rate >= 32000]:
+        data = b"".join(packets(codec, rate, 1000 * kbits))
+        assert len(read_source(io.BytesIO(data))[0]) > 0, kbits
+        with pytest.raises(AudioError, match="cut off: 1 bytes"):
+            read_source(io.BytesIO(data[:-1]))
+
+
+BITRATES = {
+    ("mp2", True): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    ("libmp3lame", True): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    ("mp2", False): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    ("libmp3lame", False): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+
+def packets(codec: str, rate: int, bitrate: int) -> list[bytes]:
+    """Frames of MPEG audio without any container."""
+    context = av.AudioCodecContext.create(codec, "w")
+    context.sample_rate, context.layout, context.bit_rate = rate, "stereo", bitrate
+    context.format = "s16" if codec == "mp2" else "fltp"
+    silence = np.zeros((1, 2 * 1152) if codec == "mp2" else (2, 1152), np.int16 if codec == "mp2" else np.float32)
+    found = []
+    for start in range(4):
+        frame = av.AudioFrame.from_ndarray(silence, format=context.format.name, layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = rate, 1152 * start, Fraction(1, rate)
+        found += map(bytes, context.encode(frame))
+    return found + [bytes(packet) for packet in context.encode(None)]
+
+
 def test_a_last_frame_or_packet_that_is_cut_off_anywhere_is_told() -> None:
     """Also within its header, which FFmpeg passes over."""
     adts = muxed("adts", "aac", noise(32000))
@@ -718,6 +772,31 @@ def test_an_ogg_without_its_last_page_is_told(tmp_path: Path, subtype: str) -> N
         samples, source = read_source(way)
         assert 0 < len(samples) < 480_000
         assert "not marked as the end" in source.notes[0]
+
+
+@pytest.mark.parametrize("most", [1 << 16, 1024])
+def test_a_recorded_broadcast_lacks_pages_behind_its_headers_however_these_are_cut_into_pages(most: int) -> None:
+    file = io.BytesIO(ogg(noise(480_000), rate=48000))
+    first, second, *sound = ogg_pages(file)
+    headers = OggPage.from_packets(second.packets, 1, default_size=most, wiggle_room=0)
+    assert headers[-1].continued == (len(headers) > 1) == (most == 1024)
+    for page in headers:
+        page.serial = first.serial
+    for number, page in enumerate(sound, len(headers) + 1):
+        page.sequence = number
+    whole = [page.write() for page in (first, *headers, *sound)]
+    after = len(headers) + 1
+    assert len(read_source(io.BytesIO(b"".join(whole)))[0]) == 480_000
+    assert 0 < len(read_source(io.BytesIO(b"".join(whole[:after] + whole[after + 2 :])))[0]) < 480_000
+    with pytest.raises(AudioError, match="1 pages are lost"):
+        read_source(io.BytesIO(b"".join(whole[: after + 1] + whole[after + 2 :])))
+
+
+def ogg_pages(file: io.BytesIO) -> list[OggPage]:
+    pages = []
+    while file.tell() < len(file.getvalue()):
+        pages.append(OggPage(file))
+    return pages
 
 
 def test_an_ogg_of_nothing_but_headers_was_cut_off() -> None:
