@@ -39,7 +39,7 @@ FULLBAND = Family(
             File(
                 "nac_48khz.safetensors",
                 16_746_020,
-                "b554d9a39ad5009a49a66203b2ef2bfee43340f535463863ab0caeac8a0d872e",
+                "d851865f0d71491f23b56171c61516a40a1213acf4cb012eeaa772e98a146985",
             ),
         ),
     ),
