@@ -299,3 +299,18 @@ def test_weights_that_changed_are_loaded_anew(tmp_path: Path, loads: list[str]) 
     other = nac.encode(samples, 24000, model=MODEL, weights=weights)
     assert loads == [MODEL, MODEL]
     assert nac.info(io.BytesIO(other)).fingerprint != nac.info(io.BytesIO(data)).fingerprint
+
+
+def test_samples_may_be_as_loud_as_their_gain_can_be_stored() -> None:
+    loud = np.array([9.9e29, -9.9e29, 0.5], np.float32)
+    out = io.BytesIO()
+    nac.write(out, loud, 16000, model="nac_24khz")
+    assert nac.info(io.BytesIO(out.getvalue())).seconds == 3 / 16000
+    with pytest.raises(nac.NacError, match=r"a sample of 1\.49e\+30"):
+        nac.write(io.BytesIO(), loud * np.float32(1.5), 16000, model="nac_24khz")
+
+
+@pytest.mark.parametrize("channels", [1, 255])
+def test_channels_in_the_place_of_samples_are_told(channels: int) -> None:
+    with pytest.raises(nac.NacError, match="looks like"):
+        nac.write(io.BytesIO(), np.zeros((channels, 256)), 16000, model="nac_24khz")

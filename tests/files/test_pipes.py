@@ -163,3 +163,13 @@ def test_long_chunks_before_the_samples_leave_a_pipe_live(size: int) -> None:
     )
     assert sent[0] == 0
     assert 160_000 < sent[1] < out.size
+
+
+def test_samples_of_each_chunk_come_before_the_next_is_awaited() -> None:
+    out, sent = Buffered(), list[int]()
+    small = io.BytesIO()
+    nac.peel(io.BytesIO(packed(6 * 160_000)), small, codebooks=1)  # so that chunks would fit a batch
+    nac.decompress(Pipe(pieces(small.getvalue()), lambda: sent.append(out.size)), out)
+    steps = np.diff(sent[1:-1])  # from the first chunk to the last
+    assert len(steps) >= 4
+    assert (steps > 200_000).all()

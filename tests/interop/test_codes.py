@@ -13,7 +13,11 @@ import torch
 from narrow_codecs import NAMES, narrow_codecs
 
 import nac
-from nac.codecs.base import Codec
+from nac.codecs import registry
+from nac.codecs.base import Codec, Codes
+from nac.container import Reader
+from nac.interop.file_codes import of_streams
+from nac.interop.recording import from_nac
 
 MODEL = "nac_24khz"
 
@@ -206,3 +210,34 @@ def test_what_is_not_like_its_file_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             written(codes, like=io.BytesIO(data), **options)
+
+
+@pytest.mark.parametrize(
+    ("frames", "scales", "samples"),
+    [
+        (100, 1, 100 * 320),
+        (150, 2, 47_520 + 160),  # segments of 149 frames and one
+        (1600, 11, 10 * 47_520 + 100 * 320),
+        (1650, 12, 11 * 47_520 + 160),
+    ],
+)
+def test_segments_with_scales_are_as_long_as_they_can_be(frames: int, scales: int, samples: int) -> None:
+    numbers = np.arange(1, scales + 1, dtype=np.float32)
+    codes = Codes((np.arange(frames)[None] % 1024,) * 2, numbers[None])
+    out = io.BytesIO()
+    nac.write_codes(out, codes, model="encodec_48khz")
+    reader = Reader(io.BytesIO(out.getvalue()))
+    chunks = list(reader.chunks())
+    assert reader.samples == samples
+    assert [chunk.overhang for chunk in chunks] == [False] * (len(chunks) - 1) + [frames % 150 == 0]
+    found = from_nac(Reader(io.BytesIO(out.getvalue())), ".ecdc")
+    assert found.scales is not None
+    assert found.scales.tolist() == numbers.tolist()
+    assert np.array_equal(found.codes[0][1], np.arange(frames) % 1024)
+
+
+def test_one_stream_alone_has_no_further_segment() -> None:
+    spec = registry.find("encodec_48khz").spec
+    books, scales = [[np.arange(150)], [np.arange(150)]], [np.ones(1, np.float32), np.ones(2, np.float32)]
+    with pytest.raises(nac.NacError, match="need one scale per 150 frames"):
+        of_streams(spec, books, scales)

@@ -90,6 +90,14 @@ def test_the_shares_are_those_of_the_probabilities(context):
     assert context > 12 or np.abs(np.array(found) - other).max() > 20000
 
 
+def test_a_code_that_cannot_come_has_two_shares():
+    tensors = weights(1)
+    tensors["linears.1.bias"][7] = -500
+    model = LanguageModel({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, 4)
+    shares = np.diff(model.shares(np.full(BOOKS, -1), 0, model.start()), prepend=0)
+    assert (shares[1, 7], shares.min()) == (2, 2)
+
+
 @pytest.mark.parametrize(("rate", "frames"), [(75, 262), (150, 525)])
 def test_it_looks_back_for_three_and_a_half_seconds(rate, frames, tmp_path):
     from safetensors.numpy import save_file

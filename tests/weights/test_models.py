@@ -17,6 +17,7 @@ from hub_server import HubServer
 from toy_models import File, toy
 
 import nac
+from nac.bitrate import default_kbps
 from nac.codecs import registry
 from nac.codecs.family import Packaged
 from nac.codecs.registry import MODELS
@@ -342,3 +343,8 @@ def test_auto_takes_the_best_model_that_can_go_so_low(monkeypatch: pytest.Monkey
     monkeypatch.setattr(models, "present", list)
     with pytest.raises(ModelError, match="no model"):
         models.choose(1)
+
+
+@pytest.mark.parametrize(("channels", "kbps"), [(1, 8), (2, 8), (3, 12), (6, 24), (255, 1020)])
+def test_eight_kbit_are_the_default_or_four_for_each_of_many_channels(channels: int, kbps: float) -> None:
+    assert default_kbps(channels) == kbps
