@@ -526,6 +526,15 @@ def test_a_few_bytes_do_not_become_a_week(
     assert part.shape == (rate // 1000, channels)
 
 
+@pytest.mark.parametrize(
+    ("size", "most"), [(20, 64 << 20), (67, 64 << 20), (68, 68_000_000), (1000, 1_000_000_000)]
+)
+def test_a_file_may_become_64_mib_or_a_million_times_as_large_and_no_more(size: int, most: int) -> None:
+    opening.check_growth(most, size)
+    with pytest.raises(NacError, match="nearly all silence"):
+        opening.check_growth(most + 1, size)
+
+
 def test_a_few_bytes_do_not_become_a_week_of_codes(tmp_path: Path) -> None:
     path = tmp_path / "x.nac"
     path.write_bytes(bomb(0, 1 << 39, samples=4000))
