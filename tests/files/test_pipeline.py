@@ -563,3 +563,19 @@ def io_wav(samples: np.ndarray) -> bytes:
     wav = io.BytesIO()
     soundfile.write(wav, samples, 16000, format="WAV", subtype="FLOAT" if samples.dtype == np.float32 else None)
     return wav.getvalue()
+
+
+def test_no_function_replaces_a_file_unasked(toy, tmp_path: Path) -> None:
+    toy()
+    source, out = tmp_path / "a.nac", tmp_path / "out.wav"
+    source.write_bytes(encode(noise(4000), 16000))
+    for write in (
+        lambda: nac.peel(source, out, codebooks=1),
+        lambda: nac.cut(source, out, duration=0.1),
+        lambda: nac.cat([source], out),
+        lambda: nac.decompress(source, out),
+    ):
+        out.write_bytes(b"mine")
+        with pytest.raises(NacError, match="exists"):
+            write()
+        assert out.read_bytes() == b"mine"

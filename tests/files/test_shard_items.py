@@ -573,3 +573,10 @@ def test_a_shard_of_nothing(folder: Path) -> None:
         message = nac("compress", name, "-o", "out", code=1).stderr
         assert message == f"nac: {name}: a shard without audio{where}\n"
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_the_bytes_that_are_told_of_a_shard_are_those_of_its_file(folder: Path, verify: bool) -> None:
+    tar("a.tar", recordings("src", 2))
+    done = recode("a.tar", "b.tar", Recoding(halved, str, is_recording, verify=verify))
+    assert (done.bytes_in, done.bytes_out) == (Path("a.tar").stat().st_size, Path("b.tar").stat().st_size)
