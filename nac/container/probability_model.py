@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +27,27 @@ _SCALE = 2.0**-20
 _ONES, _UPPER = np.ones(64), np.triu(np.ones((64, 64)))
 HASH = np.array([0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F])
 SLOTS = 1 << 14
+_ROWS = 32  # rows of a product
 _BLOCK = 64  # codes of a layer that are decoded one after the other; blocks are decoded in parallel
 
 Integers = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 Singles = NDArray[np.float32]
+
+
+F = TypeVar("F", np.float32, np.float64)
+
+
+def product(rows: NDArray[F], matrices: NDArray[F]) -> NDArray[F]:
+    """Multiply rows [books, n, i] by matrices [books, i, o], all of integers: exact in any order.
+
+    A few rows at a time, so that BLAS uses one thread: on a busy machine, waiting for another takes far longer.
+    """
+    books, count, inner = rows.shape
+    tiles, outer = count // _ROWS, matrices.shape[2]
+    whole = tiles * _ROWS
+    parts = np.matmul(rows[:, :whole].reshape(books, tiles, _ROWS, inner), matrices[:, None])
+    return np.concatenate([parts.reshape(books, whole, outer), np.matmul(rows[:, whole:], matrices)], axis=1)
 
 
 class LayerId(NamedTuple):
@@ -114,7 +130,7 @@ class FloatTables:
 
     def hidden(self, inputs: Singles, books: slice) -> Singles:
         """Compute the network's hidden layer [books, n, R] from its inputs [books, n, inputs]."""
-        sums: Singles = np.matmul(inputs, self._mix[books])
+        sums = product(inputs, self._mix[books])
         sums += self._mix_bias[books]
         scaled = sums * self._scale[books]
         np.floor(scaled, out=scaled)
@@ -132,7 +148,7 @@ class FloatTables:
 
     def deep_high(self, hidden: Singles, books: slice) -> Doubles:
         """Return the weights of high symbols [books, n, highs], given the ``hidden`` layer."""
-        levels = np.matmul(hidden, self._high_out[books])
+        levels = product(hidden.reshape(-1, *hidden.shape[-2:]), self._high_out[books])
         levels += self._high_bias[books, None]
         return weights(levels)
 
@@ -187,7 +203,8 @@ def weigh(
 def cumulative(weighed: Doubles) -> Doubles:
     """Return cumulative weights [n, symbols]; a matrix product is faster than cumsum for short rows."""
     symbols = weighed.shape[1]
-    return weighed @ _UPPER[:symbols, :symbols]
+    sums: Doubles = product(weighed[None], _UPPER[None, :symbols, :symbols])[0]
+    return sums
 
 
 def columns(rows: Integers, count: int, steps: int, none: int) -> Integers:
