@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import ParamSpec, TypeVar
+from typing_extensions import TypeVar
 
 from nac.bitrate import allocate
 from nac.codecs import checks, devices
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = npt.NDArray[Any]
-P = ParamSpec("P")
-R = TypeVar("R")
 A = TypeVar("A", default="Tensor")
 """The array type of a codec: tensors or numpy arrays."""
 

@@ -44,12 +44,7 @@ def each(jobs: Sequence[Callable[[], T]], context: Context = nullcontext) -> lis
     if (threads := count()) < 2:
         with context():
             return [job() for job in jobs]
-    try:
-        _pool.enter(threads)
-        with context():
-            return _shared(Work(jobs, threads, context))
-    finally:
-        _pool.leave()
+    return _outermost(Work(jobs, threads, context))
 
 
 def parts(jobs: Sequence[Callable[[], T]]) -> list[T]:
@@ -58,6 +53,16 @@ def parts(jobs: Sequence[Callable[[], T]]) -> list[T]:
     if outer is None or len(jobs) < 2:
         return [job() for job in jobs]
     return _shared(Work(jobs, outer.threads, outer.context))
+
+
+def _outermost(work: Work[T]) -> list[T]:
+    """Run work in a thread that has none, once few enough threads are busy. Returns the results."""
+    try:
+        _pool.enter(work.threads)
+        with work.context():
+            return _shared(work)
+    finally:
+        _pool.leave()
 
 
 def _shared(work: Work[T]) -> list[T]:
@@ -86,12 +91,7 @@ def pipeline(stages: Sequence[Callable[[T], T]], items: Sequence[T], context: Co
         return results
     if outer:
         return _shared(Pipeline(stages, items, threads, outer.context))
-    try:
-        _pool.enter(threads)
-        with context():
-            return _shared(Pipeline(stages, items, threads, context))
-    finally:
-        _pool.leave()
+    return _outermost(Pipeline(stages, items, threads, context))
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

@@ -119,15 +119,17 @@ def _taps(x: Tensor, kernel: Kernel, onto: Tensor | None) -> Tensor:
 
 def sine_(x: Tensor) -> Tensor:
     """Compute the sine in place."""
-    return _numpy_sine_(x) if x.device.type == "cpu" and x.dtype == torch.float32 else x.sin_()
+    return _numpy_sine_(x) if _in_numpy(x) else x.sin_()
 
 
 def exponential_(x: Tensor) -> Tensor:
     """Compute the exponential function in place."""
-    return _numpy_exponential_(x) if x.device.type == "cpu" and x.dtype == torch.float32 else x.exp_()
+    return _numpy_exponential_(x) if _in_numpy(x) else x.exp_()
 
 
-# On AMD CPUs, numpy takes a third of the time of PyTorch, which uses MKL.
+def _in_numpy(x: Tensor) -> bool:
+    """Whether numpy can compute it. On AMD CPUs, it takes a third of the time of PyTorch, which uses MKL."""
+    return x.device.type == "cpu" and x.dtype == torch.float32
 
 
 @torch.jit.ignore  # type: ignore[untyped-decorator]
@@ -194,10 +196,10 @@ def _activated(left: int, parts: list[Tensor], right: int, by: Activation) -> Te
     steps = left + right
     for part in parts:
         steps += part.size(1)
-    x = parts[1]
+    x = parts[0]
     out = x.new_empty([x.size(0), steps, x.size(2)])
     out.narrow(1, 0, left).zero_()
-    rows = rows_of(x)
+    rows = rows_of(out)
     for part in parts:
         activate(part, by, out.narrow(1, left, part.size(1)), rows)
         left += part.size(1)

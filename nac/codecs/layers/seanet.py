@@ -186,9 +186,7 @@ class Block:
         def compute(span: Span) -> None:
             low, high = span
             part, tile = out[:, low : high + 1], x[:, low : high + 1]
-            context = (
-                torch.cat(within((before, x), low, low + steps), 1) if low < steps else x[:, low - steps : low]
-            )
+            context = torch.cat(within((before, x), low, low + steps), 1)
             kernels.with_shortcut(tile, context, ELU, (first.weights, second.weights), shortcut, part)
 
         in_tiles(compute, tiles(x.shape[1], second.tile, device=x.device))
