@@ -68,8 +68,10 @@ def is_known(size: int | None) -> bool:
 
 def bytes_of_sound(file: BinaryIO, kind: Kind, said: Declared, end: int) -> int:
     """Bytes of samples in a file of ``end`` bytes. Raises AudioError if some may be missing."""
-    there, size = max(0, end - said.start), said.size or 0
-    file.seek(min(end, said.start))
+    there, size = end - said.start, said.size or 0
+    if there < 0:
+        raise AudioError("cut off: it ends within its header")
+    file.seek(said.start)
     if (size == 0 and not is_chunk(file.read(4))) or (size > there and not is_known(size)):
         return there
     missing = size // said.width - there // said.width
@@ -77,7 +79,7 @@ def bytes_of_sound(file: BinaryIO, kind: Kind, said: Declared, end: int) -> int:
         if _is_wrong(size, said.ends, end):
             return there
         raise cut_off(missing * said.width)
-    file.seek(min(end, said.start + size))
+    file.seek(said.start + size)
     check_rest(file, kind, size)
     return size
 

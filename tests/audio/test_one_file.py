@@ -88,15 +88,15 @@ def box(name: bytes, *parts: bytes) -> bytes:
 
 
 def test_a_film_whose_sound_is_in_another_file_is_refused(folder: Path) -> None:
-    """QuickTime's data references, as an alias and as an address."""
-    for reference in (
-        box(b"url ", bytes(4), f"file://{folder}/secret.wav\0".encode()),
-        box(b"alis", bytes(4), alias(folder / "secret.wav")),
-    ):
+    """Data references, as an alias and as an address, of any track, and behind one to the film itself."""
+    itself, address = box(b"url ", b"\0\0\0\1"), f"file://{folder}/secret.wav\0".encode()
+    elsewhere = [box(name, b"\0\0\0\2", address) for name in (b"url ", b"urn ", b"rsrc")]
+    elsewhere.append(box(b"alis", bytes(4), alias(folder / "secret.wav")))
+    for reference in [*elsewhere, itself + elsewhere[0], itself + movie(itself) + movie(elsewhere[0])]:
         data = movie(reference)
         for way in (folder / "x.mov", Stream(data)):
             (folder / "x.mov").write_bytes(data)
-            with pytest.raises(AudioError):
+            with pytest.raises(AudioError, match="its audio is in another file"):
                 read_source(way)
 
 

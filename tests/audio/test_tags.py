@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutagen import id3
 from mutagen.easyid3 import EasyID3
+from mutagen.easymp4 import EasyMP4, EasyMP4Tags
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import APIC, COMM, TALB, TCON, TDRC, TIT2, TPE1, TRCK, TSSE, TXXX
 from mutagen.mp3 import MP3
@@ -30,7 +31,7 @@ from toy_codec import ToyCodec
 
 import nac
 from nac.audio.reading import open_source
-from nac.audio.tags import _ID3, LONGEST, MOST, kept, read_tags
+from nac.audio.tags import _ID3, _MP4, INFO, LONGEST, MOST, kept, read_tags
 from nac.audio.writing import OUTPUT_FORMATS, open_sink
 from nac.codecs import registry
 from nac.codecs.family import Model
@@ -133,6 +134,31 @@ def test_frames_of_id3_have_the_names_that_mutagen_gives_them(names: dict[str, s
     nac.decompress(tmp_path / "x.nac", tmp_path / "x.mp3")
     ours = EasyID3(tmp_path / "x.mp3")
     assert {name: ours[name][0] for name in names} == names
+
+
+def test_atoms_of_mp4_have_the_names_that_mutagen_gives_them(tmp_path: Path) -> None:
+    wanted = {name: f"the {name}" for name in EasyMP4Tags.Set if name in {*_MP4.values()}}
+    wanted |= {"bpm": "120", "tracknumber": "3/9", "discnumber": "1/2"}
+    assert wanted.keys() >= {"title", "album", "artist", "albumartist", "date", "comment", "genre", "grouping"}
+
+    write(tmp_path / "x.m4a", lambda audio: None)
+    theirs = EasyMP4(tmp_path / "x.m4a")
+    for name, value in wanted.items():
+        theirs[name] = value
+    theirs.save()
+    assert dict(read_tags(tmp_path / "x.m4a")) == wanted
+
+
+def test_the_info_list_has_the_names_that_ffmpeg_gives_it() -> None:
+    values = {name.decode(): f"the {key}".encode() for name, key in INFO.items()}
+    form, sound = struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16), bytes(200)
+    body = (
+        b"WAVEfmt " + struct.pack("<I", 16) + form + info_list(**values) + b"data" + struct.pack("<I", 200) + sound
+    )
+    data = b"RIFF" + struct.pack("<I", len(body)) + body
+    with open_source(io.BytesIO(data)) as source, av.open(io.BytesIO(data)) as theirs:
+        assert dict(source.tags) == {{"track": "tracknumber"}.get(k, k): v for k, v in theirs.metadata.items()}
+        assert len(source.tags) == len(INFO) == 8
 
 
 def atoms(audio: Any) -> None:

@@ -153,6 +153,29 @@ def test_what_is_announced_and_not_there_is_missing(tmp_path: Path, data: bytes)
             read_source(file)
 
 
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_file_that_ends_within_its_header_is_cut_off_whether_or_not_it_has_a_size(size: int) -> None:
+    data = b".snd" + struct.pack(">5I", 100, size, 3, RATE, 1) + b"a note".ljust(76, b"\0")
+    assert len(data) == 100
+    if not size:
+        assert len(read_source(io.BytesIO(data))[0]) == 0
+    for end in (28, 99):
+        with pytest.raises(AudioError, match="cut off: it ends within its header"):
+            read_source(io.BytesIO(data[:end]))
+
+
+LEAST_AND_MOST = [0x7F000000, 0x7F00003F, 0x7FFFE000, 0x8000003F, 0xFFFFE000, 0xFFFFFFFF]
+
+
+@pytest.mark.parametrize("size", [*LEAST_AND_MOST, 1 << 62, (1 << 64) - 1])
+def test_the_placeholders_of_every_range_stand_for_all(size: int) -> None:
+    """The first and the last of each; what is just outside is a size, of which something is missing."""
+    assert not whole.is_known(size)
+    assert whole.is_known(size + (-1 if size % 16 == 0 else 1)) or size == 0xFFFFFFFF
+    data = plain_wav(size, size & 0xFFFFFFFF) if size in LEAST_AND_MOST else rf64(b"RF64", size)
+    assert len(read_source(io.BytesIO(data))[0]) == len(SOUND)
+
+
 def w64_chunk(name: bytes, body: bytes) -> bytes:
     return name + W64 + struct.pack("<Q", 24 + len(body)) + body + bytes(-len(body) % 8)
 
@@ -608,6 +631,20 @@ def packets(codec: str, rate: int, bitrate: int) -> list[bytes]:
         frame.sample_rate, frame.pts, frame.time_base = rate, 1152 * start, Fraction(1, rate)
         found += map(bytes, context.encode(frame))
     return found + [bytes(packet) for packet in context.encode(None)]
+
+
+@pytest.mark.parametrize("codec", ["aac", "mp2"])
+def test_a_transport_stream_cut_between_packets_is_whole_only_where_none_goes_on(codec: str) -> None:
+    data = muxed("mpegts", codec, noise(20_000))
+    ends = range(len(data) // 2 // 188 * 188, len(data), 188)
+    goes_on = [not data[end + 1] & 0x40 for end in ends]  # ISO/IEC 13818-1: payload_unit_start_indicator
+    assert sum(goes_on) > 20
+    for end, inside in zip(ends, goes_on, strict=True):
+        if inside:
+            with pytest.raises(AudioError, match=r"cut off|broken audio"):
+                read_source(io.BytesIO(data[:end]))
+        else:
+            assert len(read_source(io.BytesIO(data[:end]))[0]) > 8000
 
 
 def test_a_last_frame_or_packet_that_is_cut_off_anywhere_is_told() -> None:
