@@ -119,7 +119,7 @@ class Manifest:
                 for column, kind in zip(zip(*self._rows, strict=True), _schema(), strict=True)
             ]
             name = f"{MANIFEST}/{self._run}-{self._files:05}.parquet"
-            with self._place.written(name) as path, whole_file(path) as file:
+            with self._place.written(name) as path, whole_file(path, force=False) as file:
                 write_table(pa.table(arrays, schema=_schema()), file)
             self._files += 1
             self._rows = []

@@ -28,7 +28,7 @@ _LINKS = 40  # as many links as the system follows
 
 
 @contextmanager
-def whole_file(path: Path, *, force: bool = False, like: Path | None = None) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, force: bool, like: Path | None = None) -> Iterator[BinaryIO]:
     """Open a file for writing that gets its name only after everything is written and synced.
 
     On any error nothing is left behind; temporary files of killed processes in the folder are deleted. An existing

@@ -220,11 +220,11 @@ class RowWriter:
 
 
 def _rows(table: pa.RecordBatch, numbers: Sequence[int]) -> pa.RecordBatch:
-    """Some rows of a table, in order. Sliced, as `take` does not know all types of columns."""
+    """Some rows of a table, at least one, in order. Sliced, as `take` does not know all types of columns."""
     import pyarrow as pa
 
     runs = (list(run) for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]))
-    return pa.concat_batches([table.slice(0, 0), *(table.slice(run[0][1], len(run)) for run in runs)])
+    return pa.concat_batches([table.slice(run[0][1], len(run)) for run in runs])
 
 
 def _changed(column: pa.Array, items: Sequence[Item | None]) -> pa.Array:

@@ -342,11 +342,11 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(monkeypatch: pytest.Monke
     for links in True, False:
         if not links:
             monkeypatch.setattr(Path, "hardlink_to", lambda *_: os.link("", ""))
-        with pytest.raises(NacError, match="exists"), whole_file(tmp_path / "x"):
+        with pytest.raises(NacError, match="exists"), whole_file(tmp_path / "x", force=False):
             (tmp_path / "x").write_bytes(b"first")
         assert (tree(tmp_path), (tmp_path / "x").read_bytes()) == (["x"], b"first")
         (tmp_path / "x").unlink()
-        with whole_file(tmp_path / "x") as file:
+        with whole_file(tmp_path / "x", force=False) as file:
             file.write(b"new")
         assert (tree(tmp_path), (tmp_path / "x").read_bytes()) == (["x"], b"new")
         (tmp_path / "x").unlink()
@@ -355,7 +355,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(monkeypatch: pytest.Monke
 def test_many_writers_in_one_folder_do_not_sweep_each_other(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from nac.storage.output import sweep, whole_file\n"
     code += "for i in range(60):\n    sweep.cache_clear()\n    path = Path(sys.argv[1]) / f'{sys.argv[2]}-{i}'\n"
-    code += "    with whole_file(path) as file: file.write(b'x' * 1000)"
+    code += "    with whole_file(path, force=False) as file: file.write(b'x' * 1000)"
     command = [sys.executable, "-c", code, str(tmp_path)]
     processes = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(3)]
     assert [process.communicate()[1] for process in processes] == [b""] * 3

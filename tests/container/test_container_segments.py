@@ -65,6 +65,17 @@ def test_a_part_has_the_scales_of_its_segments(whole, start, stop, segments, ove
     assert Chunk.from_bytes(HEADER, part.to_bytes(HEADER)) == part
 
 
+@pytest.mark.parametrize(
+    "scales",
+    [((1.0, 2.0), (1.0, 2.0, 3.0)), ((1.0,) * 3, (1.0,) * 4), ((1.0,) * 3, ()), ((1.0,) * 3,), ()],
+)
+def test_a_stream_with_codes_has_as_many_scales_as_segments(scales):
+    with pytest.raises(ValueError, match="scales for each stream"):
+        replace(chunk(8, 11, 3), scales=scales).to_bytes(HEADER)
+    with pytest.raises(ValueError, match="scales for each stream"):  # a silent stream has none
+        replace(chunk(8, 11, 3, absent=True), scales=((1.0,) * 3,) * 2).to_bytes(HEADER)
+
+
 def test_a_part_of_a_silent_stream_has_no_scales():
     part = chunk(8, 11, 3, absent=True).part(HEADER, 16)
     assert part.scales == ((4.0,), ())

@@ -157,10 +157,10 @@ def test_a_disk_that_fails_at_the_nth_operation(job: Any, number: int, tmp_path:
 
 
 def test_a_folder_that_vanishes_meanwhile(tmp_path: Path) -> None:
-    with pytest.raises(NacError, match="cannot write"), output.whole_file(tmp_path / "out" / "x"):
+    with pytest.raises(NacError, match="cannot write"), output.whole_file(tmp_path / "out" / "x", force=False):
         pass  # there is no such folder
     (tmp_path / "out").mkdir()
-    with pytest.raises(NacError, match="cannot write"), output.whole_file(tmp_path / "out" / "x"):
+    with pytest.raises(NacError, match="cannot write"), output.whole_file(tmp_path / "out" / "x", force=False):
         shutil.rmtree(tmp_path / "out")
 
 

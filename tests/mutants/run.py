@@ -217,7 +217,7 @@ def run(sample: list[MutationSpec], settings: Settings, record: Record, options:
     """Try the changes, and print what became of them."""
     room, everything = options.room, settings.rooms[options.room]
     began = time.monotonic()
-    cover = [f"--cov=nac/{room}", "--cov-context=test", "--cov-report="]
+    cover = [f"--cov=nac/{room}", "--cov-context=test", "--cov-report=", "-rs"]  # a skipped test sees no change
     if subprocess.run([sys.executable, "-m", "pytest", *settings.options, *cover, *everything]).returncode:
         sys.exit("the tests fail without any change")
     limit = settings.patience + 3 * (time.monotonic() - began)

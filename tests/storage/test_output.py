@@ -70,7 +70,7 @@ def test_a_named_pipe_and_links_to_it_are_written_through(links: int, force: boo
     with whole_file(Path(str(links)), force=force) as file:
         file.write(b"ab")
         file.write(b"c")
-        assert (file.tell(), file.seekable(), file.readable()) == (3, False, False)
+        assert (file.tell(), file.writable(), file.seekable(), file.readable()) == (3, True, False, False)
     thread.join(10)
     assert found == [b"abc"]
     assert stat.S_ISFIFO(Path("0").stat().st_mode)
@@ -194,7 +194,7 @@ def test_a_replaced_file_keeps_its_permission_bits_and_gets_the_time() -> None:
 def test_nobody_else_can_read_a_private_file_while_it_is_written() -> None:
     Path("in").touch()
     Path("in").chmod(0o600)
-    with whole_file(Path("out"), like=Path("in")) as file:
+    with whole_file(Path("out"), force=False, like=Path("in")) as file:
         assert mode(file.name) == 0o600
     Path("in").chmod(0o666)
     with whole_file(Path("out"), force=True, like=Path("in")) as file:
@@ -307,7 +307,7 @@ def refused(*arguments: object, **options: object) -> None:
 @pytest.mark.parametrize("names", ["x", "x" * 255, "é" * 127, ".x", "x\ny", "x.nac-part"])
 def test_any_name_can_be_written_and_an_error_leaves_nothing(names: str) -> None:
     def fail() -> None:
-        with whole_file(Path(names)) as file:
+        with whole_file(Path(names), force=False) as file:
             file.write(b"part")
             raise KeyError
 
@@ -379,7 +379,7 @@ def test_only_parts_that_nobody_writes_are_deleted(swept: Callable[[], list[str]
         Path(name).touch()
     Path(".link.01234567.nac-part").symlink_to("a.nac-part")
     Path(".folder.01234567.nac-part").mkdir()
-    with whole_file(Path("out")) as file:
+    with whole_file(Path("out"), force=False) as file:
         part = Path(file.name).name
         assert swept() == sorted([*stay, part, ".link.01234567.nac-part", ".folder.01234567.nac-part"])
     assert "out" in swept()
@@ -396,7 +396,7 @@ def test_a_folder_is_swept_once_and_before_something_is_written_there(swept: Cal
 
 
 def test_a_part_is_locked_while_it_is_written() -> None:
-    with whole_file(Path("out")) as file, Path(file.name).open("rb") as other, pytest.raises(OSError):  # noqa: PT011
+    with whole_file(Path("out"), force=False) as file, Path(file.name).open("rb") as other, pytest.raises(OSError):  # noqa: PT011
         lock(other, wait=False)
 
 
@@ -412,7 +412,7 @@ def test_a_part_that_another_program_sweeps_before_it_is_locked_is_made_again(
         lock(file, wait=wait)
 
     monkeypatch.setattr(output, "lock", locked)
-    with whole_file(Path("out")) as file:
+    with whole_file(Path("out"), force=False) as file:
         file.write(b"all of it")
     assert Path("out").read_bytes() == b"all of it"
     assert len(set(swept)) == 2

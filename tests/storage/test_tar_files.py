@@ -101,6 +101,32 @@ def test_a_record_may_have_several_items() -> None:
     assert list(contents(rewritten(data, new))) == ["a.l.wav", "a.r.nac", "a.txt", "b.wav", "a.wav"]
 
 
+@pytest.mark.parametrize("there", [0, 5, 512])
+def test_a_file_with_holes_stays_as_it_is(there: int) -> None:
+    """GNU's kind: the header lists what is there of a larger file, and only that follows."""
+    data = b"sound"[:there].ljust(there, b".")
+    header = bytearray(made(["a.wav"])[: tarfile.BLOCKSIZE])
+    header[124:136] = b"%011o\0" % there
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[257:265] = b"ustar  \0"
+    header[345:500] = bytes(155)
+    header[386:410] = b"%011o\0%011o\0" % (0, there)
+    header[483:495] = b"%011o\0" % 100_000
+    header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * ord(" "))
+    whole = bytes(header) + data.ljust(-(-there // 512) * 512, b"\0") + made(["b.txt", "c.wav"])
+    found = records(whole)
+    assert [[member.info.name for member in record.members] for record in found] == [
+        ["a.wav"],
+        ["b.txt"],
+        ["c.wav"],
+    ]
+    assert [bool(item.problem) for record in found for item in record.items] == [True] * bool(there) + [False]
+    assert rewritten(whole, {})[: 512 * 3 + len(data)] == whole[: 512 * 3 + len(data)]
+    if there:
+        with pytest.raises(NacError, match="not a complete tar file"):
+            records(whole[: 512 + there - 1])
+
+
 @pytest.mark.parametrize("parts", [1, 2, 3, 5, 50])
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_record_is_in_one_part(parts: int, form: str) -> None:
