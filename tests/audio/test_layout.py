@@ -163,6 +163,7 @@ def caf(samples: np.ndarray, tag: int, labels: tuple[int, ...] = ()) -> bytes:
 @pytest.mark.parametrize(
     ("tag", "labels", "wanted"),
     [
+        (114 << 16 | 3, (), [1, 2, 0]),  # centre, left, right
         (124 << 16 | 6, (), [1, 2, 0, 5, 3, 4]),  # centre, left, right, the two sides, LFE
         (0, (3, 1, 2, 5, 6, 4), [1, 2, 0, 5, 3, 4]),
         (0, (2, 1), [1, 0]),

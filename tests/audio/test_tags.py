@@ -31,10 +31,11 @@ from toy_codec import ToyCodec
 
 import nac
 from nac.audio.reading import open_source
-from nac.audio.tags import _ID3, _MP4, INFO, LONGEST, MOST, kept, read_tags
+from nac.audio.tags import _ID3, _MP4, INFO, LONGEST, MOST, _Measured, kept, read_tags
 from nac.audio.writing import OUTPUT_FORMATS, open_sink
 from nac.codecs import registry
 from nac.codecs.family import Model
+from nac.errors import AudioError
 from nac.weights import models
 
 TAGS = [
@@ -398,6 +399,14 @@ def test_a_wav_of_too_many_chunks_is_not_searched_for_tags(caplog: pytest.LogCap
     assert read_tags(io.BytesIO(b"RIFF" + len(chunks).to_bytes(4, "little") + chunks)) == ()
     assert "too many reads" in caplog.text
     assert time.process_time() - began < 2
+
+
+def test_a_file_is_read_as_often_as_tags_may_need_and_no_more() -> None:
+    file = _Measured(io.BytesIO(b"some bytes"))
+    for _ in range(1 << 16):
+        file.read(1)
+    with pytest.raises(AudioError, match="too many reads"):
+        file.read(1)
 
 
 def ape(**items: str) -> bytes:

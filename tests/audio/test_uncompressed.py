@@ -14,6 +14,7 @@ from sound_files import RATE, chunk, read_source, riff
 
 from nac.audio.reading import open_source
 from nac.container.header import SampleFormat
+from nac.errors import AudioError
 
 KINDS = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "IRCAM", "PVF", "AVR", "SVX")
@@ -106,3 +107,11 @@ def test_a_wav_of_fewer_bits_than_its_samples_have_place_for_has_them_in_the_upp
         samples, source = read_source(io.BytesIO(riff(form, chunk(b"data", full))))
         assert samples[:, 0].tolist() == HALVES.tolist()
         assert source.sample_format == {2: SampleFormat.S16, 3: SampleFormat.S24, 4: SampleFormat.S32}[each]
+
+
+@pytest.mark.parametrize(
+    "start", ["", "\n", "\n\n", "\nx\n", "\n   1024\nend_head\n", "\n1024\nsample_n_bytes -i 3\n"]
+)
+def test_a_header_of_sphere_that_is_broken_is_no_audio(start: str) -> None:
+    with pytest.raises(AudioError):
+        read_source(io.BytesIO(f"NIST_1A{start}".encode() + bytes(3000)))
