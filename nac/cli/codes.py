@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from nac.cli.batch import Job
-from nac.cli.options import FORCE, JSON, QUIET, ModelName, gathered, path
+from nac.cli.options import FORCE, JSON, QUIET, ModelName, gathered, output_path, path
 from nac.cli.running import Settings, Told, run_one
 from nac.cli.standard import source, target
 
 
 @click.command()
 @click.argument("file", type=path(allow_dash=True))
-@click.option("-o", "--output", "out", required=True, type=path(allow_dash=True), help="A file, or - for stdout.")
+@click.option("-o", "--output", "out", required=True, type=output_path(), help="A file, or - for stdout.")
 @click.option(
     "--format",
     "form",
@@ -27,7 +27,7 @@ from nac.cli.standard import source, target
 @JSON
 @QUIET
 @gathered("settings", Settings)
-def codes(settings: Settings, file: Path, out: Path, form: str | None, model: str | None) -> None:
+def codes(settings: Settings, file: Path, out: str, form: str | None, model: str | None) -> None:
     """Write the codes of a .nac file as .npz, .npy or .safetensors, or the other way round.
 
     .npz and .safetensors have everything that is in a .nac file, so it can be restored; .npy has only the codes,

@@ -9,14 +9,14 @@ import click
 
 from nac.cli import report
 from nac.cli.batch import Job
-from nac.cli.options import FORCE, JSON, QUIET, ModelName, gathered, path
+from nac.cli.options import FORCE, JSON, QUIET, ModelName, gathered, output_path, path
 from nac.cli.running import Settings, Told, run_one
 from nac.cli.standard import source, target
 
 
 @click.command()
 @click.argument("file", metavar="IN", type=path(allow_dash=True))
-@click.argument("out", type=path(allow_dash=True))
+@click.argument("out", type=output_path())
 @click.option(
     "--format",
     "form",
@@ -37,7 +37,7 @@ from nac.cli.standard import source, target
 def convert(
     settings: Settings,
     file: Path,
-    out: Path,
+    out: str,
     form: str | None,
     model: str | None,
     kbps: float | None,

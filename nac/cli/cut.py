@@ -8,23 +8,21 @@ from typing import Any
 import click
 
 from nac.cli.batch import Job
-from nac.cli.options import DURATION, FORCE, JSON, QUIET, START, gathered, path
+from nac.cli.options import DURATION, FORCE, JSON, QUIET, START, gathered, output_path, path
 from nac.cli.running import Settings, Told, run_one
 from nac.cli.standard import source, target
 
 
 @click.command()
 @click.argument("file", type=path(allow_dash=True))
-@click.option(
-    "-o", "--output", "out", required=True, type=path(allow_dash=True), help="A .nac file, or - for stdout."
-)
+@click.option("-o", "--output", "out", required=True, type=output_path(), help="A .nac file, or - for stdout.")
 @START
 @DURATION
 @FORCE
 @JSON
 @QUIET
 @gathered("settings", Settings)
-def cut(settings: Settings, file: Path, out: Path, start: float, duration: float | None) -> None:
+def cut(settings: Settings, file: Path, out: str, start: float, duration: float | None) -> None:
     """Cut a part out of a .nac file.
 
     Nothing is decoded, and no model is needed. The part decodes to exactly the same samples as the whole file; for

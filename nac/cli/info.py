@@ -60,7 +60,7 @@ def info(
         with seekable(path) as file, NacFile(file) as opened:
             found = replace(opened.info(), path=os.fspath(path))
             if plot is not None:
-                draw(opened, plot, force)
+                draw(opened, path.name, plot, force)
         report.out(json.dumps(asdict(found)) if as_json else report.info_text(found))
 
     def show_items(path: Path) -> None:
@@ -98,10 +98,11 @@ class Total:
         return f"{report.many(self.files, '.nac file')}, {clock(self.seconds)}, {report.size(self.bytes)}"
 
 
-def draw(opened: NacFile, plot: Path, force: bool) -> None:
+def draw(opened: NacFile, name: str, plot: Path, force: bool) -> None:
     from nac.evaluate.usage import svg, usage
     from nac.storage.output import whole_file
+    from nac.storage.places import as_text
 
-    picture = svg(usage(opened))
+    picture = svg(replace(usage(opened), name=as_text(name)))
     with whole_file(plot, force=force) as out:
         out.write(picture.encode())

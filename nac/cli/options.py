@@ -115,7 +115,12 @@ class _LocalPath(click.Path):
 
 
 def path(**options: Any) -> click.Path:
-    return _LocalPath(path_type=Path, **options)
+    return _LocalPath(**{"path_type": Path, **options})
+
+
+def output_path() -> click.Path:
+    """A path to write, or -; as text, because a slash at the end means a folder."""
+    return path(path_type=str, allow_dash=True)
 
 
 # As text, because an input can be a URL.

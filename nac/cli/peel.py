@@ -8,16 +8,14 @@ from typing import Any, Literal
 import click
 
 from nac.cli.batch import Job
-from nac.cli.options import COUNT, FORCE, JSON, QUIET, RATE, gathered, one_of, path
+from nac.cli.options import COUNT, FORCE, JSON, QUIET, RATE, gathered, one_of, output_path, path
 from nac.cli.running import Settings, Told, run_one
 from nac.cli.standard import source, target
 
 
 @click.command()
 @click.argument("file", type=path(allow_dash=True))
-@click.option(
-    "-o", "--output", "out", required=True, type=path(allow_dash=True), help="A .nac file, or - for stdout."
-)
+@click.option("-o", "--output", "out", required=True, type=output_path(), help="A .nac file, or - for stdout.")
 @RATE
 @COUNT
 @click.option(
@@ -32,7 +30,7 @@ from nac.cli.standard import source, target
 def peel(
     settings: Settings,
     file: Path,
-    out: Path,
+    out: str,
     kbps: float | None,
     codebooks: int | None,
     coding: Literal["auto", "packed", "range"] | None,

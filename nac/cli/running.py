@@ -188,9 +188,9 @@ def plan(
         raise click.UsageError(str(error)) from None
 
 
-def run_one(file: Path, out: Path, ending: str, work: Work, settings: Settings) -> None:
+def run_one(file: Path, out: str, ending: str, work: Work, settings: Settings) -> None:
     """:func:`run` for a command that takes one file. ``ending``: extension of the output's name in a folder."""
-    paths = batch.Paths((os.fspath(file),), os.fspath(out))
+    paths = batch.Paths((os.fspath(file),), out)
     run(plan(paths, lambda name: Path(name).stem + ending), work, settings)
 
 

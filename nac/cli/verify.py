@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,4 +101,4 @@ def _recover(path: Path, out: Path, force: bool) -> Checked:
     from nac.files.verify import recover
 
     with seekable(path) as file:
-        return recover(file, out, force=force)
+        return replace(recover(file, out, force=force), path=os.fspath(path))

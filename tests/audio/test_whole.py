@@ -12,10 +12,12 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 from mutagen.ogg import OggPage
 from sound_files import RATE, Stream, chunk, every_way, noise, read_source, riff, wav_form
 
 import nac
+from nac import cli
 from nac.audio import whole
 from nac.audio.kinds import HEAD, is_audio, kind_of, may_be_audio
 from nac.audio.reading import open_source
@@ -792,6 +794,8 @@ def test_a_film_keeps_its_sound_and_is_not_deleted(tmp_path: Path, caplog: pytes
     assert len(read_source(path)[0]) == 24000
     with pytest.raises(AudioError, match="has video besides audio"):
         nac.compress(path, tmp_path / "x.nac", sound_only=True)
+    done = CliRunner().invoke(cli.main, ["compress", str(path), "-m", "nac_24khz", "--remove-source"])
+    assert (done.exit_code, path.exists()) == (1, True), done.output
     nac.compress(path, tmp_path / "x.nac", model="nac_24khz")
     assert "its video is not kept" in caplog.text
 

@@ -99,6 +99,15 @@ def test_a_slash_at_the_end_says_folder() -> None:
     assert "a.wav is not a folder" in nac("compress", "b.wav", "c.wav", "-o", "a.wav", code=2).stderr
 
 
+@pytest.mark.parametrize("command", ["compress", "decompress", "codes", "convert", "cut --start 1", "peel -k 9"])
+@pytest.mark.parametrize("out", ["new/", "there"])
+def test_standard_input_has_no_name_in_a_folder(command: str, out: str) -> None:
+    Path("there").mkdir()
+    where = [out] if command == "convert" else ["-o", out]
+    assert "standard input needs -o FILE" in nac(*command.split(), "-", *where, stdin=b"", code=2).stderr
+    assert tree() == []
+
+
 def test_no_input_is_the_output_of_another() -> None:
     wav("in/a.wav"), wav("a.nac")
     wav("b.wav"), Path("other").mkdir()

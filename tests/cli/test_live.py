@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from container_files import written
+from toy_codec import ToyCodec
 from toy_command import nac, run, wav
 
-from nac.container import Reader
+from nac.container import Chunk, Header, Reader
 
 pytestmark = pytest.mark.usefixtures("toy")
 RATE, CHUNK = 16000, 160_000
@@ -151,6 +154,63 @@ def test_a_cut_of_unknown_length_ends_where_it_should(start: int, duration: int 
     everything = np.frombuffer(Path("all.wav").read_bytes()[44:], "<i2")
     wanted = everything[start * RATE :][: None if duration is None else duration * RATE]
     assert np.array_equal(np.frombuffer(Path("part.wav").read_bytes()[44:], "<i2"), wanted)
+
+
+LONG = {
+    "info": ["info", "IN", "--json"],
+    "info --plot": ["info", "IN", "--plot", "out"],
+    "verify": ["verify", "IN", "--json"],
+    "verify --recover": ["verify", "IN", "--recover", "out", "--json"],
+    "codes": ["codes", "IN", "-o", "out", "--format", "npz", "-q"],
+    "peel": ["peel", "IN", "--codebooks", "1", "-o", "out", "-q"],
+    "cut": ["cut", "IN", "--start", "30", "-o", "out", "-q"],
+    "decompress": ["decompress", "IN", "-o", "out", "--format", "wav", "-q"],
+}
+
+
+@pytest.fixture(scope="module")
+def long_file() -> bytes:
+    """More than what commands read, copy or keep at a time."""
+    spec = ToyCodec().spec
+    header = Header(
+        model="toy",
+        fingerprint=spec.fingerprint,
+        sample_rate=RATE,
+        frame_samples=40,
+        codebooks=spec.codebooks,
+        network_channels=1,
+        stereo_pair=False,
+        stream_codebooks=(2,),
+        original_sample_rate=RATE,
+        channels=1,
+        samples=4 * 40 * 4000 - 1,
+    )
+    codes = np.random.default_rng(0).integers(0, 256, (2, 40 * 4000))
+    chunks = [Chunk.pack(header, 4000 * n, 4000, [list(codes)], coding="packed") for n in range(4)]
+    return written(header, chunks, header.samples).getvalue()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of Unix")
+@pytest.mark.parametrize("case", LONG)
+def test_a_long_pipe_that_comes_in_odd_parts_is_read_to_its_end(case: str, long_file: bytes) -> None:
+    assert len(long_file) > 1 << 20
+    found = []
+    os.mkfifo("pipe.nac")
+    Path("file.nac").write_bytes(long_file)
+
+    def write() -> None:
+        with Path("pipe.nac").open("wb", buffering=0) as pipe, suppress(BrokenPipeError):
+            for start in range(0, len(long_file), 30_011):
+                pipe.write(long_file[start : start + 30_011])
+
+    for name in ("file.nac", "pipe.nac"):
+        thread = threading.Thread(target=write, daemon=True)
+        if name == "pipe.nac":
+            thread.start()
+        said = nac(*(name if word == "IN" else word for word in LONG[case])).stdout.replace(name, "")
+        found.append((said, Path("out").read_bytes().replace(name.encode(), b"") if "out" in LONG[case] else b""))
+        Path("out").unlink(missing_ok=True)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("size", [1, 3, 21])

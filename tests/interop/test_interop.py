@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from math import ceil, floor, prod
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -734,6 +735,15 @@ def test_the_command_on_pipes() -> None:
     back = command("convert", "-", "-", "--format", "dac", "-q", stdin=made).stdout_bytes
     assert converted(back)[0] == made
     assert "nac: -: " in command("convert", "-", "-", stdin=b"RIFF", code=1).stderr
+
+
+def test_a_long_pipe_is_read_to_its_end(folder: Path) -> None:
+    packets = np.random.default_rng(0).bytes(23 * 3000)
+    os.mkfifo(folder / "pipe.lyra")
+    thread = Thread(target=(folder / "pipe.lyra").write_bytes, args=(packets,), daemon=True)
+    thread.start()
+    command("convert", "pipe.lyra", "song.nac", "-k", "9.2", "-q")
+    assert converted(Path("song.nac").read_bytes(), "lyra")[0] == packets
 
 
 def test_a_folder_takes_the_inputs_name(folder: Path) -> None:
