@@ -12,12 +12,19 @@ from torch import Tensor
 
 from nac.codecs.fullband import BANDS, BINS
 from nac.codecs.fullband_torch import FullbandNet
-from nac.codecs.mdct_torch import nearest
 
 #: all components: the leading ones for recordings do not represent, for example, a single high tone
 GAIN_PARTS = len(BANDS)
 #: weight of gains relative to shape; because of it the first codebooks code gains, whose errors are most audible
 GAIN_WEIGHT = 8.0
+
+
+def nearest(vectors: Tensor, book: Tensor) -> Tensor:
+    """Return the indices, int64 [...], of the entries [entries, D] nearest (Euclidean) to ``vectors`` [..., D]."""
+    half_norms = -0.5 * book.square().sum(dim=1)
+    flat = vectors.reshape(-1, vectors.shape[-1])
+    # max is faster than argmax.
+    return torch.addmm(half_norms, flat, book.T).max(1).indices.view(vectors.shape[:-1])
 
 
 def principal(vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -18,13 +18,12 @@ from batches import Batch, Batches
 from discriminators import WINDOWS, Discriminator, discriminator_loss, generator_losses
 from losses import RESOLUTIONS, SpectralLoss, waveform_loss
 from safetensors.torch import load_file
-from start import start
+from start import nearest, start
 from team import Team
 from torch import Tensor, nn
 
 from nac.codecs.fullband import HOP, RATE
 from nac.codecs.fullband_torch import FullbandNet, position_noise
-from nac.codecs.mdct_torch import nearest
 
 #: weight of each loss term
 WEIGHTS = {"mel": 1.0, "loud": 0.5, "compressed": 1.5, "structure": 0.7, "waveform": 1.0, "commitment": 0.1}
@@ -43,8 +42,9 @@ class Options:
     ``processes``: each with one thread; ``batch``: crops of ``frames`` frames per process and step. ``apart``:
     steps after which processes average their parameters. ``start_crops``: crops from which the network is
     initialised, with ``rounds`` of k-means. ``warmup`` and ``decay``: steps of rising and falling learning rate.
-    ``adversarial``: the first step with discriminators. ``every``: steps between checkpoints. ``init``: exported
-    weights to start from.
+    ``unquantized``: share of crops whose latent is not quantised, so that the encoder learns what codes do not yet
+    hold (as Mimi: Défossez et al. 2024, arXiv:2410.00037). ``adversarial``: the first step with discriminators.
+    ``every``: steps between checkpoints. ``init``: exported weights to start from.
     """
 
     steps: int = 1000000
@@ -57,6 +57,7 @@ class Options:
     decay: int = 4000
     start_crops: int = 500
     rounds: int = 6
+    unquantized: float = 0.15
     adversarial: int = 20000
     discriminator_rate: float = 5e-4
     every: int = 500
@@ -120,15 +121,24 @@ def draw_levels(random: np.random.Generator, size: int) -> Tensor:
 
 
 def run(
-    net: FullbandNet, books: MovingCodebooks, audio: Tensor, levels: Tensor, first: int, learn: bool
+    net: FullbandNet,
+    books: MovingCodebooks,
+    audio: Tensor,
+    levels: Tensor,
+    bypass: Tensor,
+    first: int,
+    learn: bool,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Encode and decode audio [B, 1, HOP * T]. Returns audio [B, N], and the losses that are not spectral."""
+    """Encode and decode audio [B, 1, HOP * T]. Returns audio [B, N], and the losses that are not spectral.
+
+    ``bypass`` [B]: for which crops the latent is not quantised.
+    """
     analysed = net.analyse(audio)
     with reduced_precision():  # only for the networks: transforms need single precision
         latent = net.latent(*analysed).float()
     sums = books.quantize(latent.detach(), learn)
     quantized = sums[levels - 1, torch.arange(len(levels))]
-    through = latent + (quantized - latent).detach()
+    through = torch.where(bypass[:, None, None], latent, latent + (quantized - latent).detach())
     with reduced_precision():
         plain, deep = net.describe(through, levels)
     decoded = net.render(plain.float(), deep.float(), levels, position_noise(first, latent.shape[1]))
@@ -145,7 +155,7 @@ def validate(net: FullbandNet, books: MovingCodebooks, spectral: SpectralLoss, b
     found = {}
     for count in (2, 4, 8, 16):
         levels = torch.full((len(batch.audio),), count)
-        decoded, terms = run(net, books, batch.audio, levels, 0, learn=False)
+        decoded, terms = run(net, books, batch.audio, levels, levels < 0, 0, learn=False)
         terms |= spectral(decoded, batch.audio[:, 0], batch.band)
         found |= {f"{name}{count}": float(terms[name]) for name in (*SPECTRAL, "waveform")}
     return found
@@ -227,7 +237,10 @@ class Learner:
         self.books.decay = 1 - 0.01 * max(height, 0.1) * min(options.batch / 16, 1)
         levels = draw_levels(random, len(batch.audio))
         original = batch.audio[:, 0]
-        decoded, terms = run(self.net, self.books, batch.audio, levels, int(random.integers(0, 10**6)), learn=True)
+        bypass = torch.from_numpy(random.random(len(levels)) < options.unquantized)
+        levels = torch.where(bypass, len(self.books.books), levels)
+        first = int(random.integers(0, 10**6))
+        decoded, terms = run(self.net, self.books, batch.audio, levels, bypass, first, learn=True)
         output = decoded.detach().requires_grad_()
         # A random offset, so that no sample is always at the edge of the windows.
         shift = int(random.integers(0, 2048))

@@ -40,6 +40,8 @@ HOP = 320
 KERNEL = 7
 #: frames per window
 WINDOW = 256
+#: codebooks whose codes are chosen together, and the paths through them that are followed
+GROUP, PATHS = 4, 3
 #: widths of the gain bands in MDCT bins of 37.5 Hz, roughly the frequency resolution of hearing
 BANDS = (*[2] * 10, *[3] * 4, *[4] * 3, 5, 5, 6, 6, 8, 8, 10, 10, 13, 13, 16, 16, 20, 24, 28, 40, 48)
 #: the lowest amplitude of gains, just below the last of 16 bits
@@ -244,20 +246,38 @@ class Quantizer:
         self._half_norms = 0.5 * np.square(self.books).sum(axis=2)
 
     def encode(self, rest: Floats, codebooks: int) -> list[Integers]:
-        """Quantise the latent [T, D], which is overwritten. Returns codes [T], one array per codebook.
+        """Quantise the latent [T, D]. Returns codes [T], one array per codebook.
 
-        Each code is that of the entry nearest to the residual, whatever the number of codebooks. So the bitrate of
-        a file can be reduced by removing the codes of the finest codebooks.
+        The codes of a group of codebooks are chosen together, whatever the number of codebooks asked for. So the
+        bitrate of a file can be reduced by removing the codes of the finest codebooks.
         """
-        codes = []
-        for book, columns, half_norms in zip(
-            self.books[:codebooks], self._columns, self._half_norms, strict=False
-        ):
-            nearness = rest @ columns
-            nearness -= half_norms
-            codes.append(nearness.argmax(axis=1).astype(np.int64))
-            rest -= book[codes[-1]]
-        return codes
+        codes: list[Integers] = []
+        for first in range(0, codebooks, GROUP):
+            chosen, rest = self._searched(rest, first)
+            codes.extend(chosen.T)
+        return codes[:codebooks]
+
+    def _searched(self, rest: Floats, first: int) -> tuple[Integers, Floats]:
+        """Quantise residuals [T, D] by the codebooks from ``first`` on. Returns codes [T, group], and the rest.
+
+        Beam search: what the nearest entry leaves may be hard to code for the next codebook, so the best paths
+        through the codebooks of the group are followed.
+        """
+        frames = np.arange(len(rest))[:, None]
+        # of each path: codes, what they leave, and by how much half of its square has fallen
+        paths, rests = np.zeros((*frames.shape, 0), np.int64), rest[:, None]
+        gain = np.zeros(frames.shape, np.float32)
+        for number in range(first, min(first + GROUP, self.count)):
+            nearness = rests.reshape(-1, self.latent) @ self._columns[number]
+            nearness -= self._half_norms[number]
+            entries, gains = best(nearness, PATHS)
+            gains = (gain[..., None] + gains.reshape(*gain.shape, PATHS)).reshape(len(rest), -1)
+            kept = gains.argsort(axis=1, kind="stable")[:, : -PATHS - 1 : -1]
+            codes, parents = entries.reshape(len(rest), -1)[frames, kept], kept // PATHS
+            paths = np.concatenate([paths[frames, parents], codes[..., None]], axis=2)
+            rests = rests[frames, parents] - self.books[number][codes]
+            gain = gains[frames, kept]
+        return paths[:, 0], rests[:, 0]
 
     def decode(self, codes: tuple[Integers, ...]) -> Floats:
         """Return the latent [T, D] for the codes [T] of some codebooks."""
@@ -265,6 +285,16 @@ class Quantizer:
         for book, index in zip(self.books[1:], codes[1:], strict=False):
             latent += book[index]
         return latent
+
+
+def best(scores: Floats, count: int) -> tuple[Integers, Floats]:
+    """Return the columns [N, count] of the highest ``scores`` [N, columns], which are overwritten, and these."""
+    rows, columns, highest = np.arange(len(scores)), [], []
+    for _ in range(count):
+        columns.append(scores.argmax(axis=1))
+        highest.append(scores[rows, columns[-1]])
+        scores[rows, columns[-1]] = -np.inf
+    return np.stack(columns, axis=1), np.stack(highest, axis=1)
 
 
 class Network:

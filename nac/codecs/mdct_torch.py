@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from nac.codecs import mdct
 from nac.codecs.fingerprint import fingerprint
-from nac.codecs.mdct import BANDS, COMPANDING, FLOOR, HIGHEST, HOP, KERNEL, LOWEST, WINDOW
+from nac.codecs.mdct import BANDS, COMPANDING, FLOOR, GROUP, HIGHEST, HOP, KERNEL, LOWEST, PATHS, WINDOW
 from nac.codecs.windows import Plan, Tensors, WindowedCodec
 from nac.spec import CodecSpec
 
@@ -96,16 +96,26 @@ class Quantizer(nn.Module):
         self.register_buffer("codebooks", torch.zeros(codebooks, entries, latent))
 
     def encode(self, latent: Tensor, codebooks: int) -> Tensor:
-        """Quantise the latent [B, T, D]. Returns codes, int64 [codebooks, B, T].
+        """Quantise the latent [B, T, D] like :class:`mdct.Quantizer`. Returns codes, int64 [codebooks, B, T]."""
+        rest, codes = latent.flatten(0, 1), []
+        for first in range(0, codebooks, GROUP):
+            chosen, rest = self._searched(rest, self.codebooks[first : first + GROUP])
+            codes.append(chosen)
+        return torch.cat(codes, 1)[:, :codebooks].T.reshape(codebooks, *latent.shape[:2])
 
-        Each code is that of the entry nearest to the residual, whatever the number of codebooks. So the bitrate of
-        a file can be reduced by removing the codes of the finest codebooks.
-        """
-        codes, rest = [], latent
-        for book in self.codebooks[:codebooks]:
-            codes.append(nearest(rest, book))
-            rest = rest - book[codes[-1]]
-        return torch.stack(codes)
+    @staticmethod
+    def _searched(rest: Tensor, books: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantise residuals [N, D] by a group of codebooks. Returns codes [N, group], and the rest [N, D]."""
+        frames = torch.arange(len(rest), device=rest.device)[:, None]
+        paths, rests, gain = frames.new_zeros(len(rest), 1, 0), rest[:, None], rest.new_zeros(len(rest), 1)
+        for book in books:
+            nearness = rests @ book.T - 0.5 * book.square().sum(dim=1)
+            gains, entries = nearness.topk(PATHS, dim=-1)
+            gain, kept = (gain[..., None] + gains).flatten(1).topk(PATHS, dim=-1)
+            codes, parents = entries.flatten(1)[frames, kept], kept // PATHS
+            paths = torch.cat([paths[frames, parents], codes[..., None]], dim=2)
+            rests = rests[frames, parents] - book[codes]
+        return paths[:, 0], rests[:, 0]
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the latent [B, T, D] for codes [codebooks, B, T]."""
@@ -113,14 +123,6 @@ class Quantizer(nn.Module):
         for book, index in zip(self.codebooks[1:], codes[1:], strict=False):
             latent = latent + book[index]
         return latent
-
-
-def nearest(vectors: Tensor, book: Tensor) -> Tensor:
-    """Return the indices, int64 [...], of the entries [entries, D] nearest (Euclidean) to ``vectors`` [..., D]."""
-    half_norms = -0.5 * book.square().sum(dim=1)
-    flat = vectors.reshape(-1, vectors.shape[-1])
-    # max is faster than argmax.
-    return torch.addmm(half_norms, flat, book.T).max(1).indices.view(vectors.shape[:-1])
 
 
 class MdctNet(nn.Module):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import nac
@@ -25,6 +25,7 @@ from nac.spec import Codebook, CodecSpec
 
 SPEC = CodecSpec("nac_24khz", "mdct", 24000, 1, mdct.HOP, (Codebook(10),) * 16)
 BUILTIN = ["nac_24khz", "nac_48khz"]
+BUILTIN_FOLDER = Path(nac.__file__).parent / "codecs" / "builtin"
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,37 @@ def test_the_number_of_threads_changes_nothing(name: str, tmp_path: Path) -> Non
     ]
     assert found[0] == found[1]
     assert found[0].endswith("False\n")
+
+
+def test_fewer_codebooks_give_the_first_codes_of_more(codec: mdct.MdctCodec, net: mdct_torch.MdctNet) -> None:
+    latent = np.random.default_rng(1).standard_normal((20, net.quantizer.codebooks.shape[2])).astype(np.float32)
+    all_codes = np.stack(codec.network.quantizer.encode(latent, 16))
+    for count in range(1, 17):
+        np.testing.assert_array_equal(np.stack(codec.network.quantizer.encode(latent, count)), all_codes[:count])
+    for count in (1, 4, 6, 16):
+        of_torch = net.quantizer.encode(torch.from_numpy(latent)[None], count)
+        np.testing.assert_array_equal(of_torch[:, 0].numpy(), all_codes[:count])
+
+
+@pytest.mark.parametrize("first", range(7))
+def test_an_entry_further_away_is_taken_if_the_next_codebook_then_comes_nearer(first: int) -> None:
+    books = np.tile(np.float32([0, 1000, 2000, 3000])[:, None], (8, 1, 1))
+    books[first : first + 2, :, 0] = [0, 10, 20, 30], [6, -9, 8, 7]  # 10 is nearest to 6, but 0 + 6 is equal
+    quantizer = mdct.Quantizer(mdct.Weights({"quantizer.codebooks": books}))
+    decoded = quantizer.decode(tuple(quantizer.encode(np.float32([[6], [36]]), 8)))
+    assert decoded.ravel().tolist() == ([1, 36] if first == 3 else [6, 36])  # not across groups of four
+
+
+def test_codes_come_nearer_than_those_of_the_nearest_entries() -> None:
+    books = load_file(BUILTIN_FOLDER / "nac_48khz.safetensors")["quantizer.codebooks"].astype(np.float32)
+    rng = np.random.default_rng(2)
+    latent = np.float32(sum(book[rng.integers(0, len(book), 300)] for book in books))
+    rest = latent.copy()
+    for book in books[:4]:
+        rest -= book[(rest @ book.T - 0.5 * np.square(book).sum(axis=1)).argmax(axis=1)]
+    quantizer = mdct.Quantizer(mdct.Weights({"quantizer.codebooks": books}))
+    found = latent - quantizer.decode(tuple(quantizer.encode(latent, 4)))
+    assert np.square(found).sum() < 0.98 * np.square(rest).sum()
 
 
 def test_every_prefix_and_every_length_decode(codec: mdct.MdctCodec) -> None:
