@@ -115,3 +115,10 @@ def test_a_wav_of_fewer_bits_than_its_samples_have_place_for_has_them_in_the_upp
 def test_a_header_of_sphere_that_is_broken_is_no_audio(start: str) -> None:
     with pytest.raises(AudioError):
         read_source(io.BytesIO(f"NIST_1A{start}".encode() + bytes(3000)))
+
+
+def test_integers_of_64_bits_have_their_full_range() -> None:
+    form = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, RATE, 8 * RATE, 8, 64))
+    sound = (HALVES * 2**62).astype("<i8") * 2
+    samples, _ = read_source(io.BytesIO(riff(form, chunk(b"data", sound.tobytes()))))
+    assert samples[:, 0].tolist() == HALVES.tolist()

@@ -144,17 +144,35 @@ def test_a_cut_has_the_samples_of_the_whole(codec: FarSighted, rate: int, channe
             assert np.array_equal(direct, inner)
 
 
-def test_range_coded_chunks_are_cut_and_joined() -> None:
+def range_coded() -> bytes:
+    """40 seconds of 2000 frames of 8 codes with three values."""
     header = replace(SPEECH, samples=None, stream_codebooks=(8,))
     random, chunks = np.random.default_rng(0), []
     for first in range(0, 2000, 500):
         rows = [random.integers(0, 3, 500) for _ in range(8)]
         chunks.append(Chunk.pack(header, first, 500, [rows]))
         assert chunks[-1].is_coded(header)
-    data = written(header, chunks, 40 * 48000).getvalue()
+    return written(header, chunks, 40 * 48000).getvalue()
+
+
+def test_what_is_told_of_the_bytes_of_a_file_is_true_of_them() -> None:
+    coded, packed = range_coded(), io.BytesIO()
+    nac.peel(io.BytesIO(coded), packed, codebooks=8, coding="packed")
+    plain, less = (nac.info(io.BytesIO(data)) for data in (packed.getvalue(), coded))
+    assert (plain.coding, plain.saved, less.coding) == ("packed", 0, "range")
+    for one in (plain, less):
+        assert one.actual_kbps == round(one.bytes * 8 / 1000 / 40, 3)
+    codes = 2000 * sum(book.bits for book in SPEECH.codebooks[:8]) // 8
+    # Beside its codes, a chunk says how they are coded.
+    assert less.saved == pytest.approx((plain.bytes - less.bytes) / codes, abs=0.01)
+
+
+def test_range_coded_chunks_are_cut_and_joined() -> None:
+    data = range_coded()
     parts = [cut(data, duration=16), cut(data, start=16, duration=11.3), cut(data, start=27.3)]
     assert len(parts[1]) < 0.6 * len(data)
     with nac.open(io.BytesIO(data)) as whole, nac.open(io.BytesIO(cat(*parts))) as joined:
+        assert all({*row.tolist()} == {0, 1, 2} for row in whole.codes()[0])
         assert all(map(np.array_equal, whole.codes()[0], joined.codes()[0]))
         with nac.open(io.BytesIO(parts[1])) as part:
             assert all(map(np.array_equal, whole.frame_codes(800, 1300)[0], part.frame_codes(800, 1300)[0]))
