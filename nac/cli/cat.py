@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nac.cli.batch import STANDARD, Job, Plan
-from nac.cli.options import FORCE, JSON, QUIET, gathered, path
+from nac.cli.options import FORCE, JSON, QUIET, file_path, gathered, path
 from nac.cli.running import Settings, Told, run
 from nac.cli.standard import source, target
 
@@ -16,7 +16,7 @@ from nac.cli.standard import source, target
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=path(allow_dash=True))
 @click.option(
-    "-o", "--output", "out", required=True, type=path(allow_dash=True), help="A .nac file, or - for stdout."
+    "-o", "--output", "out", required=True, type=file_path(allow_dash=True), help="A .nac file, or - for stdout."
 )
 @FORCE
 @JSON

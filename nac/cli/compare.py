@@ -17,7 +17,19 @@ import click
 from nac.cli import report
 from nac.cli.hints import message_of
 from nac.cli.loading import Loading
-from nac.cli.options import DEVICE, FORCE, KBPS, QUIET, RECURSIVE, ModelName, Time, gathered, path, several
+from nac.cli.options import (
+    DEVICE,
+    FORCE,
+    KBPS,
+    QUIET,
+    RECURSIVE,
+    ModelName,
+    Time,
+    file_path,
+    gathered,
+    path,
+    several,
+)
 from nac.cli.running import Stop, expand, tell_others
 from nac.errors import NacError
 
@@ -75,7 +87,7 @@ class Printed:
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=path(exists=True))
 @click.option(
-    "-o", "--output", "out", type=path(), help=f"The page. [default: {PAGE}, or none with --json or --csv]"
+    "-o", "--output", "out", type=file_path(), help=f"The page. [default: {PAGE}, or none with --json or --csv]"
 )
 @several(
     "-m",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nac.cli import report
-from nac.cli.options import FILES, FORCE, JSON, RECURSIVE, path
+from nac.cli.options import FILES, FORCE, JSON, RECURSIVE, file_path
 from nac.cli.running import each_nac_file
 from nac.cli.shards import COLUMN, each_packed
 from nac.cli.standard import seekable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.command()
 @FILES
 @click.option(
-    "--plot", type=path(), help="Draw how FILE uses its codebooks, and its bits over time, to this .svg file."
+    "--plot", type=file_path(), help="Draw how FILE uses its codebooks, and its bits over time, to this .svg file."
 )
 @COLUMN
 @RECURSIVE

@@ -114,8 +114,21 @@ class _LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _FilePath(_LocalPath):
+    """A path of a single file to write. A slash at the end means a folder, in which the file has no name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if os.fspath(value).endswith(("/", os.sep)):
+            self.fail(f"{value} is a folder: give the file a name.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def path(**options: Any) -> click.Path:
     return _LocalPath(**{"path_type": Path, **options})
+
+
+def file_path(**options: Any) -> click.Path:
+    return _FilePath(path_type=Path, **options)
 
 
 def output_path() -> click.Path:

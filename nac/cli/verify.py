@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nac.cli import report
-from nac.cli.options import FILES, FORCE, JSON, QUIET, RECURSIVE, path
+from nac.cli.options import FILES, FORCE, JSON, QUIET, RECURSIVE, file_path
 from nac.cli.running import each_nac_file
 from nac.cli.shards import COLUMN, each_packed
 from nac.cli.standard import seekable, source
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @FILES
-@click.option("--recover", type=path(), help="Save the intact chunks of a damaged FILE to this .nac file.")
+@click.option("--recover", type=file_path(), help="Save the intact chunks of a damaged FILE to this .nac file.")
 @COLUMN
 @RECURSIVE
 @FORCE

@@ -99,6 +99,19 @@ def test_a_slash_at_the_end_says_folder() -> None:
     assert "a.wav is not a folder" in nac("compress", "b.wav", "c.wav", "-o", "a.wav", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    "command", ["cat a.nac -o", "info a.nac --plot", "verify a.nac --recover", "compare a.wav -o"]
+)
+@pytest.mark.parametrize("out", ["new/", "there/"])
+def test_an_output_that_takes_no_name_from_an_input_is_not_a_folder(command: str, out: str) -> None:
+    Path("there").mkdir()
+    wav("a.wav")
+    nac("compress", "a.wav")
+    before = tree(".")
+    assert f"{out} is a folder: give the file a name" in nac(*command.split(), out, code=2).stderr
+    assert tree(".") == before
+
+
 @pytest.mark.parametrize("command", ["compress", "decompress", "codes", "convert", "cut --start 1", "peel -k 9"])
 @pytest.mark.parametrize("out", ["new/", "there"])
 def test_standard_input_has_no_name_in_a_folder(command: str, out: str) -> None:
