@@ -99,6 +99,6 @@ def at_most(header: Header, *, kbps: float | None, codebooks: int | None) -> tup
     if kbps is None and codebooks is None:
         return header.stream_codebooks
     pair = header.stereo_pair
-    alone = pair and header.stream_codebooks[0] > 1 and header.stream_codebooks[1] == 0
+    alone = pair and header.stream_codebooks[1] == 0
     wanted = allocate(header.spec, header.channels, kbps=kbps, codebooks=codebooks, pair=pair, alone=alone)
     return tuple(map(min, wanted, header.stream_codebooks))
