@@ -169,6 +169,15 @@ def test_what_is_there_is_not_touched_unless_told(folder: Path, form: str) -> No
     assert nac(*words, "-f", "--skip-existing", code=2).stderr.endswith("exclude each other\n")
 
 
+def test_a_shard_that_is_missing_is_made_up_for_behind_the_others(folder: Path, form: str) -> None:
+    library.pack(["src"], "shards", size=12_000, format=form)
+    (first, _), *others = contents("shards").items()
+    Path("shards", first).unlink()
+    library.pack(["src"], "shards", size=12_000, format=form, skip_existing=True)
+    assert list(contents("shards").items())[: len(others)] == others
+    assert sorted(packed("shards")) == sorted(sources())
+
+
 def test_several_folders(folder: Path, form: str) -> None:
     nac("pack", "src/a é", "src/b é/", "-o", "shards", "-q", "--format", form)
     (name,) = contents("shards")

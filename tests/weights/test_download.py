@@ -184,6 +184,19 @@ def test_other_weights_than_published_leave_nothing(server: HubServer, home: Pat
     assert models.locate("known") is None
 
 
+@pytest.mark.parametrize("wrong", [GOOD[:-1], GOOD + b"x"])
+def test_a_published_size_counts_alone(
+    server: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch, wrong: bytes
+) -> None:
+    file = File("w.bin", len(GOOD))
+    monkeypatch.setitem(MODELS, "known", toy("known", Web(f"{server.url}/toy", (file,))))
+    server.plain["toy/w.bin"] = wrong
+    with pytest.raises(ModelError, match="not the published 300000"):
+        models.download("known")
+    server.plain["toy/w.bin"] = GOOD
+    assert models.download("known").read_bytes() == GOOD
+
+
 def test_a_file_has_its_name_only_after_its_hash_was_checked(server: HubServer, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=SHA):
         fetch.web(f"{server.url}/toy/w.bin", tmp_path / "w.bin", sha256="00")
