@@ -76,7 +76,7 @@ def _check(data: bytes) -> None:
     for number, (instruction, argument, _) in enumerate(pickletools.genops(file)):
         if not _INSTRUCTIONS.fullmatch(instruction.name):
             raise FormatError(f"instruction {instruction.name}")
-        if number > _MOST_INSTRUCTIONS:
+        if number >= _MOST_INSTRUCTIONS:
             raise FormatError(f"more than {_MOST_INSTRUCTIONS} instructions")
         if instruction.name.endswith("BINPUT") and not 0 <= (argument or 0) <= number:
             raise FormatError("a memo index far beyond those used before")

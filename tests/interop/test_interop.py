@@ -514,6 +514,13 @@ def test_other_pickles_are_refused(program: bytes, folder: Path) -> None:
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.parametrize(("more", "message"), [(0, "codes or metadata are missing"), (1, "more than 10000 instr")])
+def test_a_pickle_has_as_many_instructions_as_it_may_have(more: int, message: str) -> None:
+    program = b"\x80\x04](" + b"N" * (9995 + more) + b"e."
+    with pytest.raises(NacError, match=message):
+        converted(HEAD + program)
+
+
 def wrong_dacs() -> list[tuple[dict[str, Any], str]]:
     zeros = np.zeros((1, 12, 35), np.uint16)
     return [
@@ -529,6 +536,7 @@ def wrong_dacs() -> list[tuple[dict[str, Any], str]]:
         ({"original_length": True}, "an original length from"),
         ({"sample_rate": 0}, "a sample rate from"),
         ({"chunk_length": 34}, "not a multiple of its window"),
+        ({"chunk_length": 5}, "not a multiple of its window"),  # windows are never padded
         ({"input_db": np.array([np.nan], np.float32)}, "must have one loudness"),
         ({"input_db": np.array([200.5], np.float32)}, "must have one loudness"),
         ({"input_db": np.array([-200.5], np.float32)}, "must have one loudness"),
@@ -561,9 +569,13 @@ def test_what_other_writers_of_dac_files_do() -> None:
     assert converted(dac_with(whole))[0] == wanted
 
 
+def meta_length(ecdc: bytes) -> int:
+    return int.from_bytes(ecdc[5:9], "big")
+
+
 def with_meta(**change: Any) -> bytes:
     data = (DATA / "encodec_24khz-24077.ecdc").read_bytes()
-    length = int.from_bytes(data[5:9], "big")
+    length = meta_length(data)
     meta = json.dumps({**json.loads(data[9 : 9 + length]), **change}).encode()
     return data[:5] + len(meta).to_bytes(4, "big") + meta + data[9 + length :]
 
@@ -594,6 +606,14 @@ def test_wrong_ecdc_files(data: bytes, message: str) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
+
+
+def test_a_header_of_an_ecdc_file_is_as_long_as_it_may_be() -> None:
+    padding = (1 << 16) - (len(with_meta(x="")) - len(with_meta())) - meta_length(with_meta())
+    assert meta_length(with_meta(x=" " * padding)) == 1 << 16
+    assert converted(with_meta(x=" " * padding))[0] == converted(with_meta())[0]
+    with pytest.raises(NacError, match="a header of 65537 bytes"):
+        converted(with_meta(x=" " * (padding + 1)))
 
 
 @settings(max_examples=300)

@@ -178,6 +178,18 @@ def test_a_shard_that_is_missing_is_made_up_for_behind_the_others(folder: Path, 
     assert sorted(packed("shards")) == sorted(sources())
 
 
+@pytest.mark.parametrize("kept", ["half", "all but its end"])
+def test_nothing_is_packed_beside_a_shard_that_is_cut(folder: Path, form: str, kept: str) -> None:
+    library.pack(["src"], "shards", format=form)
+    ((name, whole),) = contents("shards").items()
+    files_end = 512 * -(-len(whole.rstrip(b"\0")) // 512) if form == "tar" else len(whole) - 4
+    cut = {name: whole[: len(whole) // 2 if kept == "half" else files_end]}
+    Path("shards", name).write_bytes(cut[name])
+    with pytest.raises(NacError, match=f"shards/{name}: not a complete"):
+        library.pack(["src"], "shards", format=form, skip_existing=True)
+    assert contents("shards") == cut
+
+
 def test_several_folders(folder: Path, form: str) -> None:
     nac("pack", "src/a é", "src/b é/", "-o", "shards", "-q", "--format", form)
     (name,) = contents("shards")
