@@ -182,7 +182,9 @@ def test_all_bitrates_of_lyra(kbps: float, size: int) -> None:
     data, result = converted_lyra(packets, kbps)
     assert result.kbps == pytest.approx(kbps)
     assert nac.open(write("song.nac", data)).chunks == 2
-    assert converted(data, "lyra")[0] == packets
+    back, result = converted(data, "lyra")
+    assert back == packets
+    assert result.notes == ("the bitrate",)
 
 
 def write(name: str, data: bytes) -> Path:
@@ -365,6 +367,8 @@ def test_wrong_use_is_told() -> None:
         converted_lyra(bytes(8), None)
     with pytest.raises(NacError, match="7 bytes are not a multiple of the packet size, 8 bytes"):
         converted_lyra(bytes(7), 3.2)
+    with pytest.raises(NacError, match="0 bytes are not a multiple"):
+        converted_lyra(b"", 3.2)
     with pytest.raises(NacError, match=r"snac_24khz makes no \.dac files; dac_44khz"):
         converted(other, model="snac_24khz")
 
@@ -491,6 +495,7 @@ def test_a_pickle_that_runs_a_program_is_refused(folder: Path) -> None:
         b"\x80\x04\x8c\x05numpy\x8c\x07ndarray.tofile\x93.",
         b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n}b.",  # changes a global name's state
         b"\x80\x04Nr\xff\xff\xff\x7f.",  # a memo of 32 GB
+        b"\x80\x04Nr\x00\x00\x00\x01.",  # and of as much as a machine has, 256 MB
         b"\x80\x04\x8e\xff\xff\xff\xff\xff\x00\x00\x00.",  # a string of a terabyte
         b"\x80\x04\x8a\xff.",
         b"\x80\x02\x82\x01.",  # an extension
@@ -556,6 +561,47 @@ def test_wrong_fields_of_dac_files(change: dict[str, Any], message: str) -> None
     part.pop(*change)
     with pytest.raises(NacError, match="codes or metadata are missing"):
         converted(dac_with(whole))
+
+
+def dac_of(codebooks: int, frames: int, **change: Any) -> bytes:
+    """Codes of 0 in a .dac file."""
+    whole: Any = np.load(DATA / "whole-16khz.dac", allow_pickle=True)[()]
+    whole["codes"] = np.zeros((1, codebooks, frames), np.uint16)
+    whole["metadata"] |= {"chunk_length": frames, **change}
+    return dac_with(whole)
+
+
+@pytest.mark.parametrize(("declared", "taken"), [(11200, 11200), (11201, 11200), (11202, None)])
+def test_a_dac_file_declares_at_most_what_its_frames_have_and_one_for_rounding(
+    declared: int, taken: int | None
+) -> None:
+    data = dac_of(12, 35, sample_rate=16000, original_length=declared)
+    if taken is None:
+        with pytest.raises(NacError, match="its frames have 11200"):
+            converted(data, model="dac_16khz")
+    else:
+        assert converted(data, model="dac_16khz")[1].seconds == taken / 16000
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.spec.family == "dac"])
+def test_all_codebooks_of_a_dac_model_tell_which_it_is(name: str) -> None:
+    """Also in windows that another model has by default."""
+    spec = MODELS[name].spec
+    data = dac_of(len(spec.codebooks), 10, sample_rate=spec.sample_rate, original_length=10 * spec.frame_samples)
+    assert converted(data)[1].model == name
+    for window in {34, 59, 72} if len(spec.codebooks) < 18 else ():
+        one = dac._segment(spec, window).stride
+        data = dac_of(
+            len(spec.codebooks), window, sample_rate=spec.sample_rate, original_length=one, padding=False
+        )
+        assert converted(data)[1].model == name
+
+
+@pytest.mark.parametrize("loudness", [-200, 200])
+def test_a_dac_file_is_as_loud_or_soft_as_it_may_be(loudness: float) -> None:
+    data, _ = converted(dac_of(12, 35, sample_rate=16000, original_length=11200, input_db=np.float32(loudness)))
+    back: Any = np.load(io.BytesIO(converted(data, "dac")[0]), allow_pickle=True)[()]
+    assert back["metadata"]["input_db"] == pytest.approx(loudness, abs=1e-4)
 
 
 def test_what_other_writers_of_dac_files_do() -> None:
