@@ -43,17 +43,20 @@ class SmallGpu(Gpu):
         self.released += 1
 
 
+FULL = "CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
 class Doubled:
     """A function that notes its batches, fails where a number is negative, and holds so many rows at most."""
 
-    def __init__(self, holds: int = 1000) -> None:
-        self.holds, self.sizes = holds, list[int]()
+    def __init__(self, holds: int = 1000, full: str = FULL) -> None:
+        self.holds, self.full, self.sizes = holds, full, list[int]()
 
     def __call__(self, arrays: tuple[Tensor, ...], asides: Sequence[Any]) -> tuple[Tensor, ...]:
         (x,) = arrays
         assert len(x) == len(asides)
         if len(x) > self.holds:
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            raise RuntimeError(self.full)
         if x.min() < 0:
             raise ValueError(f"negative: {asides}")
         self.sizes.append(len(x))
@@ -109,8 +112,9 @@ def test_where_memory_runs_out_batches_become_smaller(holds: int, sizes: list[in
     assert gpu.released == (1 if holds == 3 else 2)
 
 
-def test_memory_that_holds_not_one_row_is_told_in_a_line() -> None:
-    do, (run, _) = Doubled(holds=0), made()
+@pytest.mark.parametrize("full", [FULL, "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"])
+def test_memory_that_holds_not_one_row_is_told_in_a_line(full: str) -> None:
+    do, (run, _) = Doubled(holds=0, full=full), made()
     with pytest.raises(NacError, match=r"^cpu has too little memory free for toy$"):
         run([job(do, 1), job(do, 2)])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -26,6 +27,15 @@ SPEC = MODELS["snac_24khz"].spec
 
 def load(spec: CodecSpec, path: Path) -> Codec:
     return registry.load(spec, path, torch.device("cpu"))
+
+
+def begin(spec: CodecSpec, path: Path) -> None:
+    """Load a checkpoint up to the network, which is not made."""
+
+    def build(spec: CodecSpec, weights: Weights) -> Codec:
+        raise ModelError("reached the network")
+
+    checkpoints.load(spec, path, "cpu", build)
 
 
 def random(*shape: int) -> Tensor:
@@ -103,10 +113,24 @@ def test_pickles_run_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not Path("owned").exists()
 
 
-def test_things_that_are_no_tensors(tmp_path: Path) -> None:
-    torch.save([1, 2], tmp_path / "a.bin")
+@pytest.mark.parametrize("content", [[1, 2], {"a": torch.eye(20).to_sparse()}], ids=["a list", "sparse"])
+def test_things_that_are_no_tensors_of_plain_numbers(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "a.bin")
     with pytest.raises(ModelError, match="objects other than tensors"):
         load(SPEC, tmp_path)
+
+
+def test_one_checkpoint_of_a_folder_is_taken_whatever_else_is_there(tmp_path: Path) -> None:
+    """A safetensors file before a pickle, and the first name of several."""
+    wrong = {"state_dict": {}, "metadata": {"kwargs": {"sample_rate": 1}}}
+    for name in ("pytorch_model.bin", "a.pth"):
+        torch.save(wrong, tmp_path / name)
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin: .*sample_rate"):
+        load(SPEC, tmp_path)
+    for name in ("b.safetensors", "a.safetensors"):
+        safetensors.torch.save_file({"a": random(1)}, tmp_path / name)
+        with pytest.raises(ModelError, match=f"{name}: reached"):
+            begin(SPEC, tmp_path)
 
 
 def test_bombs_are_refused(tmp_path: Path) -> None:
@@ -146,6 +170,26 @@ def test_another_models_hyper_parameters(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": random(1)}, "metadata": {"kwargs": {"n_codebooks": 32}}}, tmp_path / "a.bin")
     with pytest.raises(ModelError, match="n_codebooks is 32 instead of 12"):
         load(MODELS["dac_16khz"].spec, tmp_path / "a.bin")
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "own", "other"),
+    [
+        ("snac_44khz", "sampling_rate", 44100, 32000),
+        ("dac_16khz", "sample_rate", 16000, 24000),
+        ("dac_16khz", "n_codebooks", 12, 32),
+        ("encodec_48khz", "audio_channels", 2, 1),
+        ("snac_24khz", "vq_strides", [4, 2, 1], [8, 4, 2, 1]),
+    ],
+)
+def test_each_hyper_parameter_is_that_of_the_model(
+    tmp_path: Path, model: str, name: str, own: object, other: object
+) -> None:
+    torch.save({"a": random(1)}, tmp_path / "pytorch_model.bin")
+    for value in (own, other):
+        (tmp_path / "config.json").write_text(json.dumps({name: value}))
+        with pytest.raises(ModelError, match="reached" if value == own else f"{name} is .* instead of"):
+            begin(MODELS[model].spec, tmp_path)
 
 
 def test_noise_is_splitmix64() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from itertools import pairwise, product
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,8 @@ from toy_codec import ToyCodec
 
 import nac
 from nac.codecs.base import Codes
+from nac.codecs.checks import check_codes, runs
+from nac.codecs.registry import MODELS
 from nac.errors import NacError
 
 
@@ -101,6 +106,39 @@ def test_minus_one_is_silence_behind_which_the_network_begins_afresh(codec) -> N
     half[:, 0] = -1
     with pytest.raises(ValueError, match=r"silent \(-1\) only in part"):
         codec.decode(Codes((*codes.arrays[:-1], half)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_codes_reach_from_0_to_the_last_entry_of_their_codebook(name: str) -> None:
+    spec = MODELS[name].spec
+    for last, book in enumerate(spec.codebooks):
+        arrays = [np.zeros((1, 2 * other.codes_per_frame), int) for other in spec.codebooks[: last + 1]]
+        for code, silence, fits in (
+            ((1 << book.bits) - 1, False, True),
+            (1 << book.bits, True, False),
+            (-1, True, True),
+            (-1, False, False),
+            (-2, True, False),
+        ):
+            arrays[-1][:, -1] = code
+            with (
+                nullcontext()
+                if fits
+                else pytest.raises(ValueError, match=f"codebook {last} of {name}: codes must")
+            ):
+                check_codes(spec, arrays, silence=silence)
+
+
+@pytest.mark.parametrize("silent", product([False, True], repeat=3))
+def test_sound_ends_where_the_last_segment_does_even_if_it_is_short(silent: tuple[bool, ...]) -> None:
+    spec = MODELS["encodec_48khz"].spec
+    assert spec.segment
+    unit = spec.segment.frames
+    frames = np.repeat(silent, unit)[: 2 * unit + 1]
+    found = runs(spec, [np.where(frames, -1, 5)[None]] * 2)
+    assert all(not frames[low:high].any() for low, high in found)
+    assert sum(high - low for low, high in found) == np.count_nonzero(~frames)
+    assert all(before[1] < after[0] for before, after in pairwise(found))
 
 
 def test_a_device_is_a_name_or_an_object() -> None:
