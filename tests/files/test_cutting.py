@@ -136,6 +136,7 @@ def test_a_cut_has_the_samples_of_the_whole(codec: FarSighted, rate: int, channe
         piped = Pipe()
         nac.cut(Pipe(data), piped, start=start, duration=duration)
         assert piped.getvalue() == part
+        assert duration or not nac.info(io.BytesIO(part)).chunks
         if duration > 1:
             again = cut(part, start=0.4, duration=0.3)
             inner = wanted[round(0.4 * rate) :][: round(0.3 * rate)]
@@ -233,12 +234,17 @@ def test_other_recordings_follow_within_a_frame(codec: FarSighted) -> None:
     ones, others = (compressed(codec, noise(9, rate, 1, seed), rate) for seed in (0, 1))
     one, other = cut(ones, duration=3), cut(others, start=3, duration=3)
     assert 6 * rate <= len(decoded(cat(one, other), codec)) <= 6 * rate + 2 * block
+    # And two parts of one, of which the second begins before the end of the first, or after it.
+    for start in (2.9999, 3.0001):
+        parts = cat(one, cut(ones, start=start, duration=3))
+        assert 6 * rate <= nac.info(io.BytesIO(parts)).samples <= 6 * rate + 2 * block
 
 
 def test_empty_recordings_join(codec: FarSighted) -> None:
-    some, none = (compressed(codec, noise(seconds, 16000, 1), 16000) for seconds in (1.3, 0))
+    some, none = (compressed(codec, noise(seconds, 16000, 1), 16000) for seconds in (1.3001, 0))
     for parts in ([none, some], [some, none], [none, some, none]):
         assert np.array_equal(decoded(cat(*parts), codec), decoded(some, codec))
+    assert cat(some, none, some) == cat(some, some)
     assert len(decoded(cat(none, none), codec)) == 0
     # One that was cut from the end of another begins late, and what follows is whole nevertheless.
     late = cut(compressed(codec, noise(0.7, 16000, 1, 1), 16000), start=0.7)

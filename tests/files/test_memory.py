@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from narrow_codecs import narrow_codecs
 from toy_codec import ToyCodec
 
 import nac
+from nac.files import decoding
 from nac.weights import loaded, models
 
 MODEL = "nac_24khz"
@@ -214,6 +216,34 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(models, "load", counting)
     loaded.forget()
     return seen
+
+
+LOADING: dict[str, Callable[..., object]] = {
+    "write": lambda _, **how: nac.write(io.BytesIO(), np.zeros(9), 16000, **how),
+    "encode": lambda _, **how: nac.encode(np.zeros(9), 16000, **how),
+    "open to write": lambda _, **how: nac.open(io.BytesIO(), "w", sample_rate=16000, channels=1, **how).close(),
+    "compress": lambda data, **how: nac.compress(Path("a.wav"), io.BytesIO(), **how),
+    "decompress": lambda data, **how: nac.decompress(io.BytesIO(data), io.BytesIO(), **how),
+    "read": lambda data, **how: nac.read(io.BytesIO(data), **how),
+    "decode": lambda data, **how: nac.decode(data, **how),
+    "open to read": lambda data, **how: nac.open(io.BytesIO(data), **how).read(),
+}
+
+
+@pytest.mark.parametrize("name", LOADING)
+def test_weights_are_downloaded_to_write_and_all_options_reach_the_model(
+    name: str, toy: ToyCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = nac.encode(np.zeros(9), 16000)
+    soundfile.write("a.wav", np.zeros(9), 16000)
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(decoding, "loaded", lambda model, **how: asked.update(how) or toy)
+    how: dict[str, Any] = {"weights": "w.safetensors", "device": "cuda:1"}
+    if name in ("decompress", "read"):
+        how["fast"] = True
+    LOADING[name](data, **how)
+    downloads = name in ("write", "encode", "open to write", "compress")
+    assert asked == {"fast": False, **how, "download": downloads}
 
 
 def test_many_calls_load_a_model_once_and_do_not_grow(loads: list[str]) -> None:

@@ -127,6 +127,21 @@ def test_a_cut_file_counts_from_its_own_start() -> None:
         assert len(file) == 17_600
         file.seek(100)
         assert np.array_equal(file.read(), samples[11_300 : 11_200 + 17_600])
+        for start, duration in ((0.0, 0.2), (0.5, 0.2), (0.5, 0.6)):
+            codes = file.codes(start=start, duration=duration)[0]
+            expected = nac.read_codes(io.BytesIO(data), start=0.7 + start, duration=duration)[0]
+            assert all(map(np.array_equal, codes, expected))
+
+
+def test_codes_of_a_file_that_was_cut_off_are_those_of_its_parts(toy_file: tuple[bytes, np.ndarray]) -> None:
+    data, _ = toy_file
+    with nac.open(io.BytesIO(data)) as file:
+        whole = file.codes(duration=1.0)
+    with nac.open(io.BytesIO(data[:-1])) as file:
+        assert all(map(np.array_equal, file.codes(duration=1.0)[0], whole[0]))
+        for asked in ({}, {"start": 1.0}, {"duration": 99.0}):
+            with pytest.raises(nac.FormatError):
+                file.codes(**asked)
 
 
 def test_memory_does_not_grow_with_the_file(toy: ToyCodec) -> None:

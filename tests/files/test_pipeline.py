@@ -6,6 +6,8 @@ import io
 import struct
 import time
 import tracemalloc
+from contextlib import nullcontext
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +19,12 @@ from hypothesis import strategies as st
 from toy_codec import HOP, ToyCodec
 
 import nac
+from nac.audio.writing import OUTPUT_FORMATS
 from nac.codecs import registry
 from nac.codecs.family import Model
 from nac.container import Chunk, Header, Reader, Writer
 from nac.errors import AudioError, NacError
-from nac.files import chunks_to_samples, opening, samples_to_chunks
+from nac.files import chunks_to_samples, decoding, opening, playing, samples_to_chunks
 from nac.spec import CodecSpec, Segment
 from nac.weights import models
 
@@ -203,6 +206,22 @@ def test_the_balance_may_change_along_the_way(toy) -> None:
     assert not back[:159_900, 1].any()
 
 
+def test_after_a_gap_the_balance_is_at_once_that_of_the_next_chunk(toy) -> None:
+    toy()
+    sound = noise(480_000, 2)
+    sound[:, 0] = 0
+    data = encode(sound, 16000)
+    whole, _ = decode(data)
+    reader, file = Reader(io.BytesIO(data)), io.BytesIO()
+    writer = Writer(file, reader.header)
+    for number in (0, 2):
+        writer.write(reader.chunk(number))
+    writer.finish(len(sound))
+    back, _ = decode(file.getvalue())
+    assert np.array_equal(back[320_000:], whole[320_000:])
+    assert not back[:, 0].any()
+
+
 def test_a_stream_that_falls_silent_starts_afresh(toy) -> None:
     toy()
     three = noise(700_000, 3)
@@ -294,6 +313,52 @@ def test_samples_above_full_scale_do_not_clip(toy, tmp_path: Path) -> None:
     assert np.abs(whole * 2 - loud[:, 0]).max() < 1e-3
 
 
+def test_a_gain_above_one_is_undone_in_every_output(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nac does not write one, but the format allows it."""
+    codec, sound, heard = toy(), smooth(20_000, 16000), list[np.ndarray]()
+    reader, file, out = Reader(io.BytesIO(encode(sound, 16000))), io.BytesIO(), io.BytesIO()
+    writer = Writer(file, replace(reader.header, gain=2.0))
+    for chunk in reader.chunks():
+        writer.write(chunk)
+    writer.finish(len(sound))
+    monkeypatch.setattr(playing, "speaker", lambda *_: nullcontext(heard.append))
+    file.seek(0)
+    assert playing.play(file, load=lambda _: codec) == 1.25
+    file.seek(0)
+    nac.decompress(file, out)
+    out.seek(0)
+    for back in (np.concatenate(heard), decode(file.getvalue())[0], soundfile.read(out, always_2d=True)[0]):
+        assert np.abs(back - sound / 2).max() < 1e-4
+
+
+def test_the_bitrate_that_is_told_is_that_of_the_codes_used(toy, tmp_path: Path) -> None:
+    toy()
+    data = encode(noise(9), 16000)
+    told = nac.decompress(io.BytesIO(data), io.BytesIO(), codebooks=1).kbps
+    assert told == nac.peel(io.BytesIO(data), tmp_path / "x.nac", codebooks=1).kbps
+    assert told == nac.info(tmp_path / "x.nac").kbps < nac.info(io.BytesIO(data)).kbps
+
+
+@pytest.mark.parametrize("part", [{}, {"start": 0.5, "duration": 2.0}, {"start": 2.0}, {"duration": 9.0}])
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
+def test_what_is_told_of_the_work_is_its_length(toy, form: str, part: dict[str, float]) -> None:
+    toy()
+    done: list[tuple[float, float | None]] = []
+    data = encode(smooth(60_000, 22050), 22050, progress=lambda *seconds: done.append(seconds))
+    assert {total for _, total in done} == {60_000 / 22050}
+    assert sum(seconds for seconds, _ in done) == pytest.approx(60_000 / 22050)
+    done.clear()
+    length = min(part.get("duration", 9.0), 60_000 / 22050 - part.get("start", 0.0))
+    out = io.BytesIO()
+    result = nac.decompress(
+        io.BytesIO(data), out, format=form, verify=True, progress=lambda *seconds: done.append(seconds), **part
+    )
+    assert result.seconds == pytest.approx(length, abs=1e-4)
+    assert result.bytes_out == len(out.getvalue())
+    assert {total for _, total in done} == {result.seconds}
+    assert sum(seconds for seconds, _ in done) == pytest.approx(result.seconds)
+
+
 def test_what_the_codec_adds_above_full_scale_is_not_wrapped(toy, tmp_path: Path, monkeypatch) -> None:
     codec = toy()
     plain = codec.decode_frames
@@ -349,6 +414,21 @@ def test_every_flipped_bit_is_noticed_and_every_cut(toy, tmp_path: Path) -> None
             assert "\n" not in str(error.value)
             assert not (tmp_path / "bad.wav").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good.nac", "good.wav"]
+
+
+def test_damage_in_a_part_is_told_before_a_model_is_loaded(toy) -> None:
+    toy()
+    data = bytearray(encode(noise(500_000), 16000))
+    data[Reader(io.BytesIO(data)).index[1].offset + 300] ^= 1
+    for part in ({}, {"start": 15.0}, {"start": 12.0, "duration": 3.0}, {"duration": 10.5}):
+        for action in (
+            lambda src, **how: nac.read(src, **how),
+            lambda src, **how: nac.decompress(src, io.BytesIO(), **how),
+        ):
+            with pytest.raises(nac.DamageError):
+                action(io.BytesIO(data), load=lambda name: pytest.fail("loaded"), **part)
+    part, _ = decode(bytes(data), start=1.0, duration=8.0)
+    assert len(part) == 8 * 16000
 
 
 def test_a_float_pipe_keeps_what_is_above_full_scale(toy) -> None:
@@ -407,6 +487,32 @@ def test_other_weights_are_refused(toy) -> None:
     back = Pipe()
     nac.decompress(Pipe(data), back, force_model=True)
     assert len(back.getvalue()) == 44 + 10000
+
+
+def test_weights_known_by_a_former_fingerprint_and_other_networks(toy) -> None:
+    codec = toy()
+    header = Reader(io.BytesIO(encode(noise(9), 16000))).header
+    codec.spec = replace(codec.spec, fingerprint="fedcba9876543210", former=header.fingerprint)
+    decoding.check_model(header, codec.spec)
+    for other in (
+        {"model": "toys"},
+        {"sample_rate": 16001},
+        {"network_channels": 2},
+        {"frame_samples": 41},
+        {"codebooks": header.codebooks[:1]},
+        {"segment": Segment(100, 90)},
+        {"has_scale": True},
+    ):
+        with pytest.raises(nac.ModelError, match="cannot decode"):
+            decoding.check_model(_like(header, **other), codec.spec, force=True)
+
+
+def _like(header: Header, **other: object) -> Header:
+    """A copy that need not be possible."""
+    made = copy(header)
+    for field, value in other.items():
+        object.__setattr__(made, field, value)
+    return made
 
 
 @pytest.mark.parametrize("samples", [1, 47519, 47520, 47521, 47680, 48000, 95040, 95041, 95200, 95201, 475_300])
@@ -557,6 +663,14 @@ def test_rates_and_channels_that_take_gigabytes_are_refused(toy) -> None:
         wav[24:28] = struct.pack("<I", rate)
         with pytest.raises(AudioError, match=message):
             nac.compress(io.BytesIO(wav), Pipe(), model="toy")
+
+
+def test_the_lowest_rate_and_most_channels_are_possible(toy) -> None:
+    toy()
+    for rate, channels in ((1000, 1), (16000, 255)):
+        wav = bytearray(io_wav(np.zeros((3, channels), np.int16)))
+        wav[24:28] = struct.pack("<I", rate)
+        nac.compress(io.BytesIO(wav), Pipe(), model="toy")
 
 
 def io_wav(samples: np.ndarray) -> bytes:

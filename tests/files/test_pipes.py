@@ -72,11 +72,14 @@ def wav(samples: int = SAMPLES, before: bytes = b"") -> bytes:
     return b"RIFF\xff\xff\xff\xffWAVE" + form + before + b"data\xff\xff\xff\xff" + sound(samples).tobytes()
 
 
-def packed(samples: int = SAMPLES) -> bytes:
-    """A .nac file that says only at its end how long it is."""
+def packed(samples: int = SAMPLES, *, declared: bool = False) -> bytes:
+    """A .nac file that says how long it is at its start, if ``declared``, or else only at its end."""
     out = io.BytesIO()
-    nac.compress(Pipe([wav(samples)]), out, model="toy", codebooks=2, coding="packed")
-    assert Reader(io.BytesIO(out.getvalue())).header.samples is None
+    if declared:
+        nac.write(out, sound(samples), RATE, model="toy", codebooks=2, coding="packed")
+    else:
+        nac.compress(Pipe([wav(samples)]), out, model="toy", codebooks=2, coding="packed")
+    assert Reader(io.BytesIO(out.getvalue())).header.samples == (samples if declared else None)
     return out.getvalue()
 
 
@@ -125,6 +128,7 @@ WRITTEN: dict[str, Callable[[object, object], object]] = {
     "peel": lambda src, out: nac.peel(src, out, codebooks=1),
     "recode": lambda src, out: nac.peel(src, out, coding="packed"),
     "cut": lambda src, out: nac.cut(src, out, start=1),
+    "cat": lambda src, out: nac.cat([src], out),
     "decompress": lambda src, out: nac.decompress(src, out),
     "decompress a part": lambda src, out: nac.decompress(src, out, start=2, duration=27),
     "decompress as float": lambda src, out: nac.decompress(src, out, bits="float"),
@@ -143,7 +147,7 @@ def test_nothing_waits_in_a_buffer_while_more_is_awaited(name: str) -> None:
 
     recording = wav()  # read in blocks of two seconds
     writes = [recording[:340_000], recording[340_000:680_000], recording[680_000:]]
-    WRITTEN[name](Pipe(writes if name == "compress" else pieces(packed()), waits), out)
+    WRITTEN[name](Pipe(writes if name == "compress" else pieces(packed(declared=name == "cat")), waits), out)
     assert sent == sorted(sent)
     assert 0 < sent[1] < sent[2] < out.size
     assert not out.waiting
