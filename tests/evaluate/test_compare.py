@@ -93,6 +93,25 @@ def test_the_excerpt_is_the_middle_or_what_is_asked_for(tmp_path: Path) -> None:
         read_excerpt(path, "count", 9, 2)
 
 
+def test_what_only_bats_hear_is_not_compared(tmp_path: Path) -> None:
+    path = tmp_path / "high.wav"
+    soundfile.write(path, 0.5 * np.sin(np.arange(9600) * 2 * np.pi * 40_000 / 96_000), 96_000)
+    excerpt = read_excerpt(path, "high", None, 2)
+    assert (excerpt.rate, excerpt.seconds, excerpt.whole) == (48_000, 0.1, 0.1)
+    assert np.abs(excerpt.samples[1000:-1000]).max() < 1e-3
+
+
+def test_as_many_channels_as_flac_has_are_compared(tmp_path: Path) -> None:
+    for channels in (8, 9):
+        path = tmp_path / f"{channels}.wav"
+        soundfile.write(path, np.zeros((800, channels)), 8000)
+        if channels == 8:
+            assert read_excerpt(path, "most", None, 2).channels == 8
+        else:
+            with pytest.raises(AudioError, match="has 9 channels; files with up to 8"):
+                read_excerpt(path, "more", None, 2)
+
+
 def test_means_have_students_intervals() -> None:
     assert mean([math.nan]) is None
     assert mean([3.0, math.nan]).margin is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,22 @@ def test_codes_are_counted(known: Path) -> None:
     assert found.information.sum() * 1000 * found.seconds / len(found.information) == pytest.approx(total)
     # In the first half stream 1 takes a bit a frame, and has none in the second: 3 + 2 * 4 bits are stored there.
     assert found.stored[1] == (5.0, pytest.approx(1.1, rel=0.03))
+
+
+def test_steps_of_unequal_numbers_of_frames_have_the_bitrate_of_their_time(known: Path) -> None:
+    """508 frames in 50 steps: a bit a frame is 0.1 kbit/s in each."""
+    with NacFile(known) as opened:
+        header = replace(
+            opened.header, codebooks=(Codebook(1, 1),), stream_codebooks=(1,), channels=1, samples=None
+        )
+    with known.open("wb") as file:
+        writer = Writer(file, header)
+        writer.write(Chunk.pack(header, 0, 508, [[np.arange(508, dtype=np.uint16) % 2]]))
+        writer.finish(508 * 160)
+    with NacFile(known) as opened:
+        found = usage(opened).information
+    assert len(found) == 50
+    np.testing.assert_allclose(found, 0.1)
 
 
 def test_the_picture(known: Path, tmp_path: Path) -> None:

@@ -216,6 +216,16 @@ def test_devices() -> None:
         assert torch.get_float32_matmul_precision() == "highest"
 
 
+def test_gpus_are_counted_from_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert models.resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ModelError, match="no CUDA device 2: there are 2"):
+        models.resolve_device("cuda:2")
+
+
 @pytest.mark.network
 @needs_lyra
 def test_soundstream_is_downloaded_checked_and_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
