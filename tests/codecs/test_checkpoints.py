@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,17 @@ def test_weight_norm_in_both_spellings() -> None:
     layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(3, 5, 7))
     layer.parametrizations.weight.original0.data, layer.parametrizations.weight.original1.data = norm, direction
     torch.testing.assert_close(old["a.weight"], layer.weight.detach(), rtol=1e-6, atol=1e-7)
+
+
+def test_folded_weights_are_rounded_alike_everywhere() -> None:
+    """The length to float32, and the quotient to float64 and to float32: fingerprints depend on it."""
+    norm, direction = random(5, 1, 1), random(5, 3, 7)
+    found = checkpoints.folded({"a.weight_g": norm, "a.weight_v": direction})["a.weight"]
+    for row, scale, result in zip(direction, norm.flatten().tolist(), found, strict=True):
+        values = [Fraction(value) for value in row.flatten().tolist()]
+        length = Fraction(float(np.float32(math.sqrt(sum(value * value for value in values)))))
+        exact = [float(Fraction(scale) * value / length) for value in values]
+        assert np.array_equal(result.flatten().numpy(), np.array(exact, np.float32))
 
 
 def test_canonical_names_stay() -> None:
