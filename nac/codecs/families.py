@@ -35,7 +35,7 @@ FULLBAND = Family(
     (
         _builtin(
             CodecSpec("nac_48khz", "fullband", 48000, 1, 640, (Codebook(10),) * 16),
-            "fullband audio, small and fast; part of the package, still in training",
+            "fullband audio, small and fast; part of the package",
             File(
                 "nac_48khz.safetensors",
                 16_746_020,
@@ -318,4 +318,7 @@ BEST_FIRST = (
     (2.5, ("dac_44khz", "encodec_48khz", "dac_24khz", "encodec_24khz", "snac_44khz")),
     (0.0, ("snac_44khz", "snac_32khz", "snac_24khz", "dac_44khz", "encodec_24khz")),
 )
-"""The models to prefer, best first, from each bitrate (kbit/s per channel) on; the others follow in order."""
+"""The models to prefer, best first, from each bitrate (kbit/s per channel) on."""
+
+BY_BAND = ("nac_24khz", "nac_48khz")
+"""The models in the package, from the narrowest bandwidth on; used where none of the others is at hand."""

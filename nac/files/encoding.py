@@ -55,7 +55,7 @@ def prepare(source: Source, how: Encoding, load: Load, codec: Codec | None = Non
         return codec, make_header(source, codec.spec, counts, mono=how.mono)
     model = how.model
     if model == "auto":
-        model = models.choose(channels, kbps=how.kbps, codebooks=how.codebooks)
+        model = models.choose(channels, source.sample_rate, kbps=how.kbps, codebooks=how.codebooks)
     # Report an impossible bitrate before anything is downloaded.
     counts = allocate(find(model).spec, channels, kbps=how.kbps, codebooks=how.codebooks, alone=alone)
     codec = load(model)  # may import PyTorch, so only after the input was found to be audio

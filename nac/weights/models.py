@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from nac.bitrate import allocate, default_kbps
 from nac.codecs import registry
 from nac.codecs.base import Codec
-from nac.codecs.families import BEST_FIRST
+from nac.codecs.families import BEST_FIRST, BY_BAND
 from nac.codecs.family import File, Hub, Model, Web, WeightsSource
 from nac.codecs.registry import find
 from nac.errors import ModelChoiceError, ModelError, what
@@ -136,18 +136,22 @@ def present() -> list[str]:
     return [line.name for line in status() if line.present]
 
 
-def choose(channels: int, *, kbps: float | None = None, codebooks: int | None = None) -> str:
-    """Choose the best model on this machine for a number of channels and a total bitrate in kbit/s.
+def choose(channels: int, sample_rate: int, *, kbps: float | None = None, codebooks: int | None = None) -> str:
+    """Choose the best model on this machine for a recording and a total bitrate in kbit/s.
 
-    Raises ModelError if there is no model, or none has such a low bitrate.
+    Of the models in the package, the first that has the recording's whole bandwidth. Raises ModelError if there is
+    no model, or none has such a low bitrate.
     """
     available = present()
     if not available:
         raise ModelError("no model's weights are on this machine", remedy="download")
     rate = (default_kbps(channels) if kbps is None else kbps) / channels
     best = next((names for least, names in BEST_FIRST if rate >= least), ())
+    own = [name for name in BY_BAND if name in available]
+    narrow = [name for name in own if find(name).spec.sample_rate < sample_rate]
+    order = [*best, *own[len(narrow) :], *reversed(narrow)]
     failure = None
-    for name in sorted(available, key=lambda name: best.index(name) if name in best else len(best)):
+    for name in sorted(available, key=lambda name: order.index(name) if name in order else len(order)):
         try:
             allocate(find(name).spec, channels, kbps=kbps, codebooks=codebooks)
         except ModelError as error:

@@ -304,9 +304,9 @@ def test_auto_goes_by_the_bitrate_of_a_channel(monkeypatch: pytest.MonkeyPatch) 
         names = next(names for least, names in BEST_FIRST if kbps >= least)
         best = next(name for name in names if name in here)
         for channels in range(1, 9):
-            assert models.choose(channels, kbps=channels * kbps) == best, (channels, kbps)
+            assert models.choose(channels, 44100, kbps=channels * kbps) == best, (channels, kbps)
     for channels in range(1, 9):
-        assert models.choose(channels) == models.choose(channels, kbps=default_kbps(channels))
+        assert models.choose(channels, 8000) == models.choose(channels, 8000, kbps=default_kbps(channels))
 
 
 @pytest.mark.parametrize(
@@ -325,34 +325,44 @@ def test_auto_takes_these_in_this_order(kbps: float, best: str, monkeypatch: pyt
     here = [*BUILTIN, *best.split()]
     for name in best.split():
         monkeypatch.setattr(models, "present", lambda: here)  # noqa: B023 (called at once)
-        assert models.choose(2, kbps=2 * kbps) == name
+        assert models.choose(2, 48000, kbps=2 * kbps) == name
         here = [other for other in here if other != name]
-    assert models.choose(2, kbps=2 * kbps) in BUILTIN
+    assert models.choose(2, 48000, kbps=2 * kbps) in BUILTIN
 
 
-def test_auto_leaves_nac_48khz_alone() -> None:
-    """Only nac's own models are here, of which nac_24khz is the one for any recording."""
+@pytest.mark.parametrize(
+    ("sample_rate", "name"),
+    [(8000, "nac_24khz"), (24000, "nac_24khz"), (24001, "nac_48khz"), (44100, "nac_48khz"), (192000, "nac_48khz")],
+)
+def test_auto_takes_the_model_in_the_package_that_has_the_whole_band(sample_rate: int, name: str) -> None:
     assert models.present() == BUILTIN
     for channels in range(1, 9):
-        assert models.choose(channels, codebooks=16) == "nac_24khz"
+        assert models.choose(channels, sample_rate, codebooks=16) == name
         for kbps in (None, 0.75 * channels, 3 * channels, 12 * channels, 100):
-            assert models.choose(channels, kbps=kbps) == "nac_24khz"
-    with pytest.raises(ModelError, match="nac_24khz needs at least"):
-        models.choose(1, kbps=0.5)
-    assert nac.info(io.BytesIO(nac.encode(np.zeros(4800, np.float32), 48000))).model == "nac_24khz"
+            assert models.choose(channels, sample_rate, kbps=kbps) == name
+    with pytest.raises(ModelError, match=f"{name} needs at least"):
+        models.choose(1, sample_rate, kbps=0.5)
+    assert nac.info(io.BytesIO(nac.encode(np.zeros(4800, np.float32), sample_rate))).model == name
+
+
+def test_auto_takes_the_widest_of_those_too_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "present", lambda: ["soundstream_16khz", "nac_24khz"])
+    assert models.choose(1, 48000) == "nac_24khz"
+    monkeypatch.setattr(models, "present", lambda: ["soundstream_16khz"])
+    assert models.choose(1, 48000) == "soundstream_16khz"
 
 
 def test_auto_takes_the_best_model_that_can_go_so_low(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "present", lambda: ["dac_44khz_16kbps", "snac_24khz"])
     lowest = models.find("dac_44khz_16kbps").spec.kbps(1)
-    assert models.choose(1, kbps=9) == "dac_44khz_16kbps"
-    assert models.choose(8, kbps=8 * 0.99 * lowest) == "snac_24khz"
+    assert models.choose(1, 48000, kbps=9) == "dac_44khz_16kbps"
+    assert models.choose(8, 48000, kbps=8 * 0.99 * lowest) == "snac_24khz"
     monkeypatch.setattr(models, "present", lambda: ["snac_24khz", "dac_44khz_16kbps"])
     with pytest.raises(ModelError, match="snac_24khz needs at least"):  # the one preferred
-        models.choose(1, kbps=0.01)
+        models.choose(1, 48000, kbps=0.01)
     monkeypatch.setattr(models, "present", list)
     with pytest.raises(ModelError, match="no model"):
-        models.choose(1)
+        models.choose(1, 48000)
 
 
 @pytest.mark.parametrize(("channels", "kbps"), [(1, 8), (2, 8), (3, 12), (6, 24), (255, 1020)])
