@@ -39,7 +39,7 @@ FULLBAND = Family(
             File(
                 "nac_48khz.safetensors",
                 16_746_020,
-                "d851865f0d71491f23b56171c61516a40a1213acf4cb012eeaa772e98a146985",
+                "66591a6b8326ab93497ca87c9808fb4a0bb6af1759c198b75c394be75d95b659",
             ),
         ),
     ),
