@@ -88,7 +88,8 @@ def _joined(
     tracks = [Track(codec, first, live=not reader.seekable) for _ in header.stream_codebooks]
     turns = Turns(spec, first)
     at = spec.start(first)
-    chunks = _undamaged(_chunks(reader, min(codec.preroll(first), max(0, first - 1))), damage)
+    # A pair turns for 20 ms after the border of a chunk; the context of every codec that has pairs is longer.
+    chunks = _undamaged(_chunks(reader, codec.preroll(first)), damage)
     unit = spec.segment.frames if spec.segment else 1
     size = max(1, most // (spec.frame_samples * unit * len(tracks) * spec.channels)) * unit
     part = None
