@@ -24,8 +24,8 @@ def play(
     device: str | None = None,
     load: Load,
     begun: Begun | None = None,
-) -> float:
-    """Play a .nac file (path or binary file object) while it is decoded. Returns the seconds that were played.
+) -> None:
+    """Play a .nac file (path or binary file object) while it is decoded.
 
     ``start`` and ``duration`` in seconds; ``device``: the loudspeaker, see :func:`nac.audio.speaker.speaker`;
     ``load``: a function from a model's name to its codec. Raises NacError.
@@ -36,13 +36,10 @@ def play(
         low, high = sample_range(reader, start, duration)
         blocks = trimmed(reader, codec_of(header, load), header.stream_codebooks, low, high, rate)
         block = next(blocks, None)  # decode it before the loudspeaker is opened
-        heard = 0
         with speaker(rate, header.channels, device) as sound:
             if begun:
                 begun(header, None if high is None else (high - low) / rate)
             while block is not None:
                 # A gain below 1 prevents clipping, and stays.
                 sound(block / np.float32(header.gain) if header.gain > 1 else block)
-                heard += len(block)
                 block = next(blocks, None)
-    return heard / rate
