@@ -90,7 +90,7 @@ def tell_gaps(gaps: Iterable[Lost]) -> None:
 def read_back(file: BinaryIO, header: Header, samples: int) -> None:
     """Read an output that was just written, from the disk if possible, and check every byte.
 
-    Raises NacError unless it is intact and has this many ``samples`` per channel.
+    Raises NacError unless it is intact, with this header and this many ``samples`` per channel.
     """
     sync(file)
     file.seek(0)
@@ -99,7 +99,7 @@ def read_back(file: BinaryIO, header: Header, samples: int) -> None:
     except FormatError as error:
         raise NacError(f"reading the output back failed: {error}") from None
     if (found.header, found.samples) != (header, samples):
-        raise NacError(f"reading the output back gave {found.samples} samples, not {samples}")
+        raise NacError("reading the output back gave another file")
 
 
 def recover(src: PathOrFile, out: Path, *, force: bool = False) -> Checked:

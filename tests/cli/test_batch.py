@@ -88,6 +88,18 @@ def test_a_folder_that_cannot_be_read_is_a_failure(monkeypatch: pytest.MonkeyPat
     assert Path("in/a.nac").exists()
 
 
+def test_a_file_of_a_folder_that_cannot_be_read_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("in").mkdir()
+    Path("in/closed.nac").touch()
+    monkeypatch.setattr(Path, "open", denied)
+    for command in "info", "verify", "decompress":
+        assert "in/closed.nac: cannot be read: Permission denied" in nac(command, "-r", "in", code=1).stderr
+
+
+def denied(path: Path, *_: object) -> object:
+    raise PermissionError(13, "Permission denied", str(path))
+
+
 def test_a_slash_at_the_end_says_folder() -> None:
     wav("a.wav")
     nac("compress", "a.wav", "-o", "new/")
@@ -281,6 +293,8 @@ def test_an_output_that_does_not_come_back_does_not_count(monkeypatch: pytest.Mo
     changing(monkeypatch)
     for words in (["--verify"], ["--remove-source"]):
         assert "reading the output back failed" in nac("compress", "a.wav", "-f", *words, code=1).stderr
+    message = nac("decompress", "a.nac", "-o", "b.flac", "--remove-source", code=1).stderr
+    assert "reading the output back failed" in message
     assert tree() == ["a.nac", "a.wav"]
     nac("verify", "a.nac")
 

@@ -137,6 +137,8 @@ def test_codes_of_a_file_that_was_cut_off_are_those_of_its_parts(toy_file: tuple
     data, _ = toy_file
     with nac.open(io.BytesIO(data)) as file:
         whole = file.codes(duration=1.0)
+        beyond = file.frame_codes(file.frames.stop - 5, file.frames.stop + 5)
+        assert all(map(np.array_equal, beyond[0], file.frame_codes(file.frames.stop - 5)[0]))
     with nac.open(io.BytesIO(data[:-1])) as file:
         assert all(map(np.array_equal, file.codes(duration=1.0)[0], whole[0]))
         for asked in ({}, {"start": 1.0}, {"duration": 99.0}):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from container_files import SPEECH
 
 import nac
 from nac.audio import reading, stereo
 from nac.bitrate import allocate, default_kbps, ladder
 from nac.codecs.registry import MODELS
+from nac.container import Chunk, Reader, Writer, verify
 from nac.files.opening import opened
 
 SPEC = MODELS["nac_24khz"].spec
@@ -66,6 +69,21 @@ def test_peeling_gives_the_file_of_the_lower_bitrate(relation: str, tmp_path: Pa
         less = io.BytesIO()
         nac.peel(io.BytesIO(whole), less, kbps=kbps)
         assert less.getvalue() == compressed(tmp_path, channels, kbps=kbps)
+
+
+def test_peeling_drops_a_stream_with_its_scales() -> None:
+    """No network of today has both pairs and scales, but the format allows it."""
+    header = replace(SPEECH, stereo_pair=True, channels=2, stream_codebooks=(2, 2), has_scale=True, samples=1920)
+    codes, scale = [np.arange(2, dtype=np.uint16)] * 2, np.ones(1, np.float32)
+    file, out = io.BytesIO(), io.BytesIO()
+    writer = Writer(file, header)
+    writer.write(Chunk.pack(header, 0, 2, [codes, codes], scales=[scale, scale / 2]))
+    writer.finish(1920)
+    nac.peel(io.BytesIO(file.getvalue()), out, kbps=0.2)
+    out.seek(0)
+    assert verify(out).header.stream_codebooks == (1, 0)
+    out.seek(0)
+    assert [chunk.scales for chunk in Reader(out).chunks()] == [((1.0,), ())]
 
 
 def test_sound_that_is_different_anywhere_is_a_pair(tmp_path: Path) -> None:

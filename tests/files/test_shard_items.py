@@ -223,12 +223,13 @@ def test_what_shares_a_stem(folder: Path) -> None:
     """Two endings that would become one fail together; with --keep-ending each has its own."""
     sound = wav("a.wav", 4000).read_bytes()
     with tarfile.open("a.tar", "w") as file:
-        for name in ("0.left.wav", "0.right.wav", "1.wav", "1.flac", "1.json", "2.wav"):
+        for name in ("0.left.wav", "0.right.wav", "1.wav", "1.flac", "1.json", "2.wav", "3.wav", "3.nac"):
             member = tarfile.TarInfo(name)
             member.size = len(sound)
             file.addfile(member, io.BytesIO(sound))
     message = nac("compress", "a.tar", "-o", "b.tar", code=1).stderr
     assert message.count("would become 1.nac, as would another file beside it (--keep-ending") == 2
+    assert "would become 3.nac, as would another file beside it (--keep-ending" in message
     assert list(members("b.tar")) == ["0.left.nac", "0.right.nac", "2.nac"]
     nac("compress", "a.tar", "-o", "c.tar", "--keep-ending")
     assert list(members("c.tar"))[2:5] == ["1.wav.nac", "1.flac.nac", "1.json"]
