@@ -155,7 +155,8 @@ def validate(net: FullbandNet, books: MovingCodebooks, spectral: SpectralLoss, b
     found = {}
     for count in (2, 4, 8, 16):
         levels = torch.full((len(batch.audio),), count)
-        decoded, terms = run(net, books, batch.audio, levels, levels < 0, 0, learn=False)
+        bypass = torch.zeros(len(levels), dtype=torch.bool)
+        decoded, terms = run(net, books, batch.audio, levels, bypass, 0, learn=False)
         terms |= spectral(decoded, batch.audio[:, 0], batch.band)
         found |= {f"{name}{count}": float(terms[name]) for name in (*SPECTRAL, "waveform")}
     return found

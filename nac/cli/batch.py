@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from nac.cli.options import names_folder
 from nac.errors import NacError
 from nac.storage.output import SUFFIX, descriptor, is_stream
 
@@ -124,7 +125,7 @@ class Paths:
 
         The output of a shard does, unless ``out`` has the shard's extension.
         """
-        slash = str(self.out).endswith(("/", os.sep))
+        slash = names_folder(str(self.out))
         shard = out.suffix != inputs[0].suffix and not is_stream(out) and is_shard(inputs[0])
         if not (slash or shard or len(inputs) > 1 or is_folder(inputs[0]) or is_folder(out)):
             return False

@@ -114,11 +114,16 @@ class _LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+def names_folder(output: str) -> bool:
+    """Whether an output means a folder, even if there is none yet: by a slash at its end."""
+    return output.endswith(("/", os.sep))
+
+
 class _FilePath(_LocalPath):
-    """A path of a single file to write. A slash at the end means a folder, in which the file has no name."""
+    """A path of a single file to write, not of a folder, in which the file would have no name."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if os.fspath(value).endswith(("/", os.sep)):
+        if names_folder(os.fspath(value)):
             self.fail(f"{value} is a folder: give the file a name.", param, ctx)
         return super().convert(value, param, ctx)
 
