@@ -6,7 +6,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,11 +110,11 @@ def pack(
     old = [name for name in target.list("")[0] if _SHARD.fullmatch(name)]
     if old and not (force or skip_existing):
         raise NacError(f"{target.name} already contains shards", remedy="skip_existing")
-    known = _known(target, old) if skip_existing else set()
+    known = _known(target, old) if skip_existing else {}
     writer = _Writer(target, format, size, [] if skip_existing else old, tell or (lambda item: None))
     if skip_existing and old:
         writer.shard = 1 + max(int(name.split(".")[0].rpartition("-")[2]) for name in old)
-        writer.number = len(known)
+        writer.number = 1 + max(known.values(), default=-1)  # not their count, since a shard may be missing
 
     def load(item: tuple[Place, str, str] | LeftOut) -> _File | LeftOut:
         return item if isinstance(item, LeftOut) else _load(*item, known)
@@ -154,7 +154,7 @@ def _listed(sources: list[tuple[str, Place]], target: Place) -> Iterator[tuple[P
                 yield source, path, as_text(prefix + path)
 
 
-def _load(source: Place, path: str, packed_path: str, known: set[str]) -> _File | LeftOut:
+def _load(source: Place, path: str, packed_path: str, known: Container[str]) -> _File | LeftOut:
     """Read and verify a file."""
     began, name = time.perf_counter(), f"{source.name}/{path}"
     if packed_path in known:
@@ -173,13 +173,14 @@ def _load(source: Place, path: str, packed_path: str, known: set[str]) -> _File 
         return LeftOut(name, "failed", reason(error))
 
 
-def _known(target: Place, names: Iterable[str]) -> set[str]:
-    """Return the paths of the files in shards. Raises NacError."""
-    known = set[str]()
+def _known(target: Place, names: Iterable[str]) -> dict[str, int]:
+    """Return the paths of the files in shards, with their numbers. Raises NacError."""
+    known = dict[str, int]()
     for name in names:
         try:
             with target.open(name) as file:
-                known.update(shards.paths(file, name))
+                for path, number in shards.listed(file, name):
+                    known[path] = max(number, known.get(path, -1))
         except NacError as error:
             raise NacError(f"{target.name}/{name}: {error}") from None
     return known

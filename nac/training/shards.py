@@ -111,17 +111,20 @@ def read(file: BinaryIO, column: str | None = None) -> Iterator[tuple[str, bytes
         yield item.key, bytes(item.data)
 
 
-def paths(file: BinaryIO, name: str) -> Iterator[str]:
-    """Yield the original paths of the files in a shard written by `nac pack`. Raises NacError."""
+def listed(file: BinaryIO, name: str) -> Iterator[tuple[str, int]]:
+    """Yield the original paths of the files in a shard written by `nac pack`, and their numbers. Raises NacError.
+
+    The number is -1 in Parquet, where files have none.
+    """
     if name.endswith(".tar"):
         for key, data in _members(file, ".json"):
             try:
-                yield json.loads(data)["path"]
+                yield json.loads(data)["path"], int(key) if key.isdecimal() else -1
             except (ValueError, KeyError, TypeError):
                 raise NacError(f"{key}.json does not contain the file's path: not written by `nac pack`") from None
     else:
         for row in _rows(file, "path"):
-            yield row["path"]
+            yield row["path"], -1
 
 
 def _members(file: BinaryIO, ending: str) -> Iterator[tuple[str, bytes]]:

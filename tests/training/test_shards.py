@@ -178,6 +178,30 @@ def test_a_shard_that_is_missing_is_made_up_for_behind_the_others(folder: Path, 
     assert sorted(packed("shards")) == sorted(sources())
 
 
+@pytest.mark.parametrize("missing", [0, 1, -1])
+def test_no_two_files_of_all_shards_have_one_number(folder: Path, missing: int) -> None:
+    """Those of a later run follow the highest there is, however many files the user has deleted."""
+    library.pack(["src"], "shards", size=12_000)
+    names = list(contents("shards"))
+    assert len(names) > 2
+    Path("shards", names[missing]).unlink()
+    kept = {number for number, _ in numbered("shards")}
+    library.pack(["src"], "shards", size=12_000, skip_existing=True)
+    found = numbered("shards")
+    assert len(found) == len(dict(found)) == 2 * 12
+    added = [int(number.split(".")[0]) for number, name in found if number not in kept]
+    assert min(added) == max(int(number.split(".")[0]) for number in kept) + 1
+
+
+def numbered(folder: str) -> list[tuple[str, str]]:
+    """The names of the files in tar shards, each with the shard's."""
+    found = []
+    for name, data in contents(folder).items():
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            found += [(member, name) for member in tar.getnames()]
+    return found
+
+
 @pytest.mark.parametrize("kept", ["half", "all but its end"])
 def test_nothing_is_packed_beside_a_shard_that_is_cut(folder: Path, form: str, kept: str) -> None:
     library.pack(["src"], "shards", format=form)
@@ -194,7 +218,7 @@ def test_several_folders(folder: Path, form: str) -> None:
     nac("pack", "src/a é", "src/b é/", "-o", "shards", "-q", "--format", form)
     (name,) = contents("shards")
     with Path("shards", name).open("rb") as shard:
-        assert list(shards.paths(shard, name))[5:7] == ["a é/10.x.nac", "b é/01.x.nac"]
+        assert [path for path, _ in shards.listed(shard, name)][5:7] == ["a é/10.x.nac", "b é/01.x.nac"]
     assert "two folders are named src" in nac("pack", "src", "./src", "-o", "o", code=1).stderr
     for words in (
         ("nowhere", "-o", "o"),
