@@ -17,6 +17,7 @@ from nac.version import __version__
 from nac.weights import cache
 
 if TYPE_CHECKING:
+    from urllib.request import OpenerDirector
     from urllib.response import addinfourl
 
 _TIMEOUT = 30  # seconds without data
@@ -290,14 +291,14 @@ def _drop_parts(path: Path) -> None:
 def _request(url: str, start: int, validator: str) -> addinfourl:
     from http.client import HTTPException
     from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
+    from urllib.request import Request
 
     headers = {"User-Agent": f"nac/{__version__}"}
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": validator}
     host = urlsplit(url).netloc
     try:
-        response: addinfourl = urlopen(Request(url, headers=headers), timeout=_TIMEOUT)
+        response: addinfourl = _opener().open(Request(url, headers=headers), timeout=_TIMEOUT)
     except HTTPError as error:
         if start and error.code == 416:
             return error
@@ -305,10 +306,21 @@ def _request(url: str, start: int, validator: str) -> addinfourl:
     except (OSError, HTTPException, ValueError) as error:
         why = error.reason if isinstance(error, URLError) else error
         raise Unavailable(f"cannot reach {host or url} ({what(why)})") from error
-    if url.startswith("https:") and not response.url.startswith("https:"):
-        response.close()
-        raise Unavailable(f"{url} redirects to {response.url}, which is not encrypted")
     return response
+
+
+def _opener() -> OpenerDirector:
+    """Return an opener that follows no redirect from an encrypted address to another one, not even on the way."""
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class Encrypted(HTTPRedirectHandler):
+        def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+            if urlsplit(req.full_url).scheme == "https" != urlsplit(newurl).scheme:
+                fp.close()
+                raise Unavailable(f"{req.full_url} redirects to {newurl}, which is not encrypted")
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    return build_opener(Encrypted)
 
 
 def _validator(response: addinfourl) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -10,7 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from email.message import Message
+from itertools import pairwise
 from pathlib import Path
+from urllib.request import HTTPHandler, HTTPSHandler, Request
+from urllib.response import addinfourl
 
 import pytest
 from hub_server import HubServer
@@ -220,6 +225,71 @@ def test_unknown_length_is_refused(server: HubServer, home: Path) -> None:
     with pytest.raises(ModelError, match="unknown length"):
         models.download("toy")
     assert models.download("known").read_bytes() == GOOD  # its length is published
+
+
+def redirected(monkeypatch: pytest.MonkeyPatch, *hops: str) -> list[str]:
+    """Encrypted servers that redirect to one another and end with the file. Returns the hosts that were asked."""
+    asked = list[str]()
+    following = dict(pairwise(hops))
+
+    def answer(_: HTTPHandler, request: Request) -> addinfourl:
+        asked.append(request.full_url)
+        headers = Message()
+        if request.full_url in following:
+            headers["Location"] = following[request.full_url]
+        else:
+            headers["Content-Length"] = str(len(GOOD))
+        response = addinfourl(
+            io.BytesIO(b"" if "Location" in headers else GOOD),
+            headers,
+            request.full_url,
+            302 if "Location" in headers else 200,
+        )
+        response.msg = "as told"  # type: ignore[attr-defined]
+        return response
+
+    monkeypatch.setattr(HTTPSHandler, "https_open", answer)
+    monkeypatch.setattr(HTTPHandler, "http_open", answer)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "hops",
+    [
+        ("https://a.example/w", "http://b.example/w"),
+        ("HTTPS://a.example/w", "http://b.example/w"),
+        ("https://a.example/w", "https://b.example/w", "http://c.example/w"),
+        ("https://a.example/w", "http://b.example/w", "https://c.example/w"),
+    ],
+)
+def test_no_redirect_leaves_encryption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hops: tuple[str, ...]
+) -> None:
+    """Whoever is on the way could answer with other weights, or with a redirect of his own: nobody is asked."""
+    asked = redirected(monkeypatch, *hops)
+    (plain,) = (hop for hop in hops if hop.startswith("http:"))
+    with pytest.raises(fetch.Unavailable, match=f"redirects to {plain}, which is not encrypted"):
+        fetch.web(hops[0], tmp_path / "w.bin")
+    assert asked == list(hops[: hops.index(plain)])
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "hops",
+    [
+        ("https://a.example/w", "https://b.example/w"),
+        ("https://a.example/w", "HTTPS://b.example/w"),
+        ("http://a.example/w", "http://b.example/w"),  # a mirror in one's own network
+        ("http://a.example/w", "https://b.example/w"),
+    ],
+)
+def test_other_redirects_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hops: tuple[str, ...]
+) -> None:
+    asked = redirected(monkeypatch, *hops)
+    fetch.web(hops[0], tmp_path / "w.bin")
+    assert (tmp_path / "w.bin").read_bytes() == GOOD
+    assert [url.lower() for url in asked] == [url.lower() for url in hops]
 
 
 def test_missing_file(server: HubServer, home: Path) -> None:
