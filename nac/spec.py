@@ -30,6 +30,10 @@ class Segment(NamedTuple):
     frames: int
     stride: int
 
+    def margin(self, frame_samples: int) -> int:
+        """Half the overlap: the samples at its ends that are not used where only the middles are (.dac)."""
+        return (self.frames * frame_samples - self.stride) // 2
+
 
 @dataclass(frozen=True)
 class CodecSpec:

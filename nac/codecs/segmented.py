@@ -18,7 +18,7 @@ class Segmented(Codec):
     def __init__(self, codec: Codec, segment: Segment) -> None:
         self.codec, self.segment, self.device = codec, segment, codec.device
         self.spec = replace(codec.spec, segment=segment)
-        self.margin = (segment.frames * codec.spec.frame_samples - segment.stride) // 2
+        self.margin = segment.margin(codec.spec.frame_samples)
 
     def encoder(self, codebooks: int | None = None, *, origin: int = 0) -> Encoder:
         raise ModelError(f"{self.spec.name} does not encode in segments")
@@ -27,9 +27,10 @@ class Segmented(Codec):
         return SegmentedDecoder(self, origin, origin if start is None else start)
 
     def preroll(self, frame: int, origin: int = 0) -> int:
-        segment, inner = divmod(frame, self.segment.frames)
-        before = inner * self.spec.frame_samples < self.margin  # it starts in the range of the previous segment
-        return max((segment - before) * self.segment.frames, origin)
+        heard = (
+            self.spec.start(frame) - self.margin
+        ) // self.segment.stride  # the segment in whose middle it starts
+        return max(min(heard, frame // self.segment.frames) * self.segment.frames, origin)
 
 
 class SegmentedDecoder:

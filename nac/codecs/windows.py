@@ -103,7 +103,7 @@ class Windows(Generic[A]):
         """Return the first frame of the next window at the end of the signal."""
         plan = self._plan
         base = self.end - plan.window - (plan.right if self.end - self._next > plan.window else 0)
-        if self._alike and base - plan.left >= self._first:
+        if self._alike and base - plan.left >= self._first and base + plan.window > self._next:
             return base
         return self._next // plan.window * plan.window
 

@@ -114,8 +114,10 @@ def layout_of(header: Header) -> Layout:
     if model.decode_plan is None or replace(spec, family="", frame_multiple=1, fingerprint="") != bare:
         raise ModelError(f"made with a {header.model} that this version of nac does not know how to cut")
     if windows:
-        # Each is decoded on its own, but the last one's extent depends on whether another follows.
-        plan = Plan(windows.frames, windows.frames, windows.frames)
+        # Each is decoded on its own, but the last one's extent depends on whether another follows. A sample near
+        # the start of one is in the middle of an earlier one.
+        earlier = -(-windows.margin(spec.frame_samples) // windows.stride)
+        plan = Plan(earlier * windows.frames, windows.frames, windows.frames)
         return Layout(replace(spec, segment=windows), plan, windows.frames)
     return Layout(spec, model.decode_plan, spec.segment.frames if spec.segment else spec.frame_multiple)
 

@@ -714,6 +714,24 @@ def test_windows_can_be_cut(folder: Path) -> None:
     assert np.array_equal(part, wanted)
 
 
+@pytest.mark.parametrize("window", [18, 20, 25, 34])
+def test_parts_of_windows_of_any_length_sound_as_in_the_whole(folder: Path, window: int) -> None:
+    """With short ones, a sample is in the middle of one that began several windows before."""
+    song = recording("dac_16khz", 8 * window, codebooks=2)
+    stride = dac._segment(MODELS["dac_16khz"].spec, window).stride
+    made = replace(song, header=replace(song.header, segment=Segment(window, stride), samples=7 * stride))
+    write("song.nac", as_nac(made))
+    with narrow_codecs() as codecs:
+        whole, rate = nac.read("song.nac", load=lambda name: codecs["dac_16khz"])
+        for low in (1, 4 * stride + 1, 5 * stride + 2, 6 * stride - 1):
+            where = {"start": low / rate, "duration": 100 / rate}
+            part, _ = nac.read("song.nac", **where, load=lambda name: codecs["dac_16khz"])
+            np.testing.assert_array_equal(part, whole[low : low + 100])
+            nac.cut("song.nac", "part.nac", force=True, **where)
+            cut, _ = nac.read("part.nac", load=lambda name: codecs["dac_16khz"])
+            np.testing.assert_array_equal(cut, part)
+
+
 def test_cut_windows_are_a_dac_file(folder: Path) -> None:
     whole = write("song.nac", converted((DATA / "windows-16khz.dac").read_bytes())[0])
     nac.cut(whole, "part.nac", start=1.6, duration=0.1)
