@@ -142,6 +142,21 @@ def test_parts_of_a_run_that_was_killed_are_not_joined(tmp_path: Path) -> None:
         assert not old.exists()
 
 
+@pytest.mark.parametrize("error", [NacError("fails"), KeyboardInterrupt()])
+def test_no_parts_stay_after_a_run_that_failed(tmp_path: Path, error: BaseException) -> None:
+    part = tmp_path / parts.name("a.tar", 0)
+
+    def run() -> None:
+        with parts.kept(place(str(tmp_path))):
+            part.parent.mkdir(parents=True)
+            part.write_bytes(b"a part")
+            raise error
+
+    with pytest.raises(type(error)):
+        run()
+    assert not (tmp_path / parts.FOLDER).exists()
+
+
 def test_inputs_with_the_same_output_fail_and_the_others_do_not(toy: object) -> None:
     for name in ("a.wav", "b.wav", "c.wav", "sub/a.wav"):
         wav(f"src/{name}", 400)

@@ -173,6 +173,27 @@ def test_what_several_threads_want_is_gathered_and_everybody_gets_his_own() -> N
     assert sorted(do.sizes) == [1, 1, 1]  # of the three at once one failed, so each was done by itself
 
 
+def test_results_for_the_host_are_awaited() -> None:
+    """Copies from a GPU go on while the program does, and what is there before their end is something else."""
+
+    class LateGpu(SmallGpu):
+        late: list[tuple[Tensor, Tensor]]
+
+        def give(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            empty = tuple(torch.full_like(tensor, -1) for tensor in tensors)
+            self.late += zip(empty, tensors, strict=True)
+            return empty
+
+        def wait(self) -> None:
+            for empty, tensor in self.late:
+                empty.copy_(tensor)
+
+    gpu = LateGpu()
+    gpu.late = []
+    jobs = [job(Doubled(), 1), job(Doubled(), 2, 3), job(Doubled(), 4, steps=5)]
+    check(Batches(gpu, nullcontext, "toy")(jobs), jobs)
+
+
 # The networks
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 from narrow_codecs import NAMES, narrow_codecs
+from toy_codec import ToyCodec
 
 import nac
 from nac.codecs.base import Codec
 from nac.codecs.registry import MODELS
+from nac.spec import Codebook, Segment
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,56 @@ def test_other_shapes_are_no_codes() -> None:
             nac.Codes.of(torch.zeros(shape, dtype=torch.int64))
     array = np.arange(24).reshape(2, 3, 4)
     assert np.array_equal(nac.Codes.of(array).tensor, array)
+
+
+def test_a_part_or_a_row_of_codes_has_its_own_scales() -> None:
+    """A part those of every segment it has a frame of."""
+    spec = replace(ToyCodec().spec, segment=Segment(4, 4), codebooks=(Codebook(8, 1), Codebook(8, 3)))
+    for frames in (3, 4, 9):
+        arrays = tuple(torch.arange(2 * frames * unit).reshape(2, -1) for unit in (1, 3))
+        scale = torch.arange(10, 10 + 2 * -(-frames // 4)).reshape(2, -1).float()
+        codes = nac.Codes(arrays, scale)
+        for row in range(2):
+            alone = codes.row(row)
+            assert [part.tolist() for part in alone.arrays] == [array[row : row + 1].tolist() for array in arrays]
+            assert alone.scale.tolist() == [scale[row].tolist()]
+        for first, end in combinations(range(frames + 1), 2):
+            segments = sorted({frame // 4 for frame in range(first, end)})
+            for part in (codes.between(spec, first, end), *[codes.between(spec, first)] * (end == frames)):
+                assert torch.equal(part.arrays[0], arrays[0][:, first:end])
+                assert torch.equal(part.arrays[1], arrays[1][:, 3 * first : 3 * end])
+                assert torch.equal(part.scale, scale[:, segments])
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 3 * 40 + 1, 240])
+@pytest.mark.parametrize("silent", [False, True])
+def test_as_many_samples_as_asked_for_are_decoded(length: int, silent: bool) -> None:
+    codes = torch.full((2, 2, 40 * 6), 7)
+    if silent:
+        codes[1, :, 40 * 2 : 40 * 3] = -1
+    codec = ToyCodec()
+    whole = codec.decode(codes)
+    assert whole.shape[-1] == 240
+    assert torch.equal(codec.decode(codes, length), whole[..., :length])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_threads_of_pytorch_stays_the_callers(threads: int) -> None:
+    class Failing(ToyCodec):
+        def decode_frames(self, arrays: tuple[torch.Tensor, ...], first: int) -> torch.Tensor:
+            raise RuntimeError("fails")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        codec = Failing()
+        codes = codec.encode(torch.zeros(1, 1, 4000))
+        assert torch.get_num_threads() == threads
+        with pytest.raises(RuntimeError, match="fails"):
+            codec.decode(codes)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_codec_moves_to_a_device(codecs: dict[str, Codec]) -> None:

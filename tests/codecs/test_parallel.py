@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -62,6 +63,53 @@ def test_errors_end_it(threads: int) -> None:
     with pytest.raises(ValueError, match="two"):
         workers.pipeline([fail, fail], list(range(4)))
     assert_all_idle()
+
+
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "count", lambda: 2)
+    monkeypatch.setattr(workers, "_pool", workers._Pool())
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_of_several_errors_the_first_in_order_is_told(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on one thread, whichever comes first in time."""
+    two_threads(monkeypatch)
+    both, failed = threading.Barrier(2, timeout=20), threading.Event()
+
+    def early() -> int:
+        both.wait()
+        failed.wait(20)
+        raise ValueError("first in order")
+
+    def late() -> int:
+        both.wait()
+        failed.set()
+        raise ValueError("first in time")
+
+    run = partial(workers.parts if nested else workers.each, [early, late])
+    with pytest.raises(ValueError, match="first in order"):
+        workers.each([run]) if nested else run()
+    assert_all_idle()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_nothing_starts_after_an_error(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_threads(monkeypatch)
+    both, started = threading.Barrier(2, timeout=20), list[int]()
+
+    def job(number: int) -> int:
+        started.append(number)
+        if number < 2:
+            both.wait()
+        if number == 0:
+            raise ValueError("zero")
+        time.sleep(0.3)  # by then the other thread has said so
+        return number
+
+    run = partial(workers.parts if nested else workers.each, [partial(job, number) for number in range(6)])
+    with pytest.raises(ValueError, match="zero"):
+        workers.each([run]) if nested else run()
+    assert sorted(started) == [0, 1]
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -208,6 +256,41 @@ def test_what_waits_is_done_at_once() -> None:
         caller.join(10)
     assert sizes == [1, 4, 1]
     assert found == {1: 2, 2: 4, 3: 6, 4: 8, 5: 10, 13: "thirteen"}
+
+
+@pytest.mark.parametrize("error", [ValueError("wrong"), KeyboardInterrupt(), SystemExit(3)])
+def test_nobody_waits_for_a_batch_that_ended_early(error: BaseException) -> None:
+    """Whatever ended it, and whoever was computing it."""
+    begun, release = threading.Event(), threading.Event()
+
+    def batch(items: list[int]) -> list[int]:
+        begun.set()
+        release.wait(10)
+        if len(items) > 1:
+            raise error
+        return items
+
+    batcher, found = workers.Batcher(batch, max_batch=4), list[object]()
+
+    def call(item: int) -> None:
+        try:
+            found.append(batcher(item))
+        except BaseException as caught:
+            found.append(caught)
+
+    callers = [threading.Thread(target=call, args=(item,), daemon=True) for item in range(3)]
+    callers[0].start()
+    begun.wait(10)
+    for count, caller in enumerate(callers[1:], 1):
+        caller.start()
+        while len(batcher._waiting) < count:
+            time.sleep(0.001)
+    release.set()
+    for caller in callers:
+        caller.join(5)
+    assert found[0] == 0
+    assert found[1:] == [error, error]
+    assert batcher(7) == 7
 
 
 @pytest.mark.parametrize(("message", "count"), [("1", 1), ("3,2", 3), ("", None), ("many", None)])

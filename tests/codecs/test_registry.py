@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,3 +107,61 @@ def test_a_package_that_cannot_be_imported_is_reported_and_passed_over(tmp_path:
     assert "nac_24khz" in said
     assert "broken_codec:FAMILY cannot be imported" in said
     assert "Traceback" not in said
+
+
+class Offered:
+    """An entry point of an installed package."""
+
+    value = "other_codec:FAMILY"
+
+    def __init__(self, load: Callable[[], object]) -> None:
+        self.load = load
+
+
+@pytest.fixture
+def offer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    monkeypatch.setattr(registry, "FAMILIES", dict(registry.FAMILIES))
+    monkeypatch.setattr(registry, "MODELS", dict(registry.MODELS))
+
+    def offer(*loads: Callable[[], object]) -> None:
+        monkeypatch.setattr(registry, "entry_points", lambda group: [Offered(load) for load in loads])
+        registry._discover.cache_clear()
+
+    yield offer
+    registry._discover.cache_clear()
+
+
+def other(name: str) -> Family:
+    model = registry.find("dac_16khz")
+    spec = replace(model.spec, name=f"{name}_16khz", family=name)
+    return Family(name, (replace(model, spec=spec),), load="nac.codecs.dac:load")
+
+
+@pytest.mark.parametrize("ask", ["family", "find", "models"])
+def test_codecs_of_packages_are_found_whoever_asks_first(offer: Callable[..., None], ask: str) -> None:
+    offer(lambda: other("one"), lambda: other("two"))
+    for name in ("one", "two"):
+        if ask == "family":
+            assert registry.family(name).name == name
+        elif ask == "find":
+            assert registry.find(f"{name}_16khz").spec.family == name
+        else:
+            assert f"{name}_16khz" in registry.models()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ImportError("no numpy"), AttributeError("no FAMILY"), SyntaxError("old"), ValueError("x"), OSError("y")],
+)
+def test_whatever_a_package_raises_the_others_are_there(
+    offer: Callable[..., None], error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> object:
+        raise error
+
+    offer(lambda: other("one"), fails, lambda: "not a family", lambda: other("dac"), lambda: other("two"))
+    found = registry.models()
+    assert {"one_16khz", "two_16khz", "dac_16khz", "nac_24khz"} <= found.keys()
+    assert registry.find("dac_16khz").spec.family == "dac"
+    assert len(caplog.records) == 3
+    assert str(error) in caplog.text

@@ -236,6 +236,23 @@ def test_what_shares_a_stem(folder: Path) -> None:
     assert [stem_of(name) for name in ("a/b.c/0.x.y", "./0.x", "0", "d/.x")] == ["a/b.c/0", "./0", "0", "d/.x"]
 
 
+@pytest.mark.parametrize("words", [("in/a.parquet",), ("-r", "in")])
+def test_a_column_that_is_named_holds_recordings_whatever_they_begin_with(
+    folder: Path, words: tuple[str, ...]
+) -> None:
+    """None of them is passed over in silence, and neither is the shard."""
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    Path("in").mkdir()
+    write_table(pa.table({"near": [b"no recording", b"neither"], "text": ["a", "b"]}), "in/a.parquet")
+    said = nac("compress", *words, "-o", "out", "--column", "near", code=1).stderr
+    assert [f"row {row}: not in an audio format" in said for row in (1, 2)] == [True, True]
+    unnamed = nac("compress", *words, "-o", "out", code=1).output
+    assert ("ignored 1 other file" if words[0] == "-r" else "a shard without audio in a column") in unnamed
+
+
 def test_several_columns(folder: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
     import pyarrow as pa
