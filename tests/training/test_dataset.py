@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import pickle
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,3 +200,22 @@ def test_an_announced_week_is_no_memory(tmp_path: Path) -> None:
         with pytest.raises(NacError, match=r"a\.nac: .* bytes would become"):
             nac.Dataset(tmp_path)[0]
         assert len(nac.Dataset(tmp_path, frames=10)[5]) == 8
+
+
+@pytest.mark.parametrize("frames", [None, 10])
+def test_an_announced_week_in_a_shard_is_neither_memory_nor_items(tmp_path: Path, frames: int | None) -> None:
+    """It would take an hour of nothing but silent items, all of whose numbers are shuffled."""
+    chunk = Chunk.pack(HEADER, 0, 1, [[np.zeros(1, int)] * 8])
+    data = written(replace(HEADER, samples=320), [chunk], 320).getvalue()
+    head = replace(HEADER, samples=320).to_bytes()
+    claim = replace(HEADER, samples=24000 * 86400 * 7, original_sample_rate=1000).to_bytes()
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for name, content in ("a.nac", data), ("b.nac", claim + data[len(head) :]):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    items = iter(nac.Dataset(tmp_path, frames=frames))
+    if frames is None:
+        assert next(items).shape == (8, 1)
+    with pytest.raises(NacError, match=r"b\.nac: .* bytes would become"):
+        next(items)
