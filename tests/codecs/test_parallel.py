@@ -293,6 +293,22 @@ def test_nobody_waits_for_a_batch_that_ended_early(error: BaseException) -> None
     assert batcher(7) == 7
 
 
+def test_what_was_read_ahead_is_not_begun_after_an_error() -> None:
+    """An interrupt does not wait for work that nobody will see."""
+    begun = list[int]()
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 0:
+            raise ValueError("zero")
+        time.sleep(0.3)
+        return item
+
+    with pytest.raises(ValueError, match="zero"):
+        list(workers.ahead(work, range(10), 2))
+    assert max(begun) <= 2  # the next one, which the thread takes at once
+
+
 @pytest.mark.parametrize(("message", "count"), [("1", 1), ("3,2", 3), ("", None), ("many", None)])
 def test_as_many_threads_as_the_environment_says(message: str, count: int | None, monkeypatch: Any) -> None:
     """Also where PyTorch, which goes by it, is not loaded."""

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from nac.errors import NacError
-from nac.evaluate.metrics import METRICS, chosen
+from nac.evaluate.metrics import METRICS, Metric, chosen
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,14 @@ def test_a_silent_channel_counts_only_where_it_can(noise: np.ndarray) -> None:
     assert METRICS["si-sdr"].of_channels(left, left + noise * np.float32([0.1, 0.1]), 16000) > 50
     assert METRICS["mel"].of_channels(left, left + noise * np.float32([0, 0.1]), 16000) > 1
     assert math.isnan(METRICS["si-sdr"].of_channels(left * 0, noise, 16000))
+
+
+def test_a_signal_has_a_value_from_the_least_length_on(noise: np.ndarray) -> None:
+    metric = Metric("count", "Count", True, "", lambda reference, result, rate: len(result), least_seconds=0.5)
+    for rate in (16000, 44100, 11025):
+        least = math.ceil(0.5 * rate)
+        assert math.isnan(metric.of_channels(noise[: least - 1], noise[: least - 1], rate))
+        assert metric.of_channels(noise[:least], noise[:least], rate) == least
 
 
 @pytest.mark.parametrize("name", ["zimtohrli", "visqol", "pesq", "stoi"])
