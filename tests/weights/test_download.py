@@ -391,6 +391,23 @@ def test_remove_deletes_files_and_beginnings(server: HubServer, home: Path) -> N
     assert files(home) == []
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")])
+def test_what_cannot_be_deleted_is_told_in_one_line(
+    server: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    path = models.download("toy")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refuse)
+        with pytest.raises(ModelError, match=f"^cannot delete the weights of toy: {error.strerror}$"):
+            models.remove("toy")
+    assert path.read_bytes() == GOOD
+    assert models.remove("toy") == len(GOOD)  # nothing stays locked
+
+
 ADD = "add('toy', Web('{}/toy', (File('w.bin'),)))\n"
 
 
