@@ -252,6 +252,8 @@ def _transfer(url: str, path: Path, size: int | None, progress: bool) -> _Transf
             end = _copy(response, out, total, _bar(path.name, total, start, progress))
             out.flush()
             os.fsync(out.fileno())
+        if end == total and _goes_on(response):
+            raise ModelError(f"{url} has more than the published {total} bytes: deleted")
     return _Transfer(part, end, total)
 
 
@@ -344,6 +346,16 @@ def _total(response: addinfourl, start: int, url: str, size: int | None) -> int:
     if size is not None and total != size:
         raise ModelError(f"{url} has {total} bytes, not the published {size}: not downloaded")
     return total
+
+
+def _goes_on(response: addinfourl) -> bool:
+    """Return whether there is more than the whole file, which only a server without Content-Length can send."""
+    from http.client import HTTPException
+
+    try:
+        return bool(response.read(1))
+    except (OSError, HTTPException):
+        return False
 
 
 def _bar(name: str, total: int, start: int, shown: bool) -> Any:

@@ -202,6 +202,22 @@ def test_a_published_size_counts_alone(
     assert models.download("known").read_bytes() == GOOD
 
 
+@pytest.mark.parametrize("wrong", [GOOD[:-1], GOOD + b"x", GOOD + GOOD, b""])
+def test_a_published_size_counts_where_the_server_tells_none(
+    server: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch, wrong: bytes
+) -> None:
+    """What has more or less is another file."""
+    file = File("w.bin", len(GOOD))
+    monkeypatch.setitem(MODELS, "known", toy("known", Web(f"{server.url}/toy", (file,))))
+    server.faults.length = False
+    server.plain["toy/w.bin"] = wrong
+    with pytest.raises(ModelError, match="300000"):
+        models.download("known")
+    assert models.locate("known") is None
+    server.plain["toy/w.bin"] = GOOD
+    assert models.download("known").read_bytes() == GOOD
+
+
 def test_a_file_has_its_name_only_after_its_hash_was_checked(server: HubServer, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=SHA):
         fetch.web(f"{server.url}/toy/w.bin", tmp_path / "w.bin", sha256="00")
