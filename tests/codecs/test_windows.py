@@ -9,12 +9,13 @@ from itertools import pairwise
 import pytest
 import torch
 from gpus_place import in_gpus_place
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import pad
 
 from nac.codecs.base import Codes
+from nac.codecs.batches import Job
 from nac.codecs.segmented import Segmented
 from nac.codecs.windows import Plan, WindowedCodec
 from nac.spec import Codebook, CodecSpec, Segment
@@ -131,6 +132,33 @@ def test_samples_are_those_of_the_whole_signal_from_anywhere(
         parts = [decoder.push(codes.between(codec.spec, cut.start, cut.stop)) for cut in pieces(left, cuts)]
         audio = torch.cat([*parts, decoder.flush()], -1)
     assert torch.equal(audio, whole[..., (start - origin) * HOP :])
+
+
+@MANY
+@given(codec=codecs(), groups=st.integers(1, 50), cuts=CUTS)
+def test_on_a_gpu_windows_of_long_signals_are_of_two_lengths(
+    codec: SumsCodec, groups: int, cuts: list[float]
+) -> None:
+    """So that those of many signals are one batch: with all their context, or up to the end of the signal.
+
+    The windows at the start, without all the context before them, are others.
+    """
+    plan, frames, lengths = codec.encode_plan, groups * codec.multiple, list[int]()
+    inner = plan.left + plan.window
+    assume(plan.right <= plan.window and frames >= inner + plan.right)
+
+    def run(jobs: list[Job[Tensor]]) -> list[tuple[Tensor, ...]]:
+        lengths.extend(job.arrays[0].shape[-1] // HOP for job in jobs if job.asides[0] > 0)
+        return [job() for job in jobs]
+
+    with on("gpu"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "_run", run)
+        encoder = codec.encoder()
+        for piece in pieces(frames * HOP, cuts):
+            encoder.push(sound(frames * HOP)[..., piece])
+        encoder.flush()
+    assert set(lengths) <= {inner, inner + plan.right}
+    assert plan.right == 0 or lengths.count(inner) <= 1
 
 
 @MANY
