@@ -32,3 +32,12 @@ def test_the_tensors_are_a_checkpoint(tmp_path: Path) -> None:
             again = registry.load(codec.spec, tmp_path / name, torch.device("cpu"))
             audio = oracles.synthetic(3000, codec.spec.sample_rate, codec.spec.channels)
             assert torch.equal(again.encode(audio).arrays[0], codec.encode(audio).arrays[0])
+
+
+def test_a_seed_makes_its_own_weights() -> None:
+    with narrow_codecs() as codecs:
+        for name in codecs:
+            first, same, other = (registry.random(MODELS[name].spec, seed=seed)[1] for seed in (1, 1, 2))
+            assert first.keys() == same.keys() == other.keys()
+            assert all(torch.equal(first[key], same[key]) for key in first)
+            assert any(not torch.equal(first[key], other[key]) for key in first)
