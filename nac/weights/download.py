@@ -341,6 +341,9 @@ def _total(response: addinfourl, start: int, url: str, size: int | None) -> int:
     """Return the size of the whole file, which limits the download: otherwise a server could fill the disk."""
     length = response.headers.get("Content-Length", "")
     total = start + int(length) if length.isdecimal() else size
+    whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+    if start and whole.isdecimal():
+        total = int(whole)  # a server may send less of the rest than was asked for
     if total is None:
         raise Unavailable(f"{url} has an unknown length: the response has no Content-Length")
     if size is not None and total != size:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.message import Message
 from itertools import pairwise
 from pathlib import Path
@@ -306,6 +306,61 @@ def test_other_redirects_are_followed(
     fetch.web(hops[0], tmp_path / "w.bin")
     assert (tmp_path / "w.bin").read_bytes() == GOOD
     assert [url.lower() for url in asked] == [url.lower() for url in hops]
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, ranged: Callable[[int], tuple[int, int, str]]) -> list[int]:
+    """A server whose first answer breaks off after 100,000 bytes. Returns the starts that it was asked for.
+
+    ``ranged``: the first byte and one past the last of its answer to who wants the rest from a byte on, and what
+    it says of them.
+    """
+    starts = list[int]()
+
+    def answer(_: HTTPHandler, request: Request) -> addinfourl:
+        starts.append(int(request.get_header("Range", "bytes=0-")[len("bytes=") : -1]))
+        headers = Message()
+        headers["ETag"] = '"of this version"'
+        low, high, said = ranged(starts[-1]) if starts[-1] else (0, len(GOOD), "")
+        if said:
+            headers["Content-Range"] = said
+        headers["Content-Length"] = str(high - low)
+        body = GOOD[low:100_000] if len(starts) == 1 else GOOD[low:high]
+        response = addinfourl(io.BytesIO(body), headers, request.full_url, 206 if starts[-1] else 200)
+        response.msg = "as told"  # type: ignore[attr-defined]
+        return response
+
+    monkeypatch.setattr(HTTPHandler, "http_open", answer)
+    return starts
+
+
+@pytest.mark.parametrize("low", [0, 99_999, 100_001])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_range_that_begins_elsewhere_is_not_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, low: int, told: bool
+) -> None:
+    whole = len(GOOD)
+    said = f"bytes {low}-{whole - 1}/{whole}" if told else ""
+    starts = answering(monkeypatch, lambda start: (low, whole, said))
+    fetch.web("http://a.example/w", tmp_path / "w.bin")
+    assert (tmp_path / "w.bin").read_bytes() == GOOD
+    assert starts == [0, 100_000, 0]
+
+
+@pytest.mark.parametrize("most", [1 << 16, 50_000, 100_000])
+def test_a_range_that_is_shorter_than_asked_for_is_followed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """A server need not send all that was asked for (RFC 9110, section 15.3.7)."""
+    whole = len(GOOD)
+
+    def some(start: int) -> tuple[int, int, str]:
+        end = min(start + most, whole)
+        return start, end, f"bytes {start}-{end - 1}/{whole}"
+
+    starts = answering(monkeypatch, some)
+    fetch.web("http://a.example/w", tmp_path / "w.bin")
+    assert (tmp_path / "w.bin").read_bytes() == GOOD
+    assert starts == [0, *range(100_000, whole, most)]
 
 
 def test_missing_file(server: HubServer, home: Path) -> None:
