@@ -91,13 +91,21 @@ def test_other_shapes_are_no_codes() -> None:
     assert np.array_equal(nac.Codes.of(array).tensor, array)
 
 
-def test_a_part_or_a_row_of_codes_has_its_own_scales() -> None:
-    """A part those of every segment it has a frame of."""
+def test_parts_rows_and_prefixes_of_codes_have_their_own_scales() -> None:
+    """A part those of every segment it has a frame of; joined at the borders of segments, parts are the whole."""
     spec = replace(ToyCodec().spec, segment=Segment(4, 4), codebooks=(Codebook(8, 1), Codebook(8, 3)))
     for frames in (3, 4, 9):
         arrays = tuple(torch.arange(2 * frames * unit).reshape(2, -1) for unit in (1, 3))
         scale = torch.arange(10, 10 + 2 * -(-frames // 4)).reshape(2, -1).float()
         codes = nac.Codes(arrays, scale)
+        coarse = codes.prefix(1)
+        assert len(coarse.arrays) == 1
+        assert torch.equal(coarse.scale, scale)
+        joined = nac.Codes.join(
+            [codes.between(spec, 4 * n, min(4 * n + 4, frames)) for n in range(-(-frames // 4))]
+        )
+        assert all(torch.equal(*pair) for pair in zip(joined.arrays, arrays, strict=True))
+        assert torch.equal(joined.scale, scale)
         for row in range(2):
             alone = codes.row(row)
             assert [part.tolist() for part in alone.arrays] == [array[row : row + 1].tolist() for array in arrays]

@@ -102,3 +102,54 @@ def test_only_drafts_that_cannot_be_resumed_are_swept(home: Path) -> None:
         download._hub_sweep(folder)
     left = sorted(path.name for path in (folder / "blobs").iterdir())
     assert left == ["aa.incomplete", "bb.0123.incomplete", "cc.0123.incomplete"]
+
+
+def test_of_a_hub_repository_only_the_files_of_the_model_are_deleted(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all their revisions; the folder goes with the last of all files, which others may use."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home))
+    folder = home / "models--someone--toy"
+    for name, content, revision in (
+        ("w.bin", b"old", "1"),
+        ("w.bin", b"new one", "2"),
+        ("other.bin", b"kept", "2"),
+    ):
+        blob, snapshot = folder / "blobs" / content.hex(), folder / "snapshots" / revision
+        for path in (blob.parent, snapshot):
+            path.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(content)
+        (snapshot / name).symlink_to(Path("..", "..", "blobs", blob.name))
+    assert download.hub_remove("someone/toy", "w.bin") == len(b"old") + len(b"new one")
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == [b"kept".hex(), "other.bin"]
+    assert (folder / "snapshots" / "2" / "other.bin").read_bytes() == b"kept"
+    assert download.hub_remove("someone/toy", "w.bin") == 0
+    assert download.hub_remove("someone/toy", "other.bin") == len(b"kept")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("disabled", [False, True])
+def test_progress_bars_of_the_hub_are_as_before_a_download(shown: bool, disabled: bool) -> None:
+    """They are the whole program's."""
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    def fail() -> None:
+        with download._hub_progress(shown):
+            assert are_progress_bars_disabled() == (disabled or not shown)
+            raise ValueError("no network")
+
+    before = are_progress_bars_disabled()
+    try:
+        (disable_progress_bars if disabled else enable_progress_bars)()
+        with pytest.raises(ValueError, match="no network"):
+            fail()
+        assert are_progress_bars_disabled() == disabled
+    finally:
+        (disable_progress_bars if before else enable_progress_bars)()
