@@ -40,6 +40,20 @@ def test_a_silent_channel_counts_only_where_it_can(noise: np.ndarray) -> None:
     assert math.isnan(METRICS["si-sdr"].of_channels(left * 0, noise, 16000))
 
 
+def test_the_value_of_a_recording_is_the_mean_of_the_channels_that_have_one(noise: np.ndarray) -> None:
+    """As PESQ and STOI have none for a channel without speech."""
+    three = np.column_stack([noise, noise[:, 0]])
+    for values, mean in (
+        ((1.0, 2.0, 6.0), 3.0),
+        ((math.nan, 2.0, 6.0), 4.0),
+        ((1.0, math.nan, math.inf), 1.0),
+        ((math.nan, -math.inf, math.nan), math.nan),
+    ):
+        given = iter(values)
+        metric = Metric("any", "Any", True, "", lambda reference, result, rate, given=given: next(given))
+        assert metric.of_channels(three, three, 16000) == pytest.approx(mean, nan_ok=True)
+
+
 def test_a_signal_has_a_value_from_the_least_length_on(noise: np.ndarray) -> None:
     metric = Metric("count", "Count", True, "", lambda reference, result, rate: len(result), least_seconds=0.5)
     for rate in (16000, 44100, 11025):
