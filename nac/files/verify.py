@@ -69,14 +69,20 @@ def check_stretch_bytes(reader: Reader, low: int, high: int | None) -> list[Lost
         header.spec.frame_at((header.start + sample) * header.sample_rate // header.original_sample_rate)
         for sample in (low, max(low, end - 1))
     )
-    stop = len(reader.index) if high in (None, reader.samples) else reader.index.find(last) + 1
-    for number in range(reader.index.find(first), min(stop, len(reader.index))):
+    index = reader.index
+    stop = len(index) if high in (None, reader.samples) else min(index.find(last) + 1, len(index))
+    for number in range(index.find(first), stop):
         chunk = reader.chunk(number)
-        if timeline.begun and (gap := timeline.gap(chunk, reader.index[number].offset)):
+        # Of what precedes the first chunk that was read, only the start of the file is known.
+        gap = timeline.gap(chunk, index[number].offset) if timeline.begun or not number else None
+        if gap and chunk.first_frame > first:
             gaps.append(gap)
         timeline.add(chunk)
-    if reader.damage is not None and timeline.next_frame <= last:
-        raise reader.damage
+    if timeline.next_frame <= last:
+        if stop < len(index):
+            gaps.append(timeline.lost(index[stop].offset, index[stop].offset, index[stop].first_frame))
+        elif reader.damage is not None:
+            raise reader.damage
     return gaps
 
 

@@ -246,6 +246,40 @@ def test_other_recordings_follow_within_a_frame(codec: FarSighted) -> None:
         assert 6 * rate <= nac.info(io.BytesIO(parts)).samples <= 6 * rate + 2 * block
 
 
+def changed(data: bytes, **how: object) -> bytes:
+    """A file with other fields of its chunks, each given as a function of the old value."""
+    reader = Reader(io.BytesIO(data))
+    chunks = [
+        replace(chunk, **{field: new(getattr(chunk, field)) for field, new in how.items()})
+        for chunk in reader.chunks()
+    ]
+    return written(reader.header, chunks, reader.samples).getvalue()
+
+
+def test_parts_with_the_same_codes_and_another_loudness_are_not_of_one_recording() -> None:
+    with narrow_codecs() as codecs:
+        codec = codecs["encodec_48khz"]
+        data = compressed(codec, noise(5, 48000, 2), 48000)
+        quiet = changed(data, scales=lambda rows: tuple(tuple(scale / 2 for scale in row) for row in rows))
+        first = cut(data, duration=2.2)
+        assert np.array_equal(decoded(cat(first, cut(data, start=2.2)), codec), decoded(data, codec))
+        with pytest.raises(NacError, match="overlapping segments: only parts of one recording join"):
+            cat(first, cut(quiet, start=2.2))
+
+
+def test_parts_with_the_same_codes_and_another_balance_are_not_of_one_recording(
+    codec: FarSighted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes before the join keeps its balance to the last sample."""
+    monkeypatch.setattr(FarSighted, "decode_frames", ToyCodec.decode_frames)
+    data = compressed(codec, noise(5, 16000, 2), 16000)
+    turned = changed(data, angle=lambda angle: (angle + 64) % 256)
+    first, rest = cut(data, duration=3.0), cut(turned, start=3.0)
+    joined = decoded(cat(first, rest), codec)
+    assert np.array_equal(joined[:48000], decoded(first, codec))
+    assert np.array_equal(joined[-len(decoded(rest, codec)) + 400 :], decoded(rest, codec)[400:])
+
+
 def test_empty_recordings_join(codec: FarSighted) -> None:
     some, none = (compressed(codec, noise(seconds, 16000, 1), 16000) for seconds in (1.3001, 0))
     for parts in ([none, some], [some, none], [none, some, none]):

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from container_files import written
 from narrow_codecs import NAMES, narrow_codecs
 
 import nac
 from nac.codecs.base import Codec
-from nac.container import chunk, verify
+from nac.container import Reader, chunk, verify
 from nac.files import chunks_to_samples
 
 
@@ -83,6 +84,28 @@ def test_a_stream_of_segments_may_fall_silent(codecs: dict[str, Codec]) -> None:
     for pair in (0, 2):
         whole = codec.decode(codec.encode(audio[None, pair : pair + 2]), len(samples))
         assert np.array_equal(back[:, pair : pair + 2].T, whole[0].numpy())
+
+
+def test_what_is_lost_between_segments_is_silent_and_all_else_stays_where_it_was(codecs: dict[str, Codec]) -> None:
+    """The segment before it reaches beyond its chunk, and the one after it has nothing to be blended with."""
+    codec = codecs["encodec_48khz"]
+    segment = codec.spec.segment
+    assert segment is not None
+    samples = noise(10 * 48000, 3)
+    data = compressed(samples, codec)
+    whole, _ = nac.read(io.BytesIO(data), load=lambda _: codec)
+    reader = Reader(io.BytesIO(data))
+    chunks = list(reader.chunks())
+    low, high = (codec.spec.start(chunks[number].first_frame) for number in (1, 2))
+    file = written(reader.header, [chunks[0], *chunks[2:]], len(samples)).getvalue()
+    back, _ = nac.read(io.BytesIO(file), load=lambda _: codec)
+    overlap = segment.frames * codec.spec.frame_samples - segment.stride
+    assert np.array_equal(back[:low], whole[:low])
+    assert not back[low + overlap : high].any()
+    assert np.array_equal(back[high + overlap :], whole[high + overlap :])
+    for first in (low - 500, low + 500, high - 500, high + 100, high + 2 * overlap):
+        part, _ = nac.read(io.BytesIO(file), start=first / 48000, duration=0.05, load=lambda _: codec)
+        assert np.array_equal(part, back[first : first + 2400])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -146,6 +146,21 @@ def test_codes_of_a_file_that_was_cut_off_are_those_of_its_parts(toy_file: tuple
                 file.codes(**asked)
 
 
+def test_frames_that_do_not_exist_have_no_codes(toy_file: tuple[bytes, np.ndarray]) -> None:
+    with nac.open(io.BytesIO(toy_file[0])) as file:
+        stop = file.frames.stop
+        found = [
+            file.frame_codes(low, high) for low, high in ((5, 5), (9, 5), (stop, None), (stop + 9, stop + 20))
+        ]
+        for codes in (
+            *found,
+            file.codes(start=99.0),
+            file.codes(start=99.0, duration=1.0),
+            file.codes(duration=0),
+        ):
+            assert [(array.shape, array.dtype) for array in codes[0]] == [((0,), np.int32)] * 2
+
+
 def test_memory_does_not_grow_with_the_file(toy: ToyCodec) -> None:
     import tracemalloc
 
@@ -203,7 +218,16 @@ def test_what_cannot_be_read_is_refused(toy_file: tuple[bytes, np.ndarray]) -> N
         file.write(noise(10))
     with pytest.raises(ValueError, match="mode"):
         nac.open(io.BytesIO(toy_file[0]), "a")  # type: ignore[arg-type]
-    for options in ({"kbps": 3}, {"sample_rate": 8000}, {"model": "nac_24khz"}, {"force": True}):
+    for options in (
+        {"kbps": 3},
+        {"sample_rate": 8000},
+        {"channels": 1},
+        {"codebooks": 1},
+        {"coding": "packed"},
+        {"tags": {}},
+        {"model": "nac_24khz"},
+        {"force": True},
+    ):
         with pytest.raises(ValueError, match="of what is written"):
             nac.open(io.BytesIO(toy_file[0]), **options)  # type: ignore[arg-type]
     file.close()
@@ -433,3 +457,20 @@ def test_a_closed_file_has_no_position(toy_file: tuple[bytes, np.ndarray]) -> No
     for use in (file.tell, lambda: file.seek(0), file.read):
         with pytest.raises(ValueError, match="the file is closed"):
             use()
+
+
+@pytest.mark.parametrize("samples", [0, 10, 30 * RATE])
+@pytest.mark.parametrize("aborted", [False, True])
+def test_a_closed_file_takes_no_more_samples(toy: ToyCodec, samples: int, aborted: bool) -> None:
+    file = nac.open("x.nac", "w", sample_rate=RATE, channels=1)
+    if samples:
+        file.write(noise(samples))
+    if aborted:
+        file.__exit__(KeyError, KeyError(), None)
+    file.close()
+    for _ in range(3):
+        with pytest.raises(ValueError, match="the file is closed"):
+            file.write(noise(10))
+    file.close()
+    assert names() == ([] if aborted else ["x.nac"])
+    assert aborted or nac.info("x.nac").samples == samples

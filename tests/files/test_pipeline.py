@@ -11,6 +11,7 @@ import tracemalloc
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,18 @@ def test_the_balance_may_change_along_the_way(toy) -> None:
     assert not back[:159_900, 1].any()
 
 
+def test_the_balance_turns_the_short_way(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From chunk to chunk: the first stream keeps its sign where the angle passes the last one of a half turn."""
+    toy()
+    monkeypatch.setattr("nac.container.chunk.CHUNK_SECONDS", 1)
+    angles = np.repeat([110, 120, 130, 140, 150], 16_000)[:, None] * np.pi / 128
+    sound = noise(80_000) * np.hstack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+    data = encode(sound, 16000)
+    found = [whole.angle for whole in Reader(io.BytesIO(data)).chunks()]
+    assert [(after - before) % 256 for before, after in pairwise(found)] == [10] * 4
+    assert np.abs(decode(data)[0] - sound).max() < 2e-4
+
+
 def test_after_a_gap_the_balance_is_at_once_that_of_the_next_chunk(toy) -> None:
     toy()
     sound = noise(480_000, 2)
@@ -364,6 +377,21 @@ def test_what_is_told_of_the_work_is_its_length(toy, form: str, part: dict[str, 
     assert sum(seconds for seconds, _ in done) == pytest.approx(result.seconds)
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_what_reaches_full_scale_keeps_its_level(toy, subtype: str, caplog: pytest.LogCaptureFixture) -> None:
+    """And no gain is stored; what exceeds it by ever so little has one."""
+    toy()
+    sound = noise(5000)
+    sound[77] = -1.0
+    data = encode(sound, 16000, subtype=subtype)
+    assert Reader(io.BytesIO(data)).header.gain == 1
+    assert np.array_equal(decode(data)[0], sound)
+    if subtype == "FLOAT":
+        sound[78] = np.nextafter(np.float32(1), np.float32(2))
+        assert Reader(io.BytesIO(encode(sound, 16000, subtype=subtype))).header.gain < 1
+    assert caplog.messages == []
+
+
 def test_what_the_codec_adds_above_full_scale_is_not_wrapped(toy, tmp_path: Path, monkeypatch) -> None:
     codec = toy()
     plain = codec.decode_frames
@@ -463,6 +491,60 @@ def test_damage_in_a_part_is_told_before_a_model_is_loaded(toy) -> None:
         nac.read(io.BytesIO(cut), start=19.0, duration=1 + 1 / 16000, load=lambda name: pytest.fail("loaded"))
     part, _ = decode(bytes(data), start=1.0, duration=8.0)
     assert len(part) == 8 * 16000
+
+
+@pytest.mark.parametrize(("lost", "low", "high"), [({0}, 0, 1), ({1}, 1, 2), ({1, 2}, 1, 3)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_is_missing_in_a_part_is_told_and_nothing_else(
+    toy,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    lost: set[int],
+    low: int,
+    high: int,
+    channels: int,
+) -> None:
+    """Where the part begins or ends within what is missing, or has nothing else, too; from a pipe all is told."""
+    toy()
+    monkeypatch.setattr("nac.container.chunk.CHUNK_SECONDS", 1)
+    reader, file = Reader(io.BytesIO(encode(noise(60_000, channels), 16000))), io.BytesIO()
+    writer = Writer(file, reader.header)
+    for number, whole in enumerate(reader.chunks()):
+        if number not in lost:
+            writer.write(whole)
+    writer.finish(60_000)
+    words = [f"0:{low:02}.0-0:{high:02}.0 lost before this file was written, and silent now"]
+    for start, end in product(np.arange(0, 3.7, 0.4), (0.1, 0.7, 1.4, 9)):
+        caplog.clear()
+        nac.decompress(io.BytesIO(file.getvalue()), io.BytesIO(), start=start, duration=end)
+        assert caplog.messages == (words if start < high and start + end > low else []), (start, end)
+    caplog.clear()
+    nac.decompress(Pipe(file.getvalue()), io.BytesIO())
+    assert caplog.messages == words
+    info = nac.info(io.BytesIO(file.getvalue()))
+    assert (info.lost, info.damage) == ([f"0:{low:02}.0-0:{high:02}.0 lost"], "")
+
+
+def test_what_info_tells_of_damage_is_the_first_of_it_and_gaps_elsewhere(
+    toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy()
+    monkeypatch.setattr("nac.container.chunk.CHUNK_SECONDS", 1)
+    reader, file = Reader(io.BytesIO(encode(noise(110_000), 16000))), io.BytesIO()
+    writer = Writer(file, reader.header)
+    for number, whole in enumerate(reader.chunks()):
+        if number != 4:
+            writer.write(whole)
+    writer.finish(110_000)
+    data = bytearray(file.getvalue())
+    for number in (1, 2):
+        data[Reader(io.BytesIO(file.getvalue())).index[number].offset + 300] ^= 1
+    found = nac.info(io.BytesIO(data))
+    assert "0:01.0" in found.damage
+    assert (found.lost, found.complete) == (["0:04.0-0:05.0 lost"], True)
+    cut = nac.info(io.BytesIO(data[:-9]))  # without its end, it has the chunks before the damage
+    assert (cut.chunks, cut.lost, cut.complete) == (1, [], False)
+    assert "0:01.0" in cut.damage
 
 
 def test_a_float_pipe_keeps_what_is_above_full_scale(toy) -> None:
@@ -706,6 +788,15 @@ def test_rates_and_channels_that_take_gigabytes_are_refused(toy) -> None:
         wav[24:28] = struct.pack("<I", rate)
         with pytest.raises(AudioError, match=message):
             nac.compress(io.BytesIO(wav), Pipe(), model="toy")
+
+
+@pytest.mark.parametrize("channels", [255, 256, 300])
+def test_any_number_of_channels_can_be_mixed_down(toy, channels: int) -> None:
+    """Which is what those are told to do that have too many."""
+    toy()
+    wav, out = io_wav(np.full((50, channels), 999, np.int16)), io.BytesIO()
+    nac.compress(io.BytesIO(wav), out, model="toy", codebooks=2, mono=True)
+    assert (decode(out.getvalue())[0] * 32768 == 999).all()
 
 
 def test_the_lowest_rate_and_most_channels_are_possible(toy) -> None:

@@ -599,3 +599,30 @@ def test_the_bytes_that_are_told_of_a_shard_are_those_of_its_file(folder: Path, 
     tar("a.tar", recordings("src", 2))
     done = recode("a.tar", "b.tar", Recoding(halved, str, is_recording, verify=verify))
     assert (done.bytes_in, done.bytes_out) == (Path("a.tar").stat().st_size, Path("b.tar").stat().st_size)
+
+
+@pytest.mark.parametrize("head", [b"RIFF\x24\0\0\0WAVEfmt ", b"\xff\xfb\x90\x64" * 4, b"ID3\4\0\0\0\0\0\0"])
+def test_texts_and_pictures_are_no_recordings_whatever_they_begin_with(head: bytes) -> None:
+    for ending in ("txt", "csv", "json", "html", "png", "jpg", "JSON", "TXT"):
+        assert is_recording(f"a/0.x.{ending}", head) is None
+        assert is_packed(f"a/0.x.{ending}", head) is None
+    for ending in ("wav", "mp3", "bin", "x", "FLAC"):
+        assert is_recording(f"a/0.x.{ending}", head)
+        assert is_packed(f"a/0.x.{ending}", head) is False
+    assert is_recording("a", head)
+
+
+def test_an_error_that_is_not_about_one_item_ends_the_shard_and_leaves_nothing(folder: Path, form: str) -> None:
+    """Of each other error the items are told one by one, and the shard goes on."""
+    made(form, f"a.{form}", recordings("src", 3))
+
+    def failing(src: Any, out: Any, name: str) -> Result:
+        if "0001" in name:
+            raise MemoryError("no more")
+        return halved(src, out, name)
+
+    with pytest.raises(MemoryError):
+        recode(f"a.{form}", "b", Recoding(failing, str, is_recording, fatal=(OSError, MemoryError)))
+    assert not Path("b").exists()
+    done = recode(f"a.{form}", "b", Recoding(failing, str, is_recording, fatal=(OSError,)))
+    assert [bool(outcome.error) for outcome in done.outcomes] == [False, True, False]
