@@ -27,9 +27,7 @@ class Segmented(Codec):
         return SegmentedDecoder(self, origin, origin if start is None else start)
 
     def preroll(self, frame: int, origin: int = 0) -> int:
-        heard = (
-            self.spec.start(frame) - self.margin
-        ) // self.segment.stride  # the segment in whose middle it starts
+        heard = (self.spec.start(frame) - self.margin) // self.segment.stride  # in whose middle it starts
         return max(min(heard, frame // self.segment.frames) * self.segment.frames, origin)
 
 
