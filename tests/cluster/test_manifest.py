@@ -50,6 +50,18 @@ def test_what_is_done_is_written_before_the_end(tmp_path: Path, monkeypatch: pyt
         assert all(f"{number}.wav" in rows.done() for number in range(5))
 
 
+@pytest.mark.parametrize("error", [NacError("fails"), KeyboardInterrupt()])
+def test_what_was_done_before_a_run_failed_is_written(tmp_path: Path, error: BaseException) -> None:
+    def run() -> None:
+        with Manifest(place(str(tmp_path))) as rows:
+            rows.add([Row("a.wav", "a.nac")])
+            raise error
+
+    with pytest.raises(type(error)):
+        run()
+    assert "a.wav" in Manifest(place(str(tmp_path))).done()
+
+
 def counts(message: str) -> list[int]:
     return [int(number) for number in re.findall(r"^(\d+) done, (\d+) skipped, (\d+) failed$", message, re.M)[0]]
 

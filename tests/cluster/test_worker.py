@@ -133,6 +133,20 @@ def test_parts_are_joined_in_order_if_all_are_there(tmp_path: Path) -> None:
     assert not (tmp_path / parts.FOLDER).exists()
 
 
+@pytest.mark.parametrize("count", [2, 11, 101])
+def test_any_number_of_parts_is_joined_in_their_order(tmp_path: Path, count: int) -> None:
+    target = place(str(tmp_path))
+    with parts.kept(target):
+        for number in reversed(range(count)):
+            path = tmp_path / parts.name("a.tar", number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                parts.write(file, [Done({}, (Outcome(str(number)),))])
+        joined = parts.joined(target, "a.tar", count)
+        assert joined is not None
+        assert [int(done.outcomes[0].key) for done in joined] == list(range(count))
+
+
 def test_parts_of_a_run_that_was_killed_are_not_joined(tmp_path: Path) -> None:
     old = tmp_path / parts.name("a.tar", 0)
     old.parent.mkdir(parents=True)

@@ -141,6 +141,30 @@ def test_sound_ends_where_the_last_segment_does_even_if_it_is_short(silent: tupl
     assert all(before[1] < after[0] for before, after in pairwise(found))
 
 
+@pytest.mark.parametrize("frames", [150, 151, 300, 301])
+@pytest.mark.parametrize("quiet", ["first", "last"])
+def test_segments_beside_a_silent_one_sound_as_they_do_alone(frames: int, quiet: str) -> None:
+    """Also one that is as long as it may be at the end, and lasts longer than up to where another would begin."""
+    with narrow_codecs() as codecs:
+        codec = codecs["encodec_48khz"]
+        spec, unit = codec.spec, 150
+        border = unit if quiet == "first" else (frames - 1) // unit * unit
+        silent, heard = (0, border), (border, frames)
+        if quiet == "last":
+            silent, heard = heard, silent
+        arrays = tuple(torch.full((1, frames), 5 + book) for book in range(2))
+        codes = Codes(arrays, torch.ones(1, -(-frames // unit)))
+        alone = codec.decode(codes.between(spec, *heard)) if heard[0] < heard[1] else torch.zeros(1, 2, 0)
+        for array in arrays:
+            array[:, silent[0] : silent[1]] = -1
+        sound = codec.decode(codes)
+    at = spec.start(heard[0])
+    assert sound.shape[-1] == spec.start(frames)
+    assert torch.equal(sound[..., at : at + alone.shape[-1]], alone[..., : sound.shape[-1] - at])
+    assert not sound[..., :at].any()
+    assert not sound[..., at + alone.shape[-1] :].any()
+
+
 def test_a_device_is_a_name_or_an_object() -> None:
     assert nac.load("nac_24khz", device=torch.device("cpu")).device == torch.device("cpu")
 

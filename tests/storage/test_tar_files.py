@@ -171,6 +171,17 @@ def test_two_empty_blocks_end_a_file_of_any_length() -> None:
             assert len(out) == -(-(blocks + 2) // 20) * 20 * 512
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("stem", ["\udcff", "a\udce9b", "\udc80" * 120, "é" * 70])
+def test_names_of_any_bytes_are_kept(form: str, stem: str) -> None:
+    """As systems write them that do not use UTF-8. Long ones have headers of their own."""
+    stem = stem[:20] if form == "ustar" else stem  # which has no more than a hundred bytes
+    data = made([f"p/{stem}.wav", f"p/{stem}.txt", "last.wav"], form)
+    out = contents(rewritten(data, {f"p/{stem}.wav": Item(f"p/{stem}.nac", b"new")}))
+    old = contents(data)
+    assert out == {f"p/{stem}.nac": b"new", f"p/{stem}.txt": old[f"p/{stem}.txt"], "last.wav": old["last.wav"]}
+
+
 def test_pax_headers_of_a_replaced_file_stay_but_for_its_name_and_size() -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
