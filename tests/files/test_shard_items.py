@@ -236,6 +236,23 @@ def test_what_shares_a_stem(folder: Path) -> None:
     assert [stem_of(name) for name in ("a/b.c/0.x.y", "./0.x", "0", "d/.x")] == ["a/b.c/0", "./0", "0", "d/.x"]
 
 
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_a_shard_that_is_there_is_replaced_only_if_told(folder: Path, form: str, command: str) -> None:
+    made(form, f"in/a.{form}", recordings("src", 2))
+    if command == "decompress":
+        nac("compress", f"in/a.{form}", "-o", "packed", "-q")
+    source = f"in/a.{form}" if command == "compress" else f"packed/a.{form}"
+    there = Path("out", f"a.{form}")
+    there.parent.mkdir()
+    there.write_bytes(b"of somebody else")
+    words = (command, source, "-o", "out")
+    assert f"out/a.{form} exists" in nac(*words, code=1).stderr
+    assert f"out/a.{form} exists" in nac(command, "-r", str(Path(source).parent), "-o", "out", code=1).stderr
+    assert there.read_bytes() == b"of somebody else"
+    nac(*words, "-f", "-q")
+    assert len(items(there, is_packed if command == "compress" else is_recording)) == 2
+
+
 @pytest.mark.parametrize("words", [("in/a.parquet",), ("-r", "in")])
 def test_a_column_that_is_named_holds_recordings_whatever_they_begin_with(
     folder: Path, words: tuple[str, ...]
