@@ -70,6 +70,35 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_pool", workers._Pool())
 
 
+@pytest.mark.parametrize("inner", ["each", "pipeline"])
+@pytest.mark.parametrize("outer", ["each", "pipeline"])
+def test_work_within_work_does_not_wait_for_threads_that_wait_for_it(
+    inner: str, outer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All threads are in the outer work when the inner begins."""
+    two_threads(monkeypatch)
+    both, found = threading.Barrier(2, timeout=20), list[object]()
+
+    def work(item: int) -> int:
+        if item < 2:
+            both.wait()
+        if inner == "pipeline":
+            return sum(workers.pipeline([lambda number: number + 1, lambda number: number * item], [1, 2, 3]))
+        return sum(workers.each([lambda number=number: number * item for number in (2, 3, 4)]))  # type: ignore[misc]
+
+    def run() -> None:
+        if outer == "each":
+            found.extend(workers.each([partial(work, item) for item in range(5)]))
+        else:
+            found.extend(workers.pipeline([lambda item: item, work], [2, 3, 4]))
+            found.extend(workers.pipeline([work, lambda item: item], [2, 3, 4]))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert found == ([0, 9, 18, 27, 36] if outer == "each" else [18, 27, 36] * 2)
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_of_several_errors_the_first_in_order_is_told(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on one thread, whichever comes first in time."""
