@@ -21,7 +21,7 @@ from nac.container.header import SampleFormat
 from nac.errors import ArgumentError
 from nac.files.decoding import Load
 from nac.files.encoding import Encoding, prepare, write_nac
-from nac.storage.output import PathOrFile, created
+from nac.storage.output import PathOrFile, check_output, created
 
 
 class Recorder:
@@ -43,6 +43,7 @@ class Recorder:
         tags: Mapping[str, str] | None,
         force: bool,
     ) -> None:
+        check_output(None, file, force=force)  # before a model is loaded, which may be downloaded first
         self._how, self._blocks = how, Queue[Samples | None](1)
         self._ended, self._failure = False, cast("BaseException | None", None)
         self._thread: Thread | None = None

@@ -27,7 +27,7 @@ from nac.codecs.family import Model
 from nac.codecs.registry import MODELS
 from nac.codecs.windows import Tensors
 from nac.container import Chunk, Header, Reader, SampleFormat, Writer, verify
-from nac.errors import DamageError, NacError
+from nac.errors import DamageError, ModelError, NacError
 from nac.spec import Codebook
 from nac.weights import models
 
@@ -246,6 +246,15 @@ def test_other_recordings_follow_within_a_frame(codec: FarSighted) -> None:
         assert 6 * rate <= nac.info(io.BytesIO(parts)).samples <= 6 * rate + 2 * block
 
 
+@pytest.mark.parametrize("samples", [1, 110, 111, 221, 222, 5000])
+def test_joined_recordings_lose_no_sample_at_their_ends(codec: FarSighted, samples: int) -> None:
+    """At another rate than the codec's an end lies between two of its samples, and may just begin a frame."""
+    one = compressed(codec, noise(samples / 44100, 44100, 1), 44100)
+    block = codec.spec.frame_samples * 44100 / 16000 * codec.spec.frame_multiple
+    for count in (2, 3, 10):
+        assert 0 <= nac.info(io.BytesIO(cat(*[one] * count))).samples - count * samples <= count * block
+
+
 def changed(data: bytes, **how: object) -> bytes:
     """A file with other fields of its chunks, each given as a function of the old value."""
     reader = Reader(io.BytesIO(data))
@@ -369,6 +378,21 @@ def test_what_does_not_fit_is_refused(codec: FarSighted, tmp_path: Path) -> None
     with pytest.raises(NacError, match="from the future"):
         cut(unknown.getvalue())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"sample_rate": 16001}, {"frame_samples": 41}, {"codebooks": (Codebook(8, 40),)}, {"has_scale": True}],
+)
+def test_a_network_of_the_same_name_and_another_shape_is_neither_cut_nor_joined(
+    codec: FarSighted, other: dict[str, object]
+) -> None:
+    """A version to come may have changed it: what its frames depend on is not known."""
+    header = Reader(io.BytesIO(compressed(codec, noise(0.1, 16000, 1), 16000, codebooks=1))).header
+    data = written(replace(header, samples=0, **other), [], 0).getvalue()
+    for action in (cut, cat):
+        with pytest.raises(ModelError, match="made with a toy that this version of nac does not know how to cut"):
+            action(data)
 
 
 def test_what_is_lost_stays_lost(codec: FarSighted) -> None:

@@ -22,6 +22,7 @@ from nac.container import Reader, Writer, verify
 from nac.files import playing
 from nac.files import verify as checking
 from nac.files.names import audio_name
+from nac.weights import loaded, models
 
 RATE = 16000
 
@@ -95,6 +96,24 @@ def test_an_output_in_memory_is_left_at_its_end(name: str) -> None:
     out = io.BytesIO()
     WRITING[name]("song.nac", out)
     assert out.tell() == len(out.getvalue()) > 0
+
+
+def opened_to_write(src: Any, out: Any) -> None:
+    with nac.open(out, "w", sample_rate=RATE, channels=1) as file:
+        file.write(np.zeros(9))
+
+
+@pytest.mark.parametrize("name", [*WRITING, "open to write"])
+def test_an_output_that_exists_is_refused_before_a_model_is_loaded(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may have to be downloaded first."""
+    Path("out").write_bytes(b"mine")
+    monkeypatch.setattr(models, "load", lambda *_, **__: pytest.fail("loaded"))
+    loaded.forget()
+    with pytest.raises(FileExistsError, match="out exists"):
+        WRITING.get(name, opened_to_write)("song.nac", Path("out"))
+    assert Path("out").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("name", [name for name in WRITING if name.endswith("verify")])

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from container_files import written
 from narrow_codecs import NAMES, narrow_codecs
 from toy_codec import ToyCodec
 
@@ -98,6 +100,10 @@ def test_one_channel_can_come_flat(toy: ToyCodec) -> None:
         assert file.read(100).shape == (100, 1)
         assert file.read(100, always_2d=False).shape == (100,)
         assert [block.shape for block in file.blocks(4000, always_2d=False)] == [(4000,), (800,)]
+    for channels in (2, 3):  # nothing else can
+        with nac.open(io.BytesIO(nac.encode(noise(5000, channels), RATE))) as file:
+            assert file.read(100, always_2d=False).shape == (100, channels)
+            assert [block.shape[1:] for block in file.blocks(3000, always_2d=False)] == [(channels,)] * 2
 
 
 @pytest.mark.parametrize("name", [*NAMES, "toy"])
@@ -133,6 +139,18 @@ def test_a_cut_file_counts_from_its_own_start() -> None:
             assert all(map(np.array_equal, codes, expected))
 
 
+@pytest.mark.parametrize("rate", [8000, RATE, 44100])
+def test_frames_are_numbered_on_the_time_of_the_recording_a_file_was_cut_from(toy: ToyCodec, rate: int) -> None:
+    data, part = nac.encode(noise(4 * rate), rate), io.BytesIO()
+    nac.cut(io.BytesIO(data), part, start=2.5, duration=1.0)
+    part.seek(0)
+    with nac.open(io.BytesIO(data)) as whole, nac.open(part) as file:
+        assert (whole.frames, file.frames) == (range(4 * 400), range(1000, 1400))
+        assert (whole.first_frame, file.first_frame) == (0, 1000)
+        mine, theirs = (one.frame_codes(file.frames.start, file.frames.stop)[0] for one in (file, whole))
+        assert all(map(np.array_equal, mine, theirs))
+
+
 def test_codes_of_a_file_that_was_cut_off_are_those_of_its_parts(toy_file: tuple[bytes, np.ndarray]) -> None:
     data, _ = toy_file
     with nac.open(io.BytesIO(data)) as file:
@@ -159,6 +177,37 @@ def test_frames_that_do_not_exist_have_no_codes(toy_file: tuple[bytes, np.ndarra
             file.codes(duration=0),
         ):
             assert [(array.shape, array.dtype) for array in codes[0]] == [((0,), np.int32)] * 2
+
+
+def test_lost_frames_have_no_codes_wherever_a_part_begins_or_ends(
+    toy: ToyCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nac.container.chunk.CHUNK_SECONDS", 1)
+    data = nac.encode(noise(4 * RATE), RATE, codebooks=1)
+    with nac.open(io.BytesIO(data)) as file:
+        expected = file.codes()[0][0]
+        kept = [file.chunk(number) for number in (0, 2, 3)]
+        holey = written(file.header, kept, 4 * RATE).getvalue()
+    expected[RATE : 2 * RATE] = -1
+    with nac.open(io.BytesIO(holey)) as file:
+        borders = (0, 399, 400, 401, 600, 799, 800, 801, 1600)
+        for low, high in combinations(borders, 2):
+            assert np.array_equal(file.frame_codes(low, high)[0][0], expected[low * 40 : high * 40])
+        assert np.array_equal(file.codes(start=1.5, duration=1.0)[0][0], expected[24_000:40_000])
+
+
+def test_more_codebooks_than_there_are_give_all(toy: ToyCodec) -> None:
+    for there in (1, 2):
+        data = nac.encode(noise(1000, 2), RATE, codebooks=there)
+        for asked in (1, 2):
+            for codes in (
+                nac.read_codes(io.BytesIO(data), codebooks=asked),
+                nac.open(io.BytesIO(data)).codes(codebooks=asked),
+                nac.open(io.BytesIO(data)).frame_codes(0, 9, codebooks=asked),
+            ):
+                assert [len(stream) for stream in codes] == [min(there, asked)] * 2
+        with pytest.raises(ValueError, match="codebooks"):
+            nac.read_codes(io.BytesIO(data), codebooks=3)
 
 
 def test_memory_does_not_grow_with_the_file(toy: ToyCodec) -> None:

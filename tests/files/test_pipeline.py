@@ -27,6 +27,7 @@ from nac.audio.writing import OUTPUT_FORMATS
 from nac.codecs import registry
 from nac.codecs.family import Model
 from nac.container import Chunk, Header, Reader, Writer
+from nac.container.header import UNKNOWN_WEIGHTS
 from nac.errors import AudioError, NacError
 from nac.files import chunks_to_samples, decoding, encoding, opening, playing, samples_to_chunks, verify
 from nac.spec import CodecSpec, Segment
@@ -610,6 +611,9 @@ def test_weights_known_by_a_former_fingerprint_and_other_networks(toy) -> None:
     header = Reader(io.BytesIO(encode(noise(9), 16000))).header
     codec.spec = replace(codec.spec, fingerprint="fedcba9876543210", former=header.fingerprint)
     decoding.check_model(header, codec.spec)
+    decoding.check_model(
+        replace(header, fingerprint=UNKNOWN_WEIGHTS), codec.spec
+    )  # as of a file of another program
     for other in (
         {"model": "toys"},
         {"sample_rate": 16001},

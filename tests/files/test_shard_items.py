@@ -25,6 +25,7 @@ from toy_command import install_toy, nac, run, wav
 import nac as library
 from nac.errors import NacError
 from nac.files.shards import Outcome, Recoding, is_packed, is_recording, recode
+from nac.files.shards import items as read_items
 from nac.storage.output import Result
 from nac.storage.records import WHOLE, Part
 from nac.storage.shards import is_shard, open_shard
@@ -643,3 +644,35 @@ def test_an_error_that_is_not_about_one_item_ends_the_shard_and_leaves_nothing(f
     assert not Path("b").exists()
     done = recode(f"a.{form}", "b", Recoding(failing, str, is_recording, fatal=(OSError,)))
     assert [bool(outcome.error) for outcome in done.outcomes] == [False, True, False]
+
+
+def test_the_total_that_is_told_is_that_of_the_whole_shard_by_its_bytes(folder: Path, form: str) -> None:
+    """Each call tells of one item that was converted, and none of those that failed."""
+    made(form, f"a.{form}", [b"RIFF" + bytes([number]) * 100_000 for number in range(10)])
+    told = list[tuple[float, float | None]]()
+
+    def failing(src: Any, out: Any, name: str) -> Result:
+        if "0004" in name:
+            raise NacError("no")
+        return halved(src, out, name)
+
+    how = Recoding(failing, str, lambda name, head: head.startswith(b"RIFF") or None)
+    recode(f"a.{form}", "b", how, progress=lambda *seconds: told.append(seconds))
+    assert [seconds for seconds, _ in told] == [1.0] * 9
+    if form == "tar":  # pages of Parquet are compressed
+        assert all(total is not None and 10 <= total < 11 for _, total in told)
+
+
+def test_reading_the_items_of_a_shard_ends_with_an_error_at_one_without_bytes(folder: Path) -> None:
+    data = library.encode([0.5] * 99, 16000)
+    with tarfile.open("a.tar", "w") as file:
+        for name, kind in ("0.nac", tarfile.REGTYPE), ("1.nac", tarfile.LNKTYPE), ("2.nac", tarfile.REGTYPE):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "0.nac" if kind == tarfile.LNKTYPE else ""
+            member.size = len(data) if kind == tarfile.REGTYPE else 0
+            file.addfile(member, io.BytesIO(data))
+    with Path("a.tar").open("rb") as file:
+        found = read_items(file, is_packed)
+        assert next(found).data == data
+        with pytest.raises(NacError, match=r"^1\.nac: is a link"):
+            next(found)
