@@ -123,6 +123,24 @@ def test_parquet_is_read_by_pyarrow(folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("group", [1, 2000, 5000])
+def test_every_file_is_in_one_row_group_of_parquet(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    """Of which a reader loads one at a time."""
+    pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install pyarrow")
+    from pyarrow.parquet import ParquetFile
+
+    monkeypatch.setattr(shards, "GROUP", group)
+    library.pack(["src"], "shards", format="parquet")
+    assert packed("shards") == sources()
+    file = ParquetFile("shards/shards-000000.parquet")
+    for number in range(file.num_row_groups - 1):
+        sizes = [len(data) for data in file.read_row_group(number, ["nac"])["nac"].to_pylist()]
+        assert sum(sizes) >= group > sum(sizes[:-1])
+    assert file.num_row_groups > 1
+
+
 def test_broken_files_are_told_and_left_out(folder: Path, form: str) -> None:
     broken = bytearray(Path("src/a é/02.x.nac").read_bytes())
     broken[-100] ^= 1
