@@ -211,6 +211,21 @@ def test_no_two_files_of_all_shards_have_one_number(folder: Path, missing: int) 
     assert min(added) == max(int(number.split(".")[0]) for number in kept) + 1
 
 
+@pytest.mark.parametrize("order", [("few", "more"), ("more", "few")])
+def test_numbers_follow_the_highest_of_shards_with_the_same_files(folder: Path, order: tuple[str, str]) -> None:
+    """As the user may have put together."""
+    library.pack(["src"], "few")
+    file(Path("src/a first.nac"), 1)
+    library.pack(["src"], "more")  # the same files under higher numbers, up to 12
+    Path("both").mkdir()
+    for number, name in enumerate(order):
+        shutil.copy(f"{name}/shards-000000.tar", f"both/shards-00000{number}.tar")
+    file(Path("src/later.nac"), 1)
+    library.pack(["src"], "both", skip_existing=True)
+    added = [key for key, name in numbered("both") if name == "shards-000002.tar"]
+    assert added == ["000000013.json", "000000013.nac"]
+
+
 def numbered(folder: str) -> list[tuple[str, str]]:
     """The names of the files in tar shards, each with the shard's."""
     found = []
