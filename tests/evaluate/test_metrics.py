@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from nac.errors import NacError
+from nac.evaluate import metrics
 from nac.evaluate.metrics import METRICS, Metric, chosen
 
 
@@ -24,6 +25,27 @@ def test_twice_as_loud_is_a_distance_of_the_logarithm_of_two(noise: np.ndarray, 
     measure = METRICS[name].of_channels
     assert measure(noise, noise, rate) == 0
     assert measure(noise, 2 * noise, rate) == pytest.approx(math.log(2), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mel", "stft"])
+def test_windows_last_as_long_at_every_rate(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """11 (mel only), 21, 43 and 85 ms, to two samples, with a frame each quarter of them."""
+    seen, spectra = list[tuple[int, int]](), metrics.spectra
+
+    def noted(samples: metrics.Signal, window: int, hop: int) -> np.ndarray:
+        seen.append((window, hop))
+        return spectra(samples, window, hop)
+
+    monkeypatch.setattr(metrics, "spectra", noted)
+    for rate in (8000, 16000, 24000, 44100, 48000):
+        seen.clear()
+        METRICS[name].measure(np.ones(rate, np.float32), np.ones(rate, np.float32), rate)
+        wanted = [256, 512, 1024, 2048][name == "stft" :]
+        assert len(seen) == 2 * len(wanted)
+        for (window, hop), at_24_khz in zip(seen, np.repeat(wanted, 2), strict=True):
+            assert 0 <= at_24_khz * rate / 24000 - window < 2
+            assert window % 2 == 0
+            assert hop == window // 4
 
 
 def test_si_sdr_is_the_ratio_of_signal_to_what_was_added(noise: np.ndarray) -> None:
