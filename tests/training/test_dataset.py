@@ -102,6 +102,17 @@ def test_what_does_not_go_together_is_refused(folder: Path, tmp_path: Path) -> N
         nac.Dataset(folder)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_codes_of_other_weights_are_refused(tmp_path: Path, packed: bool) -> None:
+    """They have the same shape and mean other sounds."""
+    file(tmp_path / "in" / "a.nac", 1)
+    file(tmp_path / "in" / "b.nac", 1, replace(HEADER, fingerprint="fedcba9876543210"))
+    if packed:
+        nac.pack([tmp_path / "in"], tmp_path / "shards")
+    with pytest.raises(NacError, match="made with encodec_24khz fedcba9876543210, but"):
+        list(nac.Dataset(tmp_path / ("shards" if packed else "in")))
+
+
 def test_a_cut_begins_with_its_start(tmp_path: Path) -> None:
     codes = file(tmp_path / "x.nac", 4, start=48_000 + 100)
     data = nac.Dataset(tmp_path, frames=75)

@@ -462,6 +462,23 @@ def test_remove_deletes_files_and_beginnings(server: HubServer, home: Path) -> N
     assert files(home) == []
 
 
+def test_remove_leaves_own_folders_alone(
+    server: HubServer, home: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the cache as well is deleted there; if nothing is, that is an error."""
+    cached = models.download("known")
+    own = tmp_path_factory.mktemp("own") / "known" / "w.bin"
+    own.parent.mkdir()
+    own.write_bytes(GOOD)
+    monkeypatch.setenv("NAC_WEIGHTS", str(own.parents[1]))
+    assert models.locate("known") == own
+    assert models.remove("known") == len(GOOD)
+    assert not cached.exists()
+    with pytest.raises(ModelError, match=r"are not in a cache but in .*own.*: not deleted"):
+        models.remove("known")
+    assert own.read_bytes() == GOOD
+
+
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")])
 def test_what_cannot_be_deleted_is_told_in_one_line(
     server: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
