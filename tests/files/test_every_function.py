@@ -98,6 +98,13 @@ def test_an_output_in_memory_is_left_at_its_end(name: str) -> None:
     assert out.tell() == len(out.getvalue()) > 0
 
 
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
+def test_audio_in_memory_that_was_read_back_is_left_at_its_end(form: str) -> None:
+    out = io.BytesIO()
+    nac.decompress("song.nac", out, format=form, duration=0.1, verify=True)
+    assert out.tell() == len(out.getvalue()) > 0
+
+
 def opened_to_write(src: Any, out: Any) -> None:
     with nac.open(out, "w", sample_rate=RATE, channels=1) as file:
         file.write(np.zeros(9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import soundfile
 import torch
 from container_files import written
 from narrow_codecs import NAMES, narrow_codecs
+from sound_files import Stream
 
 import nac
 from nac.codecs.base import Codec
@@ -72,6 +74,23 @@ def test_one_stream_is_the_whole_signal(
             part, _ = nac.read(io.BytesIO(data), start=start, duration=0.3, load=lambda _: codec)
             first = round(start * rate)
             assert np.array_equal(part, back[first : first + round(0.3 * rate)])
+
+
+@pytest.mark.parametrize("over", [-47_520, -100, 0, 1, 100, 320, 480, 481, 800])
+def test_segments_from_a_pipe_are_those_of_a_file(codecs: dict[str, Codec], over: int) -> None:
+    """Wherever the signal ends, near the border of a chunk too, each chunk has the scales of its segments."""
+    codec = codecs["encodec_48khz"]
+    data = np.ascontiguousarray(noise(142_560 + over, 2)).tobytes()
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, 48000, 4 * 48000, 4, 16)
+    wav = b"RIFF\xff\xff\xff\xffWAVE" + form + b"data\xff\xff\xff\xff" + data
+    files = []
+    for src in (Stream(wav), io.BytesIO(wav)):
+        out = io.BytesIO()
+        nac.compress(src, out, model="encodec_48khz", codebooks=2, coding="packed", load=lambda _: codec)
+        assert verify(io.BytesIO(out.getvalue())).samples == 142_560 + over
+        reader = Reader(io.BytesIO(out.getvalue()))
+        files.append([(some.frames, some.scales, some.layers) for some in reader.chunks()])
+    assert files[0] == files[1]
 
 
 def test_a_stream_of_segments_may_fall_silent(codecs: dict[str, Codec]) -> None:

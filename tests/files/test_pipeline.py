@@ -214,14 +214,14 @@ def test_the_balance_may_change_along_the_way(toy) -> None:
 
 
 def test_the_balance_turns_the_short_way(toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From chunk to chunk: the first stream keeps its sign where the angle passes the last one of a half turn."""
+    """From chunk to chunk: the first stream keeps its sign wherever the angle passes."""
     toy()
     monkeypatch.setattr("nac.container.chunk.CHUNK_SECONDS", 1)
-    angles = np.repeat([110, 120, 130, 140, 150], 16_000)[:, None] * np.pi / 128
-    sound = noise(80_000) * np.hstack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+    angles = np.repeat([76, 88, 100, 112, 124, 136], 16_000)[:, None] * np.pi / 128
+    sound = noise(96_000) * np.hstack([np.cos(angles), np.sin(angles)]).astype(np.float32)
     data = encode(sound, 16000)
     found = [whole.angle for whole in Reader(io.BytesIO(data)).chunks()]
-    assert [(after - before) % 256 for before, after in pairwise(found)] == [10] * 4
+    assert [(after - before) % 256 for before, after in pairwise(found)] == [12] * 5
     assert np.abs(decode(data)[0] - sound).max() < 2e-4
 
 
