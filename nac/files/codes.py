@@ -10,7 +10,7 @@ import numpy.typing as npt
 from nac.container.chunk import Chunk
 from nac.container.header import Header
 from nac.container.reader import Reader
-from nac.files.opening import check_growth, check_stretch, opened
+from nac.files.opening import check_growth, opened, sample_range
 from nac.storage.output import PathOrFile
 
 CodeArray = npt.NDArray[np.int32]
@@ -46,7 +46,7 @@ def read_codes(
     Raises
     ------
     NacError
-        If it is not a complete .nac file.
+        If it is not a complete .nac file, or the start is after its end.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def codes_between(
     reader: Reader, start: float, duration: float | None, codebooks: int | None
 ) -> list[list[CodeArray]]:
     """The codes of the frames of a part of the recording, given in seconds: see :meth:`nac.NacFile.codes`."""
-    check_stretch(start, duration)
+    sample_range(reader, start, duration)  # refuses what every function does
     header, high = reader.header, None
     if duration is not None and duration < (reader.samples or 0) / header.original_sample_rate:
         high = header.spec.frames(round((start + duration + _offset(header)) * header.sample_rate))

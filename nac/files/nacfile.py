@@ -367,7 +367,7 @@ class NacFile:
         """Codes of the frames of a part of the recording, given in seconds: int32 arrays [stream][codebook].
 
         By default all frames; at most ``codebooks`` codebooks of each stream. The value is -1 where a silent
-        stream has no codes, and where frames were lost.
+        stream has no codes, and where frames were lost. Raises ValueError if the start is after the end.
         """
         return codes_between(self._reader, start, duration, codebooks)
 

@@ -198,6 +198,16 @@ def test_a_part_that_cannot_be_is_a_wrong_argument(name: str) -> None:
     PART[name]("song.nac", start=25.0, duration=INF)
 
 
+@pytest.mark.parametrize("name", PART)
+def test_a_part_may_begin_at_the_end_and_not_after_it(name: str) -> None:
+    for duration in (None, 0.0, 1.0, INF):
+        PART[name]("song.nac", start=26.0, duration=duration)
+        for start in ((26 * RATE + 1) / RATE, 1e6):
+            with pytest.raises(ValueError, match=r"^starts after the end: .* of 26.000 s") as caught:
+                PART[name]("song.nac", start=start, duration=duration)
+            assert isinstance(caught.value, nac.NacError)
+
+
 @pytest.mark.parametrize("name", [name for name in WRITING if name not in ("recover", "write")])
 def test_a_result_tells_of_the_bytes_it_knows(name: str, song: bytes) -> None:
     source = "song.wav" if name.startswith("compress") else "song.nac"
