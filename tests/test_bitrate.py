@@ -9,6 +9,7 @@ import pytest
 
 from nac.bitrate import allocate, is_stereo_pair, ladder, total_kbps
 from nac.codecs.registry import MODELS
+from nac.errors import ModelChoiceError
 from nac.spec import CodecSpec
 
 SPECS = [model.spec for model in MODELS.values()]
@@ -45,3 +46,9 @@ def test_a_model_that_goes_no_lower_than_the_default_gives_its_least(
     spec = replace(SPECS[0], sample_rate=64 * SPECS[0].sample_rate)
     assert spec.kbps(1) > 8 * channels
     assert allocate(spec, channels) == counts
+
+
+@pytest.mark.parametrize("kbps", [0, 0.0, -1, -0.001, float("nan"), float("inf"), float("-inf")])
+def test_a_bitrate_is_a_number_above_zero_and_not_endless(kbps: float) -> None:
+    with pytest.raises(ModelChoiceError, match="is not a possible bitrate"):
+        allocate(SPECS[0], 1, kbps=kbps)

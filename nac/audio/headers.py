@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from nac.audio import layout
@@ -91,10 +92,9 @@ def find(file: Seekable, kind: Kind, end: int | None) -> Declared | None:
     file.seek(0)
     head = file.read(40)
     if kind == "wav":
-        big = head.startswith(b"RIFX")
-        return _wav(head, _chunks(file, _RIFX if big else CHUNKS[kind], 12, end), ">" if big else "<")
+        return _wav(file, head, _RIFX if head.startswith(b"RIFX") else CHUNKS[kind], 12, end)
     if kind == "w64":
-        return _wav(head, _chunks(file, CHUNKS[kind], 40, end), "<")
+        return _wav(file, head, CHUNKS[kind], 40, end)
     if kind == "aiff":
         return _aiff(head, _chunks(file, CHUNKS[kind], 12, end))
     if kind == "caf":
@@ -133,15 +133,15 @@ def _chunks(file: Seekable, form: Chunks, start: int, end: int | None) -> Iterat
         start += own + size + -size % form.unit
 
 
-def _wav(head: bytes, found: Iterator[_Chunk], order: str) -> Declared | None:
-    form, sizes, tags = b"", b"", Tags()
-    for chunk in found:
+def _wav(file: Seekable, head: bytes, syntax: Chunks, first: int, end: int | None) -> Declared | None:
+    form, sizes, tags, order = b"", b"", Tags(), syntax.head[0]
+    for chunk in _chunks(file, syntax, first, end):
         if chunk.name == b"fmt ":
             form = chunk.body()
         elif chunk.name == b"ds64":
             sizes = chunk.body()
         elif chunk.name == b"LIST":
-            tags += kept(info_list(chunk.body()))
+            tags = kept(chain(tags, info_list(chunk.body())))
         elif chunk.name == b"data" and len(form) >= 16:
             break
     else:
@@ -152,6 +152,9 @@ def _wav(head: bytes, found: Iterator[_Chunk], order: str) -> Declared | None:
         size = int.from_bytes(sizes[8:16], "little") if size in (0, 0xFFFFFFFF) else size
     elif head.startswith(b"riff"):
         ends = int.from_bytes(head[16:24], "little")
+    if size and end is not None:
+        behind = _chunks(file, syntax, chunk.start + size + -size % syntax.unit, end)
+        tags = kept(chain(tags, _listed(behind)))
     tag, channels, rate, _, width, bits = struct.unpack_from(order + "HHIIHH", form)
     mask = 0
     if tag == _EXTENSIBLE and len(form) >= 26:
@@ -161,6 +164,15 @@ def _wav(head: bytes, found: Iterator[_Chunk], order: str) -> Declared | None:
         number = "unsigned"
     how, mask = coding(number, each, order), layout.of_mask(mask, channels)
     return Declared(chunk.start, size, width or 1, rate, channels, how, mask, ends, tags)
+
+
+def _listed(found: Iterator[_Chunk]) -> Iterator[tuple[str, str]]:
+    """The tags in the chunks behind the samples, up to what is no chunk."""
+    for chunk in found:
+        if not chunk.name.decode("latin-1").isprintable():
+            return
+        if chunk.name == b"LIST":
+            yield from info_list(chunk.body())
 
 
 def _each(width: int, channels: int, bits: int) -> int:

@@ -390,6 +390,16 @@ def test_samples_beyond_full_scale_are_not_wrapped() -> None:
     assert np.frombuffer(file.getvalue()[44:], "<i2").tolist() == [32767, -32768, 32767, -32768]
 
 
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
+def test_samples_beyond_full_scale_are_written_as_full_scale(form: str) -> None:
+    loud, found = 2.5 * tone(9600), []
+    for sound in loud, np.clip(loud, -1, 1):
+        with open_sink(file := io.BytesIO(), OUTPUT_FORMATS[form], 48000, 2, len(sound)) as sink:
+            sink.write(sound)
+        found.append(soundfile.read(io.BytesIO(file.getvalue()), dtype="float32")[0])
+    assert np.array_equal(*found)
+
+
 def test_wav_beyond_4_gib_says_so() -> None:
     pipe = Sink()
     WavOutput(pipe, 48000, 2, 1 << 31)
@@ -462,6 +472,16 @@ def test_a_block_of_any_length_is_written() -> None:
     with open_sink(file, OUTPUT_FORMATS["ogg"], 48000, 1, 1 << 21) as sink:
         sink.write(np.zeros((1 << 21, 1), np.float32))
     assert soundfile.info(io.BytesIO(file.getvalue())).frames == 1 << 21
+
+
+@pytest.mark.parametrize("form", OUTPUT_FORMATS)
+def test_blocks_without_samples_do_not_count_wherever_they_are(form: str) -> None:
+    sound, none = tone(9600), tone(0)
+    for blocks in ([none, sound], [sound, none], [none, sound, none, none], [sound[:4000], none, sound[4000:]]):
+        with open_sink(file := io.BytesIO(), OUTPUT_FORMATS[form], 48000, 2, None) as sink:
+            for block in blocks:
+                sink.write(block)
+        assert soundfile.info(io.BytesIO(file.getvalue())).frames == len(sound)
 
 
 def test_wav_comes_back_at_any_rate_that_a_file_has(tmp_path: Path) -> None:

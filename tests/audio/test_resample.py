@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import gcd
 
 import numpy as np
+import pytest
 import soxr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -67,3 +68,26 @@ def test_any_start_gives_the_samples_of_the_whole(rates, length, data) -> None:
     first, part = convert(samples, rates, [30_000], start)
     assert first <= start * rates[1] / rates[0]
     assert np.array_equal(part, whole[first:])
+
+
+@pytest.mark.parametrize("low", [8000, 16000, 22050])
+@pytest.mark.parametrize("high", [24000, 44100, 48000, 96000, 192_000])
+def test_seconds_join_without_a_trace_whichever_rate_is_the_higher(low: int, high: int) -> None:
+    for rates in (low, high), (high, low):
+        samples = np.random.default_rng(0).uniform(-1, 1, (5 * rates[0] // 2, 1)).astype(np.float32)
+        _, out = convert(samples, rates, [30_000])
+        whole = soxr.resample(samples, *rates, quality="VHQ")
+        assert np.abs(out[: len(whole)] - whole).max() < 1e-6
+
+
+@pytest.mark.parametrize("rates", [(16_000, 24_000), (24_000, 16_000), (44_100, 8000), (8000, 8000)])
+def test_an_output_is_given_as_soon_as_the_input_it_depends_on_and_does_not_change(rates: tuple[int, int]) -> None:
+    samples = np.random.default_rng(0).standard_normal((3 * rates[0], 1)).astype(np.float32)
+    _, whole = convert(samples, rates, [30_000])
+    for output in (0, 1, rates[1] - 1, rates[1], rates[1] + 1, 2 * rates[1] - 1):
+        resampler = Resampler(*rates)
+        end = resampler.input_end(output)
+        out = resampler.push(samples[:end])
+        assert len(out) > output
+        assert np.array_equal(out, whole[: len(out)])
+        assert len(Resampler(*rates).push(samples[: end - 1])) <= output

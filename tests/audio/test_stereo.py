@@ -78,3 +78,13 @@ def test_channels_have_a_common_angle_if_one_is_silent_or_they_are_equal_or_oppo
     assert stereo.CommonAngle(2).scan(blocks) == angle
     other = np.float32([[0.3, 0.2]])
     assert stereo.CommonAngle(2).scan([*blocks, other]) is None
+
+
+@pytest.mark.parametrize("weights", [(1, 0), (0, 1), (1, 1), (1, -1)])
+def test_silence_anywhere_in_a_recording_leaves_the_common_angle(weights: tuple[float, float]) -> None:
+    sound, none = np.outer(np.float32([0.1, -0.2, 0.3]), np.float32(weights)), np.zeros((3, 2), np.float32)
+    angle = stereo.CommonAngle(2).scan([sound])
+    assert angle is not None
+    for blocks in ([none, sound], [sound, none], [none, sound, none, none], [sound, none, sound]):
+        assert stereo.CommonAngle(2).scan(blocks) == angle
+    assert stereo.CommonAngle(2).scan([none, none]) is None

@@ -265,6 +265,38 @@ def test_the_info_list_of_a_wav(tmp_path: Path) -> None:
             assert by_key(file.header.tags) == expected
 
 
+@pytest.mark.parametrize("name", [b"RIFF", b"RF64"])
+@pytest.mark.parametrize("count", [100, 101])
+def test_the_info_list_of_a_wav_is_read_wherever_it_is(name: bytes, count: int) -> None:
+    """Before the samples or behind them, in one or in several lists, and beside lists of other things."""
+    cues = b"LIST" + struct.pack("<I", 16) + b"adtllabl" + struct.pack("<II", 4, 1)
+    song, who, when = info_list(INAM=b"Song"), info_list(IART=b"Me\0"), info_list(ICRD=b"1999")
+    form = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16000, 16000, 1, 8)
+    size = struct.pack("<I", count if name == b"RIFF" else 0xFFFFFFFF)
+    sound = b"data" + size + b"LIST".ljust(count) + bytes(count % 2)
+    for order in range(6):
+        parts = [song, who, when, cues]
+        parts = [*parts[order:], form, *parts[:order]] if order < 4 else [form, *parts]
+        at = parts.index(form) + 1 if order < 5 else len(parts)
+        parts.insert(at, sound)
+        if name == b"RF64":
+            parts.insert(0, b"ds64" + struct.pack("<IQQQI", 28, sum(map(len, parts)) + 40, count, count, 0))
+        body = b"WAVE" + b"".join(parts)
+        data = name + struct.pack("<I", len(body) if name == b"RIFF" else 0xFFFFFFFF) + body
+        with open_source(io.BytesIO(data)) as source:
+            assert dict(source.tags) == {"title": "Song", "artist": "Me", "date": "1999"}, order
+            assert sum(map(len, source.blocks)) == count
+
+
+def test_lists_of_a_wav_together_are_within_the_limits(caplog: pytest.LogCaptureFixture) -> None:
+    lists = info_list(ICMT=b"x" * 40_000) * 2
+    form = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16000, 16000, 1, 8)
+    body = b"WAVE" + form + lists + b"data" + struct.pack("<I", 100) + bytes(100) + lists
+    with open_source(io.BytesIO(b"RIFF" + struct.pack("<I", len(body)) + body)) as source:
+        assert source.tags == (("comment", "x" * 40_000),)
+    assert "the tag comment is left out" in caplog.text
+
+
 def test_there_are_limits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def many(audio: Any) -> None:
         audio["title"] = "short"

@@ -160,10 +160,11 @@ def test_a_first_frame_of_mp3_may_tell_its_bytes_without_the_number_of_frames() 
             read_source(io.BytesIO(whole[:-20]))
 
 
+@pytest.mark.parametrize("tag", [b"", b"ID3\4\0\0\0\0\2\0" + bytes(256)], ids=["bare", "tagged"])
 @pytest.mark.parametrize("junk", [b"ab", b"\xff\x01", b"\xff", b"\xff\xfb\0\0", b"\xff\xfb\xf0\0"])
-def test_bytes_behind_an_mp3_that_hold_no_frame_are_skipped_and_told(junk: bytes) -> None:
+def test_bytes_behind_an_mp3_that_hold_no_frame_are_skipped_and_told(junk: bytes, tag: bytes) -> None:
     """A frame is missing where one begins, so these have none: no bitrate, or one that no frame has."""
-    whole = mp3()
+    whole = tag + mp3()
     samples, source = read_source(io.BytesIO(whole + junk * 100))
     assert len(samples) >= 20_000
     assert source.notes == (f"{100 * len(junk)} bytes that are not MP3 were skipped",)

@@ -117,6 +117,28 @@ def test_a_header_of_sphere_that_is_broken_is_no_audio(start: str) -> None:
         read_source(io.BytesIO(f"NIST_1A{start}".encode() + bytes(3000)))
 
 
+@pytest.mark.parametrize("rate", [0.0, -1.0, 0.5, 2.0**31, 1e300, float("inf"), float("-inf"), float("nan")])
+def test_a_caf_of_a_rate_that_cannot_be_is_refused(rate: float) -> None:
+    form = struct.pack(">d4s5I", rate, b"lpcm", 0, 2, 1, 1, 16)
+    parts = (b"desc", form), (b"data", bytes(204))
+    file = b"caff\0\1\0\0" + b"".join(name + struct.pack(">Q", len(body)) + body for name, body in parts)
+    with pytest.raises(AudioError):
+        read_source(io.BytesIO(file))
+
+
+@pytest.mark.parametrize("each", [2, 3, 4])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_samples_of_sphere_have_the_order_of_bytes_that_its_header_spells(each: int, order: str) -> None:
+    """01 or 012 or 0123 begins with the lowest byte, 10 or 210 or 3210 with the highest."""
+    spelt = "0123"[:each] if order == "<" else "3210"[-each:]
+    lines = "channel_count -i 1", f"sample_n_bytes -i {each}", f"sample_rate -i {RATE}", "sample_count -i 5"
+    lines += f"sample_byte_format -s{each} {spelt}", "end_head"
+    head = "\n".join(["NIST_1A", "   1024", *lines, ""]).encode().ljust(1024)
+    whole = (HALVES * 2**31).astype(f"{order}i4").view(np.uint8).reshape(-1, 4)
+    sound = whole[:, 4 - each :] if order == "<" else whole[:, :each]
+    assert read_source(io.BytesIO(head + sound.tobytes()))[0][:, 0].tolist() == HALVES.tolist()
+
+
 def test_integers_of_64_bits_have_their_full_range() -> None:
     form = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, RATE, 8 * RATE, 8, 64))
     sound = (HALVES * 2**62).astype("<i8") * 2

@@ -58,3 +58,20 @@ def test_sizes_are_filled_in_as_long_as_they_fit(
     sizes = struct.unpack_from("<I", file.start, 4) + struct.unpack_from("<I", file.start, header - 4)
     fits = beyond <= 0
     assert sizes == ((header - 8 + 2 * samples, 2 * samples) if fits else (0xFFFFFFFF, 0xFFFFFFFF))
+
+
+@pytest.mark.parametrize("mask", [0, 4])
+@pytest.mark.parametrize("beyond", [-20, -1, 0, 1, 20, 1 << 30])
+def test_a_wav_of_known_length_always_has_its_sizes(mask: int, beyond: int) -> None:
+    """In 32 bits as long as they fit, else in 64, where the first one is that of the file without 8 bytes."""
+    form = 48 if mask else 24
+    samples = (0xFFFFFFFF - form - 12) // 2 + beyond
+    file = LongFile()
+    WavOutput(file, 16000, 1, samples, mask=mask)  # type: ignore[arg-type]
+    if file.start.startswith(b"RF64"):
+        riff, data, count = struct.unpack_from("<QQQ", file.start, 20)
+        assert count == samples
+    else:
+        assert beyond <= 0
+        (riff,), (data,) = struct.unpack_from("<I", file.start, 4), struct.unpack("<I", file.start[-4:])
+    assert (riff + 8, data) == (len(file.start) + 2 * samples, 2 * samples)
