@@ -81,6 +81,13 @@ class CodecSpec:
         segment, inner = divmod(frame, self.segment.frames)
         return segment * self.segment.stride + inner * self.frame_samples
 
+    def end(self, frames: int, *, overhang: bool = False) -> int:
+        """One past the last sample of a signal of ``frames`` frames: the end of its last frame.
+
+        With an ``overhang``, that is the first frame of the next segment, whatever its number.
+        """
+        return self.start(frames - (not overhang)) + self.frame_samples if frames else 0
+
     def frame_at(self, sample: int) -> int:
         """The first frame whose codes a sample depends on: the first of its segment, if any."""
         if self.segment is None:

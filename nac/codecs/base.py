@@ -95,6 +95,13 @@ class Codes(Generic[A]):
         """Return the number of frames."""
         return cast(Any, self.arrays[0]).shape[-1] // spec.codebooks[0].codes_per_frame  # type: ignore[no-any-return]
 
+    def overhang(self, spec: CodecSpec) -> bool:
+        """Return whether the last frame is another segment's, which then has one more scale."""
+        if self.scale is None or spec.segment is None:
+            return False
+        whole, rest = divmod(self.frames(spec), spec.segment.frames)
+        return not rest and cast(Any, self.scale).shape[-1] > whole
+
     @classmethod
     def of(cls, tensor: A, scale: A | None = None) -> Codes[A]:
         """Make Codes from one tensor or array [B, K, T]: K codebooks with one rate, coarse to fine.
@@ -348,9 +355,11 @@ class Codec(ABC, Generic[A]):
     def _decode_runs(self, codes: Codes[A]) -> Array:
         """Decode one signal with silent frames. Returns samples [1, C, N]."""
         spec = self.spec
-        samples = np.zeros((1, spec.channels, spec.start(codes.frames(spec))), np.float32)
+        frames = codes.frames(spec)
+        samples = np.zeros((1, spec.channels, spec.end(frames, overhang=codes.overhang(spec))), np.float32)
         for first, end in checks.runs(spec, [self._numpy(array) for array in codes.arrays]):
-            audio = self._numpy(self._decode_whole(codes.between(spec, first, end), first))
+            run = codes.between(spec, first, None if end == frames else end)  # the last has the overhang's scale
+            audio = self._numpy(self._decode_whole(run, first))
             start = spec.start(first)
             stop = min(start + audio.shape[-1], samples.shape[-1])
             samples[..., start:stop] = audio[..., : stop - start]

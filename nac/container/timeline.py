@@ -58,9 +58,7 @@ class Timeline:
             )
         self.begun = True
         self.next_frame = chunk.first_frame + chunk.frames
-        # The last frame of an overhang is the first one of the next segment, whatever its number.
-        last = self.next_frame - (not chunk.overhang)
-        self._end = self._spec.start(last) + self._header.frame_samples
+        self._end = self._spec.end(self.next_frame, overhang=chunk.overhang)
 
     def gap(self, chunk: Chunk, position: int) -> Lost | None:
         """Return what is missing before ``chunk``, at byte ``position`` of an undamaged file, or None."""

@@ -108,6 +108,9 @@ def _joined(
             at = ready
     for track in tracks:
         track.flush()
+    for track, last in zip(tracks, part.codes if part else (), strict=False):
+        if part and last is None:
+            track.silence(spec.end(part.first_frame + part.frames))
     if part is not None and (ready := min(track.end for track in tracks)) > at:
         yield _channels([track.take(ready - at) for track in tracks], header, turns, ready - at)
 
@@ -172,7 +175,7 @@ class Track:
         """The next frames, of which the first is number ``first``."""
         spec = self._codec.spec
         if self._decoder is None:
-            self._silence(spec.start(first))
+            self.silence(spec.start(first))
             start = max(self._start, first)
             self._decoder = self._codec.decoder(origin=first, start=start)
             self._from = self._codec.preroll(start, first)
@@ -183,7 +186,7 @@ class Track:
         """Close the run, if one is open; silence up to ``frame``."""
         end = self._codec.spec.start(frame)
         self.flush(end)
-        self._silence(end)
+        self.silence(end)
 
     def flush(self, end: int | None = None) -> None:
         """Close the run, if one is open; of what was still in the network, only samples before ``end``."""
@@ -209,7 +212,8 @@ class Track:
         self._ready.append(block if end is None else block[: max(0, end - self.end)])
         self.end += len(self._ready[-1])
 
-    def _silence(self, end: int) -> None:
+    def silence(self, end: int) -> None:
+        """Silence up to sample ``end``, if it is not there yet."""
         if end > self.end:
             self._ready.append(np.zeros((end - self.end, self._codec.spec.channels), np.float32))
             self.end = end

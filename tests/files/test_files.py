@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ from narrow_codecs import NAMES, narrow_codecs
 from sound_files import Stream
 
 import nac
-from nac.codecs.base import Codec
+from nac.codecs.base import Codec, Codes
 from nac.container import Reader, chunk, verify
+from nac.container.timeline import Timeline
 from nac.files import chunks_to_samples
 
 
@@ -125,6 +128,38 @@ def test_what_is_lost_between_segments_is_silent_and_all_else_stays_where_it_was
     for first in (low - 500, low + 500, high - 500, high + 100, high + 2 * overlap):
         part, _ = nac.read(io.BytesIO(file), start=first / 48000, duration=0.05, load=lambda _: codec)
         assert np.array_equal(part, back[first : first + 2400])
+
+
+@pytest.mark.parametrize(
+    ("frames", "overhang"), [(1, False), (150, False), (150, True), (151, False), (300, False), (300, True)]
+)
+def test_segments_are_as_long_silent_as_they_are_heard_by_either_way(
+    codecs: dict[str, Codec], frames: int, overhang: bool
+) -> None:
+    codec, segments = codecs["encodec_48khz"], -(-frames // 150)
+    header = Reader(io.BytesIO(compressed(noise(100, 2), codec))).header
+    header = replace(header, samples=None, stream_codebooks=(2,))
+    for silent in product([False, True], repeat=segments):
+        chunks, timeline = [], Timeline(header)
+        arrays = torch.full((1, 2, frames), 5)
+        for number, quiet in enumerate(silent):
+            low, high = number * 150, min(number * 150 + 150, frames)
+            scales = np.ones(1 + (overhang and high == frames), np.float32)
+            codes = None if quiet else [row.numpy() for row in arrays[0, :, low:high]]
+            chunks.append(chunk.Chunk.pack(header, low, high - low, [codes], scales=[None if quiet else scales]))
+            timeline.add(chunks[-1])
+            if quiet:
+                arrays[..., low:high] = -1
+        file = written(header, chunks, timeline.samples).getvalue()
+        assert verify(io.BytesIO(file)).samples == timeline.samples
+        decoded, _ = nac.read(io.BytesIO(file), codec=codec)
+        assert len(decoded) == timeline.samples
+        if overhang and silent[-1]:
+            continue  # without codes, a chunk has no segments
+        sound = codec.decode(Codes.of(arrays, torch.ones(1, segments + overhang)))
+        assert np.array_equal(sound[0].numpy().T, decoded)
+        heard = codec.decode(Codes.of(arrays.clamp(min=0), torch.ones(1, segments + overhang)))
+        assert heard.shape == sound.shape
 
 
 @pytest.mark.parametrize("name", NAMES)
