@@ -159,6 +159,15 @@ def test_skipped_files_have_their_line_of_json() -> None:
     }
 
 
+def test_what_is_wrong_is_not_skipped_though_its_output_exists() -> None:
+    wav("a.wav"), wav("in/a.flac"), wav("b.wav")
+    nac("compress", "a.wav", "b.wav", "-o", "out", "-q")
+    words = ["compress", "a.wav", "in/a.flac", "b.wav", "-o", "out", "--skip-existing", "--json"]
+    rows = [json.loads(line) for line in nac(*words, code=1).stdout.splitlines()]
+    assert [row["skipped"] for row in rows] == [False, False, True]
+    assert [bool(row["error"]) for row in rows] == [True, True, False]
+
+
 def test_what_is_always_there_is_never_skipped() -> None:
     """Devices and pipes exist before anything is written to them."""
     wav("a.wav", 3000)

@@ -241,6 +241,10 @@ def test_verify_and_recover() -> None:
     assert not Path("bad.wav").exists()
     report = nac("verify", "bad.nac", "--recover", "good.nac", code=1).stdout
     assert "3 whole chunks" in report
+    quiet = nac("verify", "bad.nac", "--recover", "good.nac", "-f", "-q", code=1)
+    assert quiet.stdout == ""
+    assert quiet.stderr.startswith("nac: bad.nac: ")
+    assert len(quiet.stderr.splitlines()) == 1
     assert "lost" in report
     nac("verify", "good.nac")
     nac("decompress", "good.nac", "-q")
@@ -356,6 +360,16 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
         process.stdout.read(1000)
         process.stdout.close()
         assert process.wait(60) in (-signal.SIGPIPE, 141)
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("words", [("info",), ("info", "--json"), ("verify",), ("verify", "--json")], ids=" ".join)
+def test_a_reader_that_goes_away_ends_what_only_prints_quietly(words: tuple[str, ...]) -> None:
+    wav("song.wav")
+    nac("compress", "song.wav", "-q")
+    with run(*words, "song.nac", "song.nac") as process:
+        process.stdout.close()
+        assert process.wait(60) != 0
         assert process.stderr.read() == b""
 
 

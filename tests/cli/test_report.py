@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from toy_command import nac, wav
 
+from nac.cli.batch import Job
 from nac.cli.report import check_text, many, number, others_text, size
+from nac.cli.running import InOrder
 from nac.files.verify import Checked
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -27,6 +30,23 @@ pytestmark = pytest.mark.usefixtures("toy")
 )
 def test_numbers_have_no_exponents(value: float, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (999, "999 B"),
+        (999.4, "999 B"),
+        (999.5, "1 kB"),
+        (1000, "1 kB"),
+        (999_499, "999 kB"),
+        (999_600, "1 MB"),
+        (999_499_999, "999 MB"),
+        (999_600_000, "1 GB"),
+    ],
+)
+def test_a_size_has_the_unit_in_which_it_is_below_a_thousand(count: float, text: str) -> None:
+    assert size(count) == text
 
 
 def test_one_of_many() -> None:
@@ -57,3 +77,13 @@ def test_a_plot_is_what_its_name_says() -> None:
     for name in ("x.svg", "x.SVG", "x"):
         nac("info", "a.nac", "--plot", name)
         assert Path(name).read_bytes().startswith(b"<svg")
+
+
+def test_what_was_done_is_told_in_order_though_something_before_it_was_not() -> None:
+    jobs = [Job(Path(str(place)), Path("out")) for place in range(5)]
+    telling, said = InOrder(jobs), list[int]()
+    for place in (4, 0, 2):
+        telling.done(jobs[place], [partial(said.append, place), partial(said.append, 10 + place)])
+    assert said == [0, 10]
+    telling.rest()
+    assert said == [0, 10, 2, 12, 4, 14]

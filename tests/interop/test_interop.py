@@ -240,6 +240,24 @@ def test_an_ecdc_files_length_is_at_the_codecs_rate(samples: int, wanted: int) -
     assert json.loads(data[9 : 9 + length])["al"] == wanted
 
 
+@pytest.mark.parametrize("segments", [1, 9, 10, 11, 20])
+@pytest.mark.parametrize("more", [0, 160, 320, 480, 640])
+def test_an_ecdc_file_may_end_anywhere_in_segments_and_chunks(segments: int, more: int) -> None:
+    """Where two segments overlap at the end, the last one has a frame of its own and a scale."""
+    spec = MODELS["encodec_48khz"].spec
+    samples = segments * 47_520 + more
+    sizes = list(ecdc.segment_frames(spec, samples))
+    made = recording("encodec_48khz", sum(sizes), samples=samples)
+    scales = np.arange(1, len(sizes) + 1, dtype=np.float32)
+    file = io.BytesIO()
+    ecdc.write(replace(made, scales=scales), file)
+    data, result = converted(file.getvalue())
+    assert result.seconds == samples / 48_000
+    kept = [scale for chunk in Reader(io.BytesIO(data)).chunks() for scale in chunk.scales[0]]
+    assert kept == scales.tolist()
+    assert converted(data, "ecdc")[0] == file.getvalue()
+
+
 @pytest.mark.parametrize("scale", [b"\x7f\xc0\0\0", b"\x7f\x80\0\0", b"\xff\x80\0\0"])
 def test_a_scale_of_an_ecdc_file_is_finite(scale: bytes) -> None:
     data = (DATA / "encodec_48khz-47620.ecdc").read_bytes()
