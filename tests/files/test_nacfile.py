@@ -151,6 +151,13 @@ def test_frames_are_numbered_on_the_time_of_the_recording_a_file_was_cut_from(to
         assert all(map(np.array_equal, mine, theirs))
 
 
+@pytest.mark.parametrize("samples", [0, 1, 110, 111, 112, 220, 221, 331])
+def test_frames_are_those_that_have_codes_wherever_a_recording_ends(toy: ToyCodec, samples: int) -> None:
+    """At another rate than the codec's, its end lies between two samples of the codec."""
+    with nac.open(io.BytesIO(nac.encode(noise(samples), 44100))) as file:
+        assert file.frames == range(len(file.codes()[0][0]) // 40)
+
+
 def test_codes_of_a_file_that_was_cut_off_are_those_of_its_parts(toy_file: tuple[bytes, np.ndarray]) -> None:
     data, _ = toy_file
     with nac.open(io.BytesIO(data)) as file:
