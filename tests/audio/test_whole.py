@@ -732,8 +732,9 @@ def test_an_id3_tag_may_have_a_footer_which_is_no_sound() -> None:
 
 
 def test_several_tracks_are_refused_rather_than_one_kept() -> None:
-    with pytest.raises(AudioError, match="2 audio tracks, of which nac would keep one"):
-        read_source(io.BytesIO(muxed("matroska", "aac", noise(8000), streams=2)))
+    for form, codec in (("matroska", "aac"), ("ogg", "libopus")):
+        with pytest.raises(AudioError, match="2 audio tracks, of which nac would keep one"):
+            read_source(io.BytesIO(muxed(form, codec, noise(8000), streams=2)))
     data = muxed("mp4", "aac", noise(8000))
     assert len(read_source(io.BytesIO(data + bytes(3000)))[0]) >= 8000
     for more in (data, bytes(3000) + data):
