@@ -237,6 +237,18 @@ def test_what_shares_a_stem(folder: Path) -> None:
     assert [stem_of(name) for name in ("a/b.c/0.x.y", "./0.x", "0", "d/.x")] == ["a/b.c/0", "./0", "0", "d/.x"]
 
 
+def test_what_belongs_together_is_left_out_together_if_one_of_it_fails(folder: Path) -> None:
+    sound = wav("a.wav", 4000).read_bytes()
+    with tarfile.open("a.tar", "w") as file:
+        for name in ("0.left.wav", "0.right.wav", "0.json", "1.wav", "1.json", "2.json"):
+            data = sound[:100] if name == "0.right.wav" else sound
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+    assert "0.right.wav: " in nac("compress", "a.tar", "-o", "b.tar", code=1).stderr
+    assert list(members("b.tar")) == ["1.nac", "1.json", "2.json"]
+
+
 @pytest.mark.parametrize("command", ["compress", "decompress"])
 def test_a_shard_that_is_there_is_replaced_only_if_told(folder: Path, form: str, command: str) -> None:
     made(form, f"in/a.{form}", recordings("src", 2))
