@@ -19,7 +19,7 @@ from toy_command import wav
 import nac
 from nac.audio.writing import OUTPUT_FORMATS
 from nac.container import Reader, Writer, verify
-from nac.files import playing
+from nac.files import conversion, playing
 from nac.files import verify as checking
 from nac.files.names import audio_name
 from nac.weights import loaded, models
@@ -206,6 +206,28 @@ def test_a_part_may_begin_at_the_end_and_not_after_it(name: str) -> None:
             with pytest.raises(ValueError, match=r"^starts after the end: .* of 26.000 s") as caught:
                 PART[name]("song.nac", start=start, duration=duration)
             assert isinstance(caught.value, nac.NacError)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_audio_that_is_read_back_has_neither_fewer_samples_nor_more(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(file: Any) -> None:
+        file.seek(0)
+        file.truncate()
+        soundfile.write(file, np.zeros(26 * RATE + more, np.int16), RATE, format="WAV")
+
+    monkeypatch.setattr(conversion, "sync", changed)
+    with pytest.raises(nac.NacError, match=f"gave {26 * RATE + more} samples, not {26 * RATE}"):
+        nac.decompress("song.nac", "out.wav", verify=True)
+    assert not Path("out.wav").exists()
+
+
+def test_a_recording_of_known_length_keeps_it_when_its_end_is_lost(song: bytes) -> None:
+    index = Reader(io.BytesIO(song)).index
+    for end in (index[2].offset, index[1].offset):
+        assert not checking.recover(io.BytesIO(song[:end]), Path("whole.nac"), force=True).ok
+        assert len(nac.read("whole.nac")[0]) == 26 * RATE
 
 
 @pytest.mark.parametrize("name", [name for name in WRITING if name not in ("recover", "write")])
