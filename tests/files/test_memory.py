@@ -344,3 +344,10 @@ def test_samples_may_be_as_loud_as_their_gain_can_be_stored() -> None:
 def test_channels_in_the_place_of_samples_are_told(channels: int) -> None:
     with pytest.raises(nac.NacError, match="looks like"):
         nac.write(io.BytesIO(), np.zeros((channels, 256)), 16000, model="nac_24khz")
+
+
+@pytest.mark.parametrize("peak", [1.0000001, 1.1, 1.7, 3.0, 1e6])
+def test_a_level_brings_the_peak_within_full_scale_and_hardly_below_it(toy: ToyCodec, peak: float) -> None:
+    loudest = float(np.float32(peak))
+    data = nac.encode(np.array([0.0, loudest], np.float32), 16000)
+    assert 1 - 1e-6 < nac.NacFile(io.BytesIO(data)).header.gain * loudest <= 1
