@@ -1,4 +1,4 @@
-"""Reconstruction losses: multi-resolution mel, compressed spectrum, and correlation of the waveform in bands."""
+"""Reconstruction losses: multi-resolution mel, compressed spectrum, loudness, and correlation of the waveform."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from nac.codecs.fullband_torch import FullbandNet
 
 RATE = 48000
 #: frames and bands of the patches that the structural loss compares
-PATCH = (5, 5)
+PATCH = (3, 5)
 #: in dB; smaller means and standard deviations have little effect
-MEAN_FLOOR, DEVIATION_FLOOR = 10.0, 1.5
+MEAN_FLOOR, DEVIATION_FLOOR = 10.0, 3.0
 #: weight of errors above the bandwidth of a recording, where the original signal is unknown
 BEYOND = 0.3
+#: weight of what was added to critical bands, relative to all errors of their loudness
+ADDED = 0.1
 
 
 def mel(frequency: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ def filters(window: int, bands: int, scale: Callable[[Tensor], Tensor]) -> Tenso
 
 
 #: STFT window (samples): number of bands, and the scale on which they are evenly spaced
-RESOLUTIONS = {512: (24, mel), 1024: (48, erb), 2048: (80, mel), 4096: (128, erb)}
+RESOLUTIONS = {512: (24, mel), 1024: (64, erb), 2048: (80, mel), 4096: (128, erb)}
 
 
 class SpectralLoss(nn.Module):
@@ -55,7 +57,8 @@ class SpectralLoss(nn.Module):
     ``mel``: L1 on natural-log band amplitudes; all bands have the same weight. ``loud``: the same with bands
     weighted by the square root of their amplitude; otherwise a single tone would not count beside the silence
     around it. ``structure``: :func:`dissimilarity` of the same logarithms. ``compressed``: L1 on the fourth root
-    of amplitudes at full frequency resolution, which resolves harmonics that bands blur.
+    of amplitudes at full frequency resolution, which resolves harmonics that bands blur. ``loudness``: see
+    :class:`LoudnessLoss`; its resolution is always the same.
     """
 
     def __init__(self, floor: float = 1e-5) -> None:
@@ -67,6 +70,7 @@ class SpectralLoss(nn.Module):
             self.register_buffer(f"middles{window}", torch.arange(len(made)) * RATE / window @ made)
             hann = torch.hann_window(window)
             self.register_buffer(f"window{window}", hann / hann.sum())
+        self.loudness = LoudnessLoss()
 
     def amplitudes(self, audio: Tensor, window: int) -> Tensor:
         """Return STFT amplitudes [B, frames, window // 2 + 1] of signals [B, N]; frames overlap by half."""
@@ -102,7 +106,68 @@ class SpectralLoss(nn.Module):
             known_patch = known_mel[..., PATCH[1] // 2 : -(PATCH[1] // 2)]
             structure = (patches * known_patch).mean() / known_patch.mean()
             found.append(torch.stack([mel, (errors * weight).sum(-1).mean(), compressed, structure]))
-        return dict(zip(("mel", "loud", "compressed", "structure"), torch.stack(found).mean(0), strict=True))
+        means = dict(zip(("mel", "loud", "compressed", "structure"), torch.stack(found).mean(0), strict=True))
+        return means | {"loudness": self.loudness(a, b, band)}
+
+
+def bark(frequency: Tensor) -> Tensor:
+    """Convert frequencies in Hz to critical-band rate (Traunmüller 1990, J. Acoust. Soc. Am. 88:97)."""
+    return 26.81 * frequency / (1960 + frequency) - 0.53
+
+
+def threshold(frequency: Tensor) -> Tensor:
+    """Return the threshold of hearing in quiet in dB SPL (Terhardt 1979, Hearing Research 1:155), up to 70 dB."""
+    f = (frequency / 1000).clamp(min=0.02)
+    return (3.64 * f**-0.8 - 6.5 * torch.exp(-0.6 * (f - 3.3) ** 2) + 1e-3 * f**4).clamp(max=70)
+
+
+class LoudnessLoss(nn.Module):
+    """Differences in specific loudness that are not masked, as in PESQ (Rix et al. 2001, ICASSP, section 2).
+
+    Louder parts of the original are taken to be played at 79 dB SPL. The loudness of critical bands is that of
+    Zwicker and Fastl (1990, "Psychoacoustics", section 8.7). A difference below a quarter of the loudness does not
+    count. What was added to a band counts more than what was lost, in proportion to the ratio.
+    """
+
+    window, bands, played, exponent = 1536, 56, 79.0, 0.23
+
+    def __init__(self) -> None:
+        super().__init__()
+        frequencies = torch.arange(self.window // 2 + 1) * RATE / self.window
+        middles = torch.linspace(*bark(torch.tensor([50.0, 20000.0])).tolist(), self.bands)
+        found = (1 - (bark(frequencies)[:, None] - middles).abs() / (middles[1] - middles[0])).clamp(min=0)
+        heard = found.sum(0) > 0.2
+        self.middles = 1960 * (middles[heard] + 0.53) / (26.28 - middles[heard])
+        self.filters = found[:, heard]
+        self.quiet = 10 ** (threshold(self.middles) / 10)
+        hann = torch.hann_window(self.window)
+        self.hann = hann / (hann.square().sum() * self.window / 2).sqrt()
+
+    def power(self, audio: Tensor) -> Tensor:
+        """Return the power of critical bands [B, T, bands] of signals [B, N]."""
+        spectrum = torch.fft.rfft(audio.unfold(-1, self.window, self.window // 2) * self.hann)
+        return (spectrum.real.square() + spectrum.imag.square()) @ self.filters
+
+    def loudness(self, power: Tensor) -> Tensor:
+        """Return the specific loudness in units of :attr:`power` relative to 0 dB SPL."""
+        scale = (2 * self.quiet) ** self.exponent
+        return scale * ((0.5 + 0.5 * power / self.quiet) ** self.exponent - 1)
+
+    def forward(self, a: Tensor, b: Tensor, band: Tensor) -> Tensor:
+        """Return the loss of signals ``a`` [B, N] against the original ``b``, whose bandwidth is ``band`` [B]."""
+        power_a, power_b = self.power(a), self.power(b)
+        frames = power_b.sum(-1)
+        level = frames.square().mean(-1) / frames.mean(-1).clamp(min=1e-12)
+        gain = (10 ** (self.played / 10) / level.clamp(min=1e-9))[:, None, None]
+        power_a, power_b = power_a * gain, power_b * gain
+        loud_a, loud_b = self.loudness(power_a), self.loudness(power_b)
+        masked = torch.minimum(loud_a, loud_b).clamp(min=0) / 4
+        known = torch.where(self.middles <= band[:, None], 1.0, BEYOND)[:, None]
+        error = ((loud_a - loud_b).abs() - masked).clamp(min=0) * known
+        ratio = ((power_a.detach() + 1e3) / (power_b + 1e3)) ** 1.2
+        added = (error * torch.where(ratio < 3, 0.0, ratio.clamp(max=12))).mean(-1)
+        total = (error.square().mean(-1).mean(-1) + 1e-6).sqrt() + ADDED * (added.square().mean(-1) + 1e-6).sqrt()
+        return total.mean()
 
 
 def dissimilarity(a: Tensor, b: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from batches import Batch, Batches
 from discriminators import WINDOWS, Discriminator, discriminator_loss, generator_losses
 from losses import RESOLUTIONS, SpectralLoss, waveform_loss
 from safetensors.torch import load_file
-from start import nearest, start
+from start import start
 from team import Team
 from torch import Tensor, nn
 
@@ -26,8 +26,16 @@ from nac.codecs.fullband import HOP, RATE
 from nac.codecs.fullband_torch import FullbandNet, position_noise
 
 #: weight of each loss term
-WEIGHTS = {"mel": 1.0, "loud": 0.5, "compressed": 1.5, "structure": 0.7, "waveform": 1.0, "commitment": 0.1}
-SPECTRAL = ("mel", "loud", "compressed", "structure")
+WEIGHTS = {
+    "mel": 1.0,
+    "loud": 0.5,
+    "compressed": 1.5,
+    "structure": 1.5,
+    "loudness": 0.6,
+    "waveform": 1.0,
+    "commitment": 0.1,
+}
+SPECTRAL = ("mel", "loud", "compressed", "structure", "loudness")
 #: norm of the adversarial gradient relative to that of the spectral losses, for each crop at the decoded samples
 SHARE = 0.7
 #: weight of feature matching relative to the hinge loss
@@ -76,17 +84,20 @@ class MovingCodebooks:
     """Codebooks as moving averages of the vectors assigned to each entry; unused entries are moved."""
 
     def __init__(self, net: FullbandNet) -> None:
-        self.books, self.decay = net.quantizer.codebooks, 0.99
+        self.quantizer, self.books, self.decay = net.quantizer, net.quantizer.codebooks, 0.99
         self.counts = torch.ones(self.books.shape[:2])
         self.sums = self.books.clone()
 
     @torch.no_grad()
     def quantize(self, latent: Tensor, learn: bool = True) -> Tensor:
-        """Quantise [B, T, D] with the first 1, 2, ... codebooks: [codebooks, B, T, D]. Updates the averages."""
+        """Quantise [B, T, D] with the first 1, 2, ... codebooks: [codebooks, B, T, D]. Updates the averages.
+
+        The codes are chosen as in use, several codebooks together.
+        """
         rest, sums = latent.reshape(-1, latent.shape[-1]), []
         counted, summed = torch.zeros_like(self.counts), torch.zeros_like(self.sums) if learn else self.sums
-        for number, book in enumerate(self.books):
-            index = nearest(rest, book)
+        codes = self.quantizer.encode(latent, len(self.books)).flatten(1)
+        for number, (book, index) in enumerate(zip(self.books, codes, strict=True)):
             if learn:
                 counted[number] = torch.bincount(index, minlength=len(book))
                 summed[number].index_add_(0, index, rest)
