@@ -30,8 +30,8 @@ WEIGHTS = {
     "mel": 1.0,
     "loud": 0.5,
     "compressed": 1.5,
-    "structure": 1.5,
-    "loudness": 0.6,
+    "structure": 2.0,
+    "loudness": 0.8,
     "waveform": 1.0,
     "commitment": 0.1,
 }
