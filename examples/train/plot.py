@@ -23,7 +23,8 @@ def main(work: Path, target: Path) -> None:
     validation = columns(work / "held.csv")
     losses = columns(work / "train.csv")
     adversarial = [index for index, value in enumerate(losses["hinge"]) if value]
-    names = [name for name in ("mel", "loud", "compressed", "structure", "loudness", "waveform") if f"{name}2" in validation]
+    shown = ("mel", "loud", "compressed", "structure", "loudness", "waveform")
+    names = [name for name in shown if f"{name}2" in validation]
     panels = len(names) + bool(adversarial)
     figure, axes = pyplot.subplots(1, panels, figsize=(3.7 * panels, 3.2), layout="constrained")
     for axis, name in zip(axes, names, strict=False):
