@@ -39,7 +39,7 @@ FULLBAND = Family(
             File(
                 "nac_48khz.safetensors",
                 16_746_020,
-                "66591a6b8326ab93497ca87c9808fb4a0bb6af1759c198b75c394be75d95b659",
+                "55aac95af20541c6557c27a9ec6ed6757c39c9f4bdaa02f1a088b858375c3ea5",
             ),
         ),
     ),
