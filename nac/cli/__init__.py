@@ -35,7 +35,7 @@ from nac.version import __version__
 
 
 def entry() -> NoReturn:
-    """Run the command, and exit with 0: done; 1: a file failed; 2: wrong usage; 130: interrupted."""
+    """Run the command. Exit codes: 0 done, 1 a file failed, 2 wrong usage, 130 interrupted, 141 no reader left."""
     # PyTorch's threads wait for one another by spinning, which on a busy machine can take a hundred times as long
     # as the work itself. The variable must be set before PyTorch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -52,7 +52,18 @@ def entry() -> NoReturn:
         sys.exit(1)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Nac(Commands):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader has closed the pipe: end silently like other commands, also when Python flushes.
+            if sys.stdout is not None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+@click.group(cls=_Nac, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="nac")
 def main() -> None:
     """Compress audio with neural codecs, and decompress it."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -231,11 +229,8 @@ class Run:
             finally:
                 self._telling.rest()
         except BrokenPipeError:
-            # The reader has closed the pipe: end silently like other commands, also when Python flushes.
-            if sys.stdout is not None:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             quiet = True
-            raise SystemExit(128 + signal.SIGPIPE) from None
+            raise
         finally:
             if len(self._jobs) > 1 and not quiet:
                 report.note(report.summary_text(self._outcomes, len(self._jobs)))

@@ -129,7 +129,7 @@ def test_codes_reach_from_0_to_the_last_entry_of_their_codebook(name: str) -> No
                 check_codes(spec, arrays, silence=silence)
 
 
-@pytest.mark.parametrize("silent", product([False, True], repeat=3))
+@pytest.mark.parametrize("silent", list(product([False, True], repeat=3)))
 def test_sound_ends_where_the_last_segment_does_even_if_it_is_short(silent: tuple[bool, ...]) -> None:
     spec = MODELS["encodec_48khz"].spec
     assert spec.segment
