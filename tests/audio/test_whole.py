@@ -164,6 +164,26 @@ def test_a_file_that_ends_within_its_header_is_cut_off_whether_or_not_it_has_a_s
     for end in (28, 99):
         with pytest.raises(AudioError, match="cut off: it ends within its header"):
             read_source(io.BytesIO(data[:end]))
+    for end in range(4, 28):
+        with pytest.raises(AudioError):
+            read_source(io.BytesIO(data[:end]))
+
+
+@pytest.mark.parametrize("width", [0, 1, 2, 3, 5])
+def test_a_wav_whose_width_of_a_sample_is_impossible_is_read_by_its_bits(width: int) -> None:
+    form = struct.pack("<HHIIHH", 1, 2, RATE, RATE * width, width, 16)
+    samples, source = read_source(io.BytesIO(riff(chunk(b"fmt ", form), chunk(b"data", PCM))))
+    assert source.channels == 2
+    assert np.array_equal(samples * 32768, SOUND.reshape(-1, 2))
+
+
+def test_an_object_that_only_has_read_is_read_as_a_pipe() -> None:
+    class Reader:
+        def __init__(self) -> None:
+            self.read = io.BytesIO(plain_wav(len(PCM))).read
+
+    samples, _ = read_source(Reader())
+    assert len(samples) == len(SOUND)
 
 
 LEAST_AND_MOST = [0x7F000000, 0x7F00003F, 0x7FFFE000, 0x8000003F, 0xFFFFE000, 0xFFFFFFFF]
@@ -691,9 +711,14 @@ def test_a_last_frame_or_packet_that_is_cut_off_anywhere_is_told() -> None:
     """Also within its header, which FFmpeg passes over."""
     adts = muxed("adts", "aac", noise(32000))
     streams = [muxed("mpegts", codec, noise(32000)) for codec in ("aac", "mp2")]
-    stamped = b"".join(b"\x47ime" + streams[0][at : at + 188] for at in range(0, len(streams[0]), 188))
+    packets = [streams[0][at : at + 188] for at in range(0, len(streams[0]), 188)]
+    stamped = [b"".join(stamp + packet for packet in packets) for stamp in (b"\0ime", b"\x47ime", b"\xffime")]
     last = len(adts) - adts.rindex(b"\xff\xf1")
-    for data, size in ((adts, last), *((stream, 188) for stream in streams), (stamped, 192)):
+    for data, size in (
+        (adts, last),
+        *((stream, 188) for stream in streams),
+        *((stream, 192) for stream in stamped),
+    ):
         assert len(read_source(io.BytesIO(data))[0]) >= 32000
         for missing in sorted({*range(1, min(size, 12)), size // 2, size - 1}):
             with pytest.raises(AudioError, match=r"cut off|broken audio"):
