@@ -659,7 +659,7 @@ def test_an_error_that_is_not_about_one_item_ends_the_shard_and_leaves_nothing(f
 
 
 def test_the_total_that_is_told_is_that_of_the_whole_shard_by_its_bytes(folder: Path, form: str) -> None:
-    """Each call tells of one item that was converted, and none of those that failed."""
+    """Each call tells of one item that was converted, and none of those that failed. An existing output stays."""
     made(form, f"a.{form}", [b"RIFF" + bytes([number]) * 100_000 for number in range(10)])
     told = list[tuple[float, float | None]]()
 
@@ -673,6 +673,10 @@ def test_the_total_that_is_told_is_that_of_the_whole_shard_by_its_bytes(folder: 
     assert [seconds for seconds, _ in told] == [1.0] * 9
     if form == "tar":  # pages of Parquet are compressed
         assert all(total is not None and 10 <= total < 11 for _, total in told)
+    before = Path("b").read_bytes()
+    with pytest.raises(NacError, match="exists"):
+        recode(f"a.{form}", "b", Recoding(halved, str, is_recording))
+    assert Path("b").read_bytes() == before
 
 
 def test_reading_the_items_of_a_shard_ends_with_an_error_at_one_without_bytes(folder: Path) -> None:
