@@ -47,6 +47,12 @@ def filters(window: int, bands: int, scale: Callable[[Tensor], Tensor]) -> Tenso
     return found / found.sum(0)
 
 
+def power_spectra(audio: Tensor, window: Tensor) -> Tensor:
+    """Return the power [B, frames, n // 2 + 1] of an STFT of signals [B, N], whose windows [n] overlap by half."""
+    spectra = torch.fft.rfft(audio.unfold(-1, len(window), len(window) // 2) * window)
+    return spectra.real.square() + spectra.imag.square()
+
+
 #: STFT window (samples): number of bands, and the scale on which they are evenly spaced
 RESOLUTIONS = {512: (24, mel), 1024: (64, erb), 2048: (80, mel), 4096: (128, erb)}
 
@@ -73,10 +79,8 @@ class SpectralLoss(nn.Module):
         self.loudness = LoudnessLoss()
 
     def amplitudes(self, audio: Tensor, window: int) -> Tensor:
-        """Return STFT amplitudes [B, frames, window // 2 + 1] of signals [B, N]; frames overlap by half."""
-        blocks = audio.unfold(-1, window, window // 2) * self.get_buffer(f"window{window}")
-        spectrum = torch.fft.rfft(blocks)
-        return (spectrum.real.square() + spectrum.imag.square() + self.floor**2).sqrt()
+        """Return STFT amplitudes [B, frames, window // 2 + 1] of signals [B, N]."""
+        return (power_spectra(audio, self.get_buffer(f"window{window}")) + self.floor**2).sqrt()
 
     def forward(
         self, a: Tensor, b: Tensor, band: Tensor, windows: Sequence[int] = tuple(RESOLUTIONS)
@@ -130,6 +134,10 @@ class LoudnessLoss(nn.Module):
     """
 
     window, bands, played, exponent = 1536, 56, 79.0, 0.23
+    middles: Tensor
+    filters: Tensor
+    quiet: Tensor
+    hann: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,16 +145,15 @@ class LoudnessLoss(nn.Module):
         middles = torch.linspace(*bark(torch.tensor([50.0, 20000.0])).tolist(), self.bands)
         found = (1 - (bark(frequencies)[:, None] - middles).abs() / (middles[1] - middles[0])).clamp(min=0)
         heard = found.sum(0) > 0.2
-        self.middles = 1960 * (middles[heard] + 0.53) / (26.28 - middles[heard])
-        self.filters = found[:, heard]
-        self.quiet = 10 ** (threshold(self.middles) / 10)
         hann = torch.hann_window(self.window)
-        self.hann = hann / (hann.square().sum() * self.window / 2).sqrt()
+        self.register_buffer("middles", 1960 * (middles[heard] + 0.53) / (26.28 - middles[heard]))
+        self.register_buffer("filters", found[:, heard])
+        self.register_buffer("quiet", 10 ** (threshold(self.middles) / 10))
+        self.register_buffer("hann", hann / (hann.square().sum() * self.window / 2).sqrt())
 
     def power(self, audio: Tensor) -> Tensor:
         """Return the power of critical bands [B, T, bands] of signals [B, N]."""
-        spectrum = torch.fft.rfft(audio.unfold(-1, self.window, self.window // 2) * self.hann)
-        return (spectrum.real.square() + spectrum.imag.square()) @ self.filters
+        return power_spectra(audio, self.hann) @ self.filters
 
     def loudness(self, power: Tensor) -> Tensor:
         """Return the specific loudness in units of :attr:`power` relative to 0 dB SPL."""
