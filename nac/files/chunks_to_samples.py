@@ -108,10 +108,12 @@ def _joined(
             at = ready
     for track in tracks:
         track.flush()
-    for track, last in zip(tracks, part.codes if part else (), strict=False):
-        if part and last is None:
+    if part is None:
+        return
+    for track, codes in zip(tracks, part.codes, strict=True):
+        if codes is None:
             track.silence(spec.end(part.first_frame + part.frames))
-    if part is not None and (ready := min(track.end for track in tracks)) > at:
+    if (ready := min(track.end for track in tracks)) > at:
         yield _channels([track.take(ready - at) for track in tracks], header, turns, ready - at)
 
 
