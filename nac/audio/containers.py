@@ -81,15 +81,17 @@ def _boxes_end(file: BinaryIO, end: int) -> int:
             file.seek(at)
             if b"ftyp" in file.read(_BEHIND):
                 raise several()
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        elif not size:  # up to the end
+            size = end - at
+        if size < 8:
+            return end
         films += name == b"moov"
         if name == b"moov" and _is_elsewhere(at + min(size, _MOVIE) - file.tell(), file):
             raise AudioError("its audio is in another file, and nac reads only this one")
         if films > 1:
             raise several()
-        if size == 1:
-            size = int.from_bytes(head[8:16], "big")
-        if size < 8:  # 0: up to the end
-            return end
         at += size
     return at
 
