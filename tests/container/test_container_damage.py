@@ -98,6 +98,28 @@ def test_what_is_recovered_is_a_whole_file_again():
     found = verify(io.BytesIO(out.getvalue()))
     assert (found.chunks, found.samples) == (2, 57600)
     assert [(gap.first_frame, gap.end_frame) for gap in found.gaps] == [(20, 40)]
+    again = Reader(io.BytesIO(out.getvalue()))
+    for _ in range(2):
+        assert len(list(again.chunks())) == 2
+        assert [(gap.first_frame, gap.end_frame) for gap in again.gaps] == [(20, 40)]
+
+
+@pytest.mark.parametrize("before", [b"", b"x", bytes(1000)])
+def test_a_file_begins_where_the_file_object_is(before):
+    data, chunks = speech()
+
+    def behind(rest):
+        file = io.BytesIO(before + rest)
+        file.seek(len(before))
+        return file
+
+    reader = Reader(behind(data))
+    assert (reader.complete, reader.damage, len(reader.index)) == (True, None, 3)
+    assert [reader.chunk(number) for number in (2, 0)] == [chunks[2], chunks[0]]
+    assert list(reader.chunks()) == list(Recovery(behind(data))) == chunks
+    assert verify(behind(data)) == verify(io.BytesIO(data))
+    *found, lost = Recovery(behind(data[:-9]))
+    assert (found, lost) == (chunks, [*Recovery(io.BytesIO(data[:-9]))][-1])
 
 
 def test_a_damaged_first_chunk_leaves_the_file_incomplete():

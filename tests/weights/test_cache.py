@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -84,6 +85,28 @@ def test_weights_that_changed_on_the_disk_are_loaded_again(
     os.utime(file, ns=(10**18, 10**18))
     assert loaded.loaded("toy") is not first
     loaded.forget()
+
+
+def test_a_codec_that_is_loaded_in_one_way_is_not_given_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights.bin"
+    path.write_bytes(b"weights")
+    monkeypatch.setattr(models, "locate", lambda name, weights=None: path)
+    monkeypatch.setattr(models, "load", lambda name, **options: (name, options))
+    ways: list[dict[str, Any]] = [{}, {"fast": True}, {"device": "cuda"}, {"weights": path}]
+    ways.append({"fast": True, "device": "cuda", "weights": path})
+    codecs: list[Any] = []
+    try:
+        for name in ("toy", "other"):
+            for options in ways:
+                codecs.append(loaded.loaded(name, **options))
+                assert codecs[-1][0] == name
+                for option, value in options.items():
+                    assert codecs[-1][1][option] == value
+                assert loaded.loaded(name, **options) is codecs[-1]
+    finally:
+        loaded.forget()
 
 
 def test_only_drafts_that_cannot_be_resumed_are_swept(home: Path) -> None:
