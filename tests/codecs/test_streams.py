@@ -153,6 +153,20 @@ def test_segments_of_149_frames_and_1(codecs: dict[str, Codec]) -> None:
         assert codec.decode(codes, samples).shape[-1] == samples
 
 
+@pytest.mark.parametrize("inner", [-2, -1, 0, 1, 2, 3])
+def test_decoding_may_start_in_and_beside_a_cross_fade(codecs: dict[str, Codec], inner: int) -> None:
+    """That at 48 kHz is a frame and a half, so the second frame of a segment has a part in it."""
+    codec = codecs["encodec_48khz"]
+    codes = codec.encode(sound(2, 3 * 47520))
+    whole = codec.decode(codes)
+    for segment in (1, 2):
+        start = segment * 150 + inner
+        first = codec.preroll(start)
+        part = codec.decoder(start=start)
+        found = [part.push(cut_codes(codec, codes, slice(first, codes.frames(codec.spec)))), part.flush()]
+        assert torch.equal(torch.cat(found, -1), whole[..., codec.spec.start(start) :])
+
+
 def test_nothing_in_nothing_out(codecs: dict[str, Codec]) -> None:
     for codec in codecs.values():
         codes = codec.encode(sound(codec.spec.channels, 0))
