@@ -85,6 +85,21 @@ def test_what_failed_is_tried_by_every_run_until_it_is_done(toy: object) -> None
     assert counts(nac(*words, "-f").stderr) == [3, 0, 0]
 
 
+def test_outputs_of_both_directions_stay_unless_forced(toy: object) -> None:
+    for name in ("a", "b"):
+        wav(f"src/{name}.wav", 4000)
+    for words, output in ((("compress", "-r"), "a.nac"), (("decompress", "-r"), "a.wav")):
+        source, target = ("src", "packed") if words[0] == "compress" else ("packed", "back")
+        command = (*words, f"file://{Path(source).absolute()}", "-o", target)
+        assert counts(nac(*command).stderr) == [2, 0, 0]
+        made = Path(target, output).read_bytes()
+        Path(target, output).write_bytes(b"mine")
+        assert counts(nac(*command).stderr) == [0, 2, 0]
+        assert Path(target, output).read_bytes() == b"mine"
+        assert counts(nac(*command, "-f").stderr) == [2, 0, 0]
+        assert Path(target, output).read_bytes() == made
+
+
 def test_a_part_of_the_manifest_appears_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

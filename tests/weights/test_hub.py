@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +168,12 @@ def test_an_unknown_revision_is_told_and_main_taken_if_it_may_be(server: HubServ
     assert lines == ["None"]
     lines, _ = run(server, folder, PINNED.format(f"sha256='{SHA}'") + "print(locate('toy'))")
     assert lines != ["None"]
+    # Nor is it where none are published, until it has been this model's.
+    shutil.rmtree(folder / "nac")
+    lines, _ = run(
+        server, folder, PINNED.format("") + "print(locate('toy')); download('toy'); print(locate('toy'))"
+    )
+    assert lines[0] == "None" != lines[1]
 
 
 def test_a_pinned_file_is_enforced_and_other_revisions_are_free(server: HubServer, tmp_path: Path) -> None:
