@@ -41,4 +41,5 @@ def _t95(freedom: int) -> float:
         return _T95[freedom - 1]
     # The first terms of Student's t in powers of 1/freedom (Abramowitz and Stegun, 26.7.5).
     z = _Z95
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    second, third = 5 * z**5 + 16 * z**3 + 3 * z, 3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z
+    return z + (z**3 + z) / (4 * freedom) + second / (96 * freedom**2) + third / (384 * freedom**3)

@@ -215,6 +215,12 @@ def test_a_page_of_an_ogg_file_that_is_not_whole_is_told(tmp_path: Path) -> None
     path.write_bytes(whole[: pages[3]] + whole[pages[4] :])
     with pytest.raises(AudioError, match=r"damaged: 1 pages are lost before byte"):
         read(path)
+    one, two = (whole[slice(*pages[at : at + 2])] for at in (2, 3))
+    again, swapped = one + one + two, two + one
+    for part in (again, swapped):
+        path.write_bytes(whole[: pages[2]] + part + whole[pages[4] :])
+        with pytest.raises(AudioError, match=r"damaged: (some|1) pages are lost"):
+            read(path)
     path.write_bytes(whole + whole)  # of which libsndfile reads the first half
     assert len(read(path)[0]) == 80000
     path.write_bytes(whole + b"TAG".ljust(128, b"\0"))

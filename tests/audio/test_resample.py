@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nac.audio.resample import Resampler
+from nac.errors import AudioError
 
 RATES = st.sampled_from([8000, 11025, 16000, 22050, 24000, 44099, 44100, 48000, 96000])
 
@@ -91,3 +92,14 @@ def test_an_output_is_given_as_soon_as_the_input_it_depends_on_and_does_not_chan
         assert len(out) > output
         assert np.array_equal(out, whole[: len(out)])
         assert len(Resampler(*rates).push(samples[: end - 1])) <= output
+
+
+@pytest.mark.parametrize("other", [1000, 16_000, 48_000])
+def test_the_lowest_rate_is_1000_hz(other: int) -> None:
+    samples = np.ones((3000, 1), np.float32)
+    for rates in ((1000, other), (other, 1000)):
+        _, found = convert(samples, rates, [999])
+        assert len(found) == -(-3000 * rates[1] // rates[0])
+    for rates in ((999, other), (other, 999)):
+        with pytest.raises(AudioError, match="999 Hz; 1000 Hz is the lowest"):
+            Resampler(*rates)

@@ -124,6 +124,19 @@ def test_means_have_students_intervals() -> None:
     assert mean(values).margin == pytest.approx(2.0423 * np.std(values, ddof=1) / 31**0.5, rel=1e-4)
 
 
+@pytest.mark.parametrize("count", range(3, 34))
+def test_the_interval_has_95_percent_of_students_distribution(count: int) -> None:
+    """Its density (Student 1908), summed by the midpoint rule."""
+    values = np.arange(count, dtype=float)
+    found = mean(values.tolist())
+    bound = found.margin / (np.std(values, ddof=1) / count**0.5)
+    freedom = count - 1
+    x = (np.arange(20000) + 0.5) / 20000 * bound
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+    inside = 2 * bound * np.mean(scale * (1 + x**2 / freedom) ** (-(freedom + 1) / 2))
+    assert inside == pytest.approx(0.95, abs=5e-5)
+
+
 def score(recording: str, system: str, mel: float) -> Score:
     return Score(recording, system, 6.0, 6.1, 100, 1.0, "", 2.0, 3.0, {"mel": mel})
 

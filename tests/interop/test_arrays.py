@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from click.testing import CliRunner
-from container_files import files, speech, written
+from container_files import UNKNOWN, files, speech, written
 from hypothesis import given, settings
 from safetensors import safe_open
 
 import nac
 from nac import cli
 from nac.codecs.registry import MODELS
-from nac.container import Reader
+from nac.container import Chunk, Reader
 from nac.errors import FormatError, NacError
+from nac.spec import Codebook
 
 VECTORS = sorted((Path(__file__).parents[2] / "formats" / "vectors").glob("*.nac"))
 
@@ -69,6 +70,16 @@ def test_any_file_comes_back(format: str, made: tuple) -> None:
     except ValueError:
         return  # frames that hold no samples, since the start lies behind them
     assert content(there_and_back(file.getvalue(), format)) == content(file.getvalue())
+
+
+@pytest.mark.parametrize("format", ["npz", "safetensors"])
+def test_tags_of_one_name_and_codes_of_16_bits_come_back(format: str) -> None:
+    tags = (("artist", "one"), ("artist", "other"), ("title", "t"), ("artist", "one"))
+    for bits in (15, 16):
+        header = replace(UNKNOWN, tags=tags, codebooks=(Codebook(bits),), stream_codebooks=(1,))
+        codes = np.array([0, 1, (1 << bits) - 1, 1 << bits - 1] * 5)
+        data = written(header, [Chunk.pack(header, 0, 20, [[codes]])], 20 * 960).getvalue()
+        assert there_and_back(data, format) == data
 
 
 def content(data: bytes) -> object:

@@ -272,6 +272,13 @@ def test_bytes_behind_the_end_of_a_dac_file_are_refused() -> None:
         converted(data + b"\0")
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".ecdc")])
+@pytest.mark.parametrize("more", [b"\0", b"ECDC"])
+def test_bytes_behind_the_end_of_an_ecdc_file_are_refused(name: str, more: bytes) -> None:
+    with pytest.raises(NacError, match="bytes after the end"):
+        converted((DATA / name).read_bytes() + more)
+
+
 def test_other_weights_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     made = as_nac(recording("encodec_24khz", 100, fingerprint="0123456789abcdef"))
     assert converted(made, "ecdc")[1].notes == ("the weights (0123456789abcdef)",)
