@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+import tarfile
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from audio_shards import tar
 from toy_command import nac, wav
 from watched_disk import watched
 
@@ -98,6 +100,28 @@ def test_outputs_of_both_directions_stay_unless_forced(toy: object) -> None:
         assert Path(target, output).read_bytes() == b"mine"
         assert counts(nac(*command, "-f").stderr) == [2, 0, 0]
         assert Path(target, output).read_bytes() == made
+
+
+@pytest.mark.parametrize("which", ["packed", "back"])
+def test_a_shard_that_has_fewer_recordings_than_its_source_is_not_done(toy: object, which: str) -> None:
+    """In both directions, and until the other one is written again."""
+    sounds = [wav(f"src/{number}.wav", 4000).read_bytes() for number in range(4)]
+    here = f"file://{Path().absolute()}"
+    ways = (("compress", "in", "packed"), ("decompress", "packed", "back"))
+    tar("in/x.tar", sounds)
+    for word, source, target in ways:
+        nac(word, "-r", f"{here}/{source}", "-o", target)
+        if target == which:
+            with tarfile.open(f"{target}/x.tar") as whole, tarfile.open(f"{target}/y.tar", "w") as part:
+                for member in whole.getmembers()[:-3]:
+                    part.addfile(member, whole.extractfile(member))
+            Path(target, "y.tar").replace(Path(target, "x.tar"))
+            shutil.rmtree(Path(target, MANIFEST))
+            result = nac(word, "-r", f"{here}/{source}", "-o", target, code=1)
+            assert "exists, but 1 of the recordings are only in one of the shards" in result.stderr
+            assert counts(nac(word, "-r", f"{here}/{source}", "-o", target, "-f").stderr) == [4, 0, 0]
+            shutil.rmtree(Path(target, MANIFEST))
+            assert counts(nac(word, "-r", f"{here}/{source}", "-o", target).stderr) == [0, 4, 0]
 
 
 def test_a_part_of_the_manifest_appears_whole_or_not_at_all(
