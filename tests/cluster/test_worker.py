@@ -9,6 +9,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,6 +53,28 @@ def test_workers_with_other_weights_are_refused() -> None:
     with pytest.raises(NacError, match=r"the machines have different versions .*, those; .*, these") as raised:
         start("these", "those")
     assert raised.value.remedy == "model"
+
+
+def test_only_workers_that_die_in_a_row_while_starting_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(kill=lambda actor: None))
+    monkeypatch.setattr(workers.Workers, "_start", lambda self: None)
+    action = Action(Compression(Encoding()), "src", "dst", str, {}, {})
+    together = workers.Workers(action, workers.WorkerOptions(), print)
+
+    def dies(ready: bool = False) -> None:
+        worker = workers.Started(None, ready=ready)
+        together._workers.append(worker)
+        assert list(together._lost(workers.Call(worker, ()), workers.Queue((), 1))) == []
+
+    for _ in range(3):
+        dies()
+        dies()
+        dies(ready=True)  # while it worked
+        together._mark_ready(workers.Started(None), (nac_version, "these"))
+    dies()
+    dies()
+    with pytest.raises(NacError, match="3 workers in a row died while starting"):
+        dies()
 
 
 def test_what_a_killed_worker_held_is_deleted_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
