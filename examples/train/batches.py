@@ -14,7 +14,7 @@ from torch import Tensor
 from nac.codecs.fullband import HOP
 
 #: share of crops of each kind of recording
-SHARES = {"speech": 0.42, "music": 0.33, "other": 0.25}
+SHARES = {"speech": 0.5, "music": 0.29, "other": 0.21}
 #: frames per second
 FRAMES = data.RATE / HOP
 #: share of crops that are synthetic (signals that are rare in recordings), or side signals of stereo

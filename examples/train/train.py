@@ -31,7 +31,7 @@ WEIGHTS = {
     "loud": 0.5,
     "compressed": 1.5,
     "structure": 2.0,
-    "loudness": 0.8,
+    "loudness": 1.0,
     "waveform": 1.0,
     "commitment": 0.1,
 }

@@ -39,7 +39,7 @@ FULLBAND = Family(
             File(
                 "nac_48khz.safetensors",
                 16_746_020,
-                "55aac95af20541c6557c27a9ec6ed6757c39c9f4bdaa02f1a088b858375c3ea5",
+                "85b55ecbdff3d507b1e9be69a7675f5805aa88ca88a0a79c85c275f9b1074cf5",
             ),
         ),
     ),
