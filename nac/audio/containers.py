@@ -85,13 +85,13 @@ def _boxes_end(file: BinaryIO, end: int) -> int:
             size = int.from_bytes(head[8:16], "big")
         elif not size:  # up to the end
             size = end - at
-        if size < 8:
-            return end
         films += name == b"moov"
         if name == b"moov" and _is_elsewhere(at + min(size, _MOVIE) - file.tell(), file):
             raise AudioError("its audio is in another file, and nac reads only this one")
         if films > 1:
             raise several()
+        if size < 8:
+            return end
         at += size
     return at
 

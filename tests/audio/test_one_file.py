@@ -147,3 +147,17 @@ def test_sound_in_a_last_box_without_a_size_may_look_like_the_start_of_a_film(fo
     data = movie(box(b"url ", b"\0\0\0\1")) + bytes(4) + b"mdat" + bytes(800) + b"ftyp".ljust(15200, b"\0")
     for way in every_way(folder / "x.mov", data):
         assert len(read_source(way)[0]) == 8000
+
+
+@pytest.mark.parametrize("size", [0, 5, 8, 1000])
+def test_two_films_are_refused_whatever_the_size_of_the_second(folder: Path, size: int) -> None:
+    data = (
+        movie(box(b"url ", b"\0\0\0\1"))
+        + box(b"mdat", bytes(16000))
+        + struct.pack(">I", size)
+        + b"moov"
+        + bytes(20)
+    )
+    for way in every_way(folder / "x.mov", data):
+        with pytest.raises(AudioError, match="several recordings"):
+            read_source(way)
