@@ -40,7 +40,7 @@ def sines(random: np.random.Generator, samples: int) -> npt.NDArray[np.float64]:
     sound = np.zeros(samples)
     for _ in range(random.choice([1, 1, 1, 2, 3, 4])):
         low, high = pitch(random, 2)
-        if random.random() < 0.3:  # equal in every frame, which is unlikely for a random frequency
+        if random.random() < 0.5:  # equal in every frame, which is unlikely for a random frequency
             low = max(round(low / FRAMES), 1) * FRAMES
         glide = np.linspace(low, high if random.random() < 0.4 else low, samples)
         phase = 2 * np.pi * (np.cumsum(glide) / data.RATE + random.random())

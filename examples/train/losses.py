@@ -1,4 +1,4 @@
-"""Reconstruction losses: multi-resolution mel, compressed spectrum, loudness, and correlation of the waveform."""
+"""Losses: multi-resolution mel, compressed spectrum, loudness, correlation of the waveform."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEAN_FLOOR, DEVIATION_FLOOR = 10.0, 3.0
 #: weight of errors above the bandwidth of a recording, where the original signal is unknown
 BEYOND = 0.3
 #: weight of what was added to critical bands, relative to all errors of their loudness
-ADDED = 0.1
+ADDED = 0.05
 
 
 def mel(frequency: Tensor) -> Tensor:
@@ -114,11 +114,6 @@ class SpectralLoss(nn.Module):
         return means | {"loudness": self.loudness(a, b, band)}
 
 
-def bark(frequency: Tensor) -> Tensor:
-    """Convert frequencies in Hz to critical-band rate (Traunmüller 1990, J. Acoust. Soc. Am. 88:97)."""
-    return 26.81 * frequency / (1960 + frequency) - 0.53
-
-
 def threshold(frequency: Tensor) -> Tensor:
     """Return the threshold of hearing in quiet in dB SPL (Terhardt 1979, Hearing Research 1:155), up to 70 dB."""
     f = (frequency / 1000).clamp(min=0.02)
@@ -126,29 +121,42 @@ def threshold(frequency: Tensor) -> Tensor:
 
 
 class LoudnessLoss(nn.Module):
-    """Differences in specific loudness that are not masked, as in PESQ (Rix et al. 2001, ICASSP, section 2).
+    """Differences in specific loudness that are not masked, as in PESQ (ITU-T P.862.2; Rix et al. 2001, ICASSP).
 
-    Louder parts of the original are taken to be played at 79 dB SPL. The loudness of critical bands is that of
-    Zwicker and Fastl (1990, "Psychoacoustics", section 8.7). A difference below a quarter of the loudness does not
-    count. What was added to a band counts more than what was lost, in proportion to the ratio.
+    The bands are those of PESQ, single bins at low frequencies, so that they resolve the harmonics of voices, and
+    are continued up to 20 kHz. Louder parts of the original are taken to be played at 76 dB SPL, and the
+    result as loud. It is filtered towards the mean spectrum of the original, by up to 3 dB. The loudness of a band
+    is that of Zwicker and Fastl (1990, "Psychoacoustics", section 8.7). A difference below a quarter of the
+    loudness does not count. What was added to a band counts more than what was lost, in proportion to the ratio.
     """
 
-    window, bands, played, exponent = 1536, 56, 79.0, 0.23
+    window, played = 1536, 76.0
+    #: widths of bands in bins of 31.25 Hz: up to 8 kHz those of PESQ
+    widths = (
+        *[1] * 8, 2, *[1] * 5, 2, 1, 1, *[2] * 8, *[3] * 4, 4, 3, 4, 5, 4, 5, 6, 6, 7, 8, 9, 9, 12, 12, 15, 16,
+        18, 21, 25, 20, 24, 28, 32, 36, 42, 48, 54, 60, 60
+    )  # fmt: skip
     middles: Tensor
     filters: Tensor
     quiet: Tensor
+    exponent: Tensor
+    extent: Tensor
     hann: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        frequencies = torch.arange(self.window // 2 + 1) * RATE / self.window
-        middles = torch.linspace(*bark(torch.tensor([50.0, 20000.0])).tolist(), self.bands)
-        found = (1 - (bark(frequencies)[:, None] - middles).abs() / (middles[1] - middles[0])).clamp(min=0)
-        heard = found.sum(0) > 0.2
+        edges, bins = torch.tensor([0, *self.widths]).cumsum(0), torch.arange(self.window // 2 + 1)
+        inside = (bins[:, None] >= edges[:-1]) & (bins[:, None] < edges[1:])
+        extent = 0.32 + 0.0052 * torch.arange(len(self.widths))  # in PESQ's critical bands
+        middles = (edges[:-1] + edges[1:] - 1) / 2 * RATE / self.window
         hann = torch.hann_window(self.window)
-        self.register_buffer("middles", 1960 * (middles[heard] + 0.53) / (26.28 - middles[heard]))
-        self.register_buffer("filters", found[:, heard])
-        self.register_buffer("quiet", 10 ** (threshold(self.middles) / 10))
+        # At low frequencies, loudness grows faster with level.
+        faster = (6 / (extent.cumsum(0) + 2)).clamp(1, 2) ** 0.15
+        self.register_buffer("middles", middles)
+        self.register_buffer("filters", inside.float())
+        self.register_buffer("quiet", 10 ** (threshold(middles) / 10))
+        self.register_buffer("exponent", 0.23 * faster)
+        self.register_buffer("extent", extent)
         self.register_buffer("hann", hann / (hann.square().sum() * self.window / 2).sqrt())
 
     def power(self, audio: Tensor) -> Tensor:
@@ -158,7 +166,14 @@ class LoudnessLoss(nn.Module):
     def loudness(self, power: Tensor) -> Tensor:
         """Return the specific loudness in units of :attr:`power` relative to 0 dB SPL."""
         scale = (2 * self.quiet) ** self.exponent
-        return scale * ((0.5 + 0.5 * power / self.quiet) ** self.exponent - 1)
+        return (scale * ((0.5 + 0.5 * power / self.quiet) ** self.exponent - 1)).clamp(min=0)
+
+    def filtered(self, result: Tensor, original: Tensor) -> Tensor:
+        """Bring the result's powers nearer to the original's mean spectrum: filtering is less annoying."""
+        frames = original.sum(-1, keepdim=True)
+        active = (frames > 1e-3 * frames.mean(1, keepdim=True)).float()
+        means = [(power * active).sum(1) / active.sum(1).clamp(min=1) + 1e3 for power in (original, result)]
+        return result * (means[0] / means[1]).clamp(0.5, 2)[:, None]
 
     def forward(self, a: Tensor, b: Tensor, band: Tensor) -> Tensor:
         """Return the loss of signals ``a`` [B, N] against the original ``b``, whose bandwidth is ``band`` [B]."""
@@ -166,15 +181,17 @@ class LoudnessLoss(nn.Module):
         frames = power_b.sum(-1)
         level = frames.square().mean(-1) / frames.mean(-1).clamp(min=1e-12)
         gain = (10 ** (self.played / 10) / level.clamp(min=1e-9))[:, None, None]
-        power_a, power_b = power_a * gain, power_b * gain
+        power_b = power_b * gain
+        power_a = power_a * (power_b.mean((1, 2)) / power_a.mean((1, 2)).clamp(min=1e-12))[:, None, None]
+        power_a = self.filtered(power_a, power_b)
         loud_a, loud_b = self.loudness(power_a), self.loudness(power_b)
-        masked = torch.minimum(loud_a, loud_b).clamp(min=0) / 4
         known = torch.where(self.middles <= band[:, None], 1.0, BEYOND)[:, None]
-        error = ((loud_a - loud_b).abs() - masked).clamp(min=0) * known
-        ratio = ((power_a.detach() + 1e3) / (power_b + 1e3)) ** 1.2
-        added = (error * torch.where(ratio < 3, 0.0, ratio.clamp(max=12))).mean(-1)
-        total = (error.square().mean(-1).mean(-1) + 1e-6).sqrt() + ADDED * (added.square().mean(-1) + 1e-6).sqrt()
-        return total.mean()
+        error = ((loud_a - loud_b).abs() - torch.minimum(loud_a, loud_b) / 4).clamp(min=0) * known * self.extent
+        ratio = ((power_a.detach() + 50) / (power_b.detach() + 50)) ** 1.2
+        added = (error * torch.where(ratio < 3, 0.0, ratio.clamp(max=12))).sum(-1)
+        changed = (error.square().sum(-1) * self.extent.sum()).mean(-1)
+        total = (changed + 1e-3).sqrt() + ADDED * (added.square().mean(-1) + 1e-3).sqrt()
+        return 0.05 * total.mean()
 
 
 def dissimilarity(a: Tensor, b: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def k_means(vectors: Tensor, entries: int, rounds: int, generator: torch.Generat
 @torch.no_grad()
 def start(net: FullbandNet, audio: Tensor, generator: torch.Generator, rounds: int = 10) -> None:
     """Initialise a network from audio [B, 1, HOP * T], so that it works with any number of codebooks."""
-    shape, gains = net.analyse(audio)
+    shape, gains, _, _ = net.analyse(audio)
     latent = net.encoder.linear.out_features
     shapes, levels = shape[..., :BINS].flatten(0, 1), gains.flatten(0, 1)
     loud = levels.mean(1) > math.log(1e-4)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from nac.codecs.fullband import HOP, RATE
 from nac.codecs.fullband_torch import FullbandNet, position_noise
+from nac.codecs.mdct import GROUP
 
 #: weight of each loss term
 WEIGHTS = {
@@ -31,7 +32,7 @@ WEIGHTS = {
     "loud": 0.5,
     "compressed": 1.5,
     "structure": 2.0,
-    "loudness": 1.0,
+    "loudness": 2.0,
     "waveform": 1.0,
     "commitment": 0.1,
 }
@@ -89,24 +90,29 @@ class MovingCodebooks:
         self.sums = self.books.clone()
 
     @torch.no_grad()
-    def quantize(self, latent: Tensor, learn: bool = True) -> Tensor:
-        """Quantise [B, T, D] with the first 1, 2, ... codebooks: [codebooks, B, T, D]. Updates the averages.
+    def quantize(self, latent: Tensor, levels: Tensor, learn: bool = True) -> Tensor:
+        """Quantise [B, T, D] with the first ``levels`` [B] codebooks. Updates the averages.
 
-        The codes are chosen as in use, several codebooks together.
+        The codes are chosen as in use, several codebooks together; groups that a crop does not need are left out.
         """
-        rest, sums = latent.reshape(-1, latent.shape[-1]), []
         counted, summed = torch.zeros_like(self.counts), torch.zeros_like(self.sums) if learn else self.sums
-        codes = self.quantizer.encode(latent, len(self.books)).flatten(1)
-        for number, (book, index) in enumerate(zip(self.books, codes, strict=True)):
-            if learn:
-                counted[number] = torch.bincount(index, minlength=len(book))
-                summed[number].index_add_(0, index, rest)
-            rest = rest - book[index]
-            sums.append((latent.reshape(rest.shape) - rest).view(latent.shape))
+        result = torch.empty_like(latent)
+        for least in range(0, len(self.books), GROUP):
+            crops = torch.nonzero((levels > least) & (levels <= least + GROUP))[:, 0]
+            if not len(crops):
+                continue
+            rest = latent[crops]
+            for number, codes in enumerate(self.quantizer.encode(rest, min(least + GROUP, len(self.books)))):
+                if learn:
+                    counted[number] += torch.bincount(codes.flatten(), minlength=self.books.shape[1])
+                    summed[number].index_add_(0, codes.flatten(), rest.flatten(0, 1))
+                needed = (levels[crops] > number)[:, None, None]
+                rest = rest - self.books[number][codes]
+                result[crops] = torch.where(needed, latent[crops] - rest, result[crops])
         if learn:
             self.counts.lerp_(counted, 1 - self.decay)
             self.sums.lerp_(summed, 1 - self.decay)
-        return torch.stack(sums)
+        return result
 
     @torch.no_grad()
     def update(self, revive: int | None) -> None:
@@ -147,12 +153,12 @@ def run(
     analysed = net.analyse(audio)
     with reduced_precision():  # only for the networks: transforms need single precision
         latent = net.latent(*analysed).float()
-    sums = books.quantize(latent.detach(), learn)
-    quantized = sums[levels - 1, torch.arange(len(levels))]
+    quantized = books.quantize(latent.detach(), levels, learn)
     through = torch.where(bypass[:, None, None], latent, latent + (quantized - latent).detach())
     with reduced_precision():
         plain, deep = net.describe(through, levels)
-    decoded = net.render(plain.float(), deep.float(), levels, position_noise(first, latent.shape[1]))
+    noise = position_noise(first, latent.shape[1])
+    decoded = net.render(plain.float(), deep.float(), levels, through, noise)
     terms = {
         "waveform": waveform_loss(net, net.long_transform(decoded), net.long_transform(audio)),
         "commitment": (latent - quantized).square().mean(),

@@ -38,8 +38,8 @@ FULLBAND = Family(
             "fullband audio, small and fast; part of the package",
             File(
                 "nac_48khz.safetensors",
-                16_746_020,
-                "85b55ecbdff3d507b1e9be69a7675f5805aa88ca88a0a79c85c275f9b1074cf5",
+                17_106_468,
+                "527cea43eb27562c834dc95904613b528b49438072ed0ffd537b1f9cceafafe9",
             ),
         ),
     ),

@@ -1,8 +1,9 @@
 """A small network between lapped transforms, for any audio at 48 kHz.
 
 The encoder is like that of :mod:`nac.codecs.mdct`: MDCT and MDST of each frame are split into band gains and
-companded shape, and mapped to the latent of a residual vector quantiser by a linear map and ConvNeXt blocks. The
-decoder synthesises three signals for each frame, which are added:
+companded shape, and mapped to the latent of a residual vector quantiser by a linear map and ConvNeXt blocks. Of a
+frame that is a single sinusoid, the latent has frequency, phase and level instead (:mod:`nac.codecs.pure_tones`).
+Of all others, the decoder synthesises three signals, which are added:
 
 - an MDCT for the waveform, as far as it was coded;
 - a longer transform for tonal content: lines of an STFT with threefold overlap. Level and shape are separate, as
@@ -28,6 +29,7 @@ import numpy.typing as npt
 from nac.codecs import mdct
 from nac.codecs.base import Array
 from nac.codecs.mdct import Floats, Half, Integers, MdctCodec, Quantizer, Weights
+from nac.codecs.pure_tones import NUMBERS, PureTones
 from nac.spec import CodecSpec
 
 RATE = 48000
@@ -56,6 +58,8 @@ FLOOR = 1e-5
 COMPANDING = 0.5
 #: limits for levels, as natural logarithms
 LOWEST, HIGHEST = -12.0, 3.5
+#: frames that are a single sinusoid
+TONES = PureTones(RATE, HOP)
 #: a shape with this power or more gets its level; a weaker one stays below it
 SOFTNESS = 0.05
 
@@ -146,7 +150,7 @@ class Network:
         """``tensors``: named as in :class:`nac.codecs.fullband_torch.FullbandNet`; otherwise raises ValueError."""
         weights, bands = Weights(tensors), len(BANDS)
         self.quantizer = Quantizer(weights)
-        latent = self.quantizer.latent
+        latent = self.quantizer.latent - NUMBERS
         self.encoder = Half(weights, "encoder", (BINS + bands, latent), (2 * BINS + bands, latent))
         self.decoder = Half(weights, "decoder", (latent, BINS + bands), (latent, sum(OUTPUTS)))
         # The decoder's input depends on the number of codebooks.
@@ -170,18 +174,23 @@ class Network:
         shape = np.concatenate([coefficients[:, :BINS] * scale, coefficients[:, BINS:] * scale, gains], axis=1)
         latent = self.encoder.linear(np.concatenate([shape[:, :BINS], gains], axis=1))
         latent += self.encoder.deep(shape)
-        return self.quantizer.encode(latent, codebooks)
+        tonal, numbers = TONES.numbers(coefficients)
+        latent *= 1 - tonal[:, None]
+        return self.quantizer.encode(np.concatenate([latent, numbers], axis=1), codebooks)
 
     def decode(self, codes: tuple[Integers, ...], first: int) -> Floats:
         """Decode the codes of frames from ``first`` on."""
         latent, number = self.quantizer.decode(codes), len(codes) - 1
+        tonal, samples = TONES.samples(latent[:, -NUMBERS:])
+        latent, rest = np.ascontiguousarray(latent[:, :-NUMBERS]), 1 - tonal
         deep = self.decoder.deep(latent, self._level[number])
         waveform, gain_correction, shape, share, amounts, clicks = np.split(deep, np.cumsum(OUTPUTS[:-1]), axis=1)
         plain = self.decoder.linear(latent)
         gains = (plain[:, BINS:] + gain_correction).clip(LOWEST, HIGHEST)
-        samples = self._waveform(plain[:, :BINS] + waveform, gains)
-        samples += self._long(self._tonal(shape, (gains + share).clip(LOWEST, HIGHEST)))
-        samples += self._clicks_and_noise(gains, amounts + np.tile(self._noise[number], PARTS), clicks, first)
+        samples += self._waveform(plain[:, :BINS] + waveform, gains, rest)
+        samples += self._long(self._tonal(shape, (gains + share).clip(LOWEST, HIGHEST), rest))
+        amounts += np.tile(self._noise[number], PARTS)
+        samples += self._clicks_and_noise(gains, amounts, clicks, rest, first)
         return samples
 
     def _expansion(self, gains: Floats) -> Floats:
@@ -195,23 +204,25 @@ class Network:
         levels /= self._constants["weight"]
         return levels
 
-    def _waveform(self, shape: Floats, gains: Floats) -> Floats:
-        """Synthesise the MDCT's signal from companded shape [T, BINS] and gains [T, bands]."""
+    def _waveform(self, shape: Floats, gains: Floats, rest: Floats) -> Floats:
+        """Synthesise the MDCT's signal from companded shape [T, BINS] and gains [T, bands], times ``rest`` [T]."""
         shape *= self._expansion(gains)
+        shape *= rest[:, None]
         samples = overlapped(shape @ self._inverse)
         ramp = first_ramp()
         samples[: HOP // 2] /= ramp
         samples[-(HOP // 2) :] /= ramp[::-1]
         return samples
 
-    def _tonal(self, shape: Floats, levels: Floats) -> Floats:
-        """Scale a shape [T, 2 LINES] to the bands' ``levels`` [T, bands]. Returns lines [T, 2, LINES]."""
+    def _tonal(self, shape: Floats, levels: Floats, rest: Floats) -> Floats:
+        """Scale a shape [T, 2 LINES] to the bands' ``levels`` [T, bands], times ``rest``: [T, 2, LINES]."""
         lines = shape.reshape(-1, 2, LINES)
         lines *= np.exp(levels @ self._constants["long_spread"])[:, None]
         wanted = np.exp(2 * levels)
         power = np.square(lines[:, 0])
         power += np.square(lines[:, 1])
         factor = np.sqrt(wanted / (power @ self._constants["long_average"] + np.float32(SOFTNESS) * wanted))
+        factor *= rest[:, None]
         lines *= (factor @ self._constants["long_bands"])[:, None]
         return lines
 
@@ -233,7 +244,9 @@ class Network:
         samples: Floats = hops.reshape(-1)
         return samples
 
-    def _clicks_and_noise(self, gains: Floats, amounts: Floats, clicks: Floats, first: int) -> Floats:
+    def _clicks_and_noise(
+        self, gains: Floats, amounts: Floats, clicks: Floats, rest: Floats, first: int
+    ) -> Floats:
         """Synthesise the signal of the short transform: clicks, and noise with levels relative to the gains."""
         spread = self._constants["noise_spread"]
         floor = gains @ self._constants["noise_bands"]
@@ -241,6 +254,7 @@ class Network:
         short = np.exp(levels.clip(LOWEST, HIGHEST) @ spread)
         short *= position_noise(first, len(gains)).reshape(short.shape)
         short += clicks.reshape(short.shape) * np.exp(floor @ spread)[:, None]
+        short *= rest[:, None, None]
         return overlapped(short.reshape(-1, SHORT_BINS) @ self._short)
 
 

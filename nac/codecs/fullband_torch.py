@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,9 +27,11 @@ from nac.codecs.fullband import (
     SHORT,
     SHORT_BINS,
     SOFTNESS,
+    TONES,
 )
 from nac.codecs.mdct import KERNEL
 from nac.codecs.mdct_torch import Block, Quantizer, TorchCodec, fill
+from nac.codecs.pure_tones import NUMBERS
 from nac.spec import CodecSpec
 
 
@@ -91,7 +93,7 @@ class FullbandNet(nn.Module):
         super().__init__()
         bands = len(BANDS)
         self.encoder = Half((BINS + bands, latent), (2 * BINS + bands, latent), *encoder)
-        self.quantizer = Quantizer(codebooks, entries, latent)
+        self.quantizer = Quantizer(codebooks, entries, latent + NUMBERS)
         self.decoder = Half((latent, BINS + bands), (latent, sum(OUTPUTS)), *decoder)
         # The decoder's input depends on the number of codebooks.
         self.level = nn.Embedding(codebooks, decoder[0])
@@ -135,18 +137,27 @@ class FullbandNet(nn.Module):
         rest = (2 * (1 - COMPANDING) * levels).exp().mul(self.weight.square()).mean(dim=-1, keepdim=True)
         return (COMPANDING * levels).exp() * rest.sqrt() / self.weight
 
-    def analyse(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute companded shape [B, T, 2 BINS] and gains [B, T, bands] of audio [B, 1, HOP * T]."""
+    def analyse(self, audio: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Analyse audio [B, 1, HOP * T].
+
+        Returns companded shape [B, T, 2 BINS] and gains [B, T, bands], which frames are pure tones [B, T, 1],
+        and the numbers of these [B, T, NUMBERS].
+        """
         coefficients = self.transform(audio)
         gains = self.gains(coefficients)
         expansion = self.expansion(gains)
-        return coefficients / torch.cat([expansion, expansion], dim=-1), gains
+        tonal, numbers = (
+            torch.from_numpy(np.stack(part)).to(audio.device).view(*gains.shape[:2], -1)
+            for part in zip(*map(TONES.numbers, coefficients.detach().cpu().numpy()), strict=True)
+        )
+        return coefficients / torch.cat([expansion, expansion], dim=-1), gains, tonal, numbers
 
-    def latent(self, shape: Tensor, gains: Tensor) -> Tensor:
-        """Convert companded shape and gains to the latent [B, T, D]."""
+    def latent(self, shape: Tensor, gains: Tensor, tonal: Tensor, numbers: Tensor) -> Tensor:
+        """Convert the results of :meth:`analyse` to the latent [B, T, D]."""
         half = self.encoder
         deep = half.leave(half.blocks(half.enter(torch.cat([shape, gains], dim=-1))))
-        return cast(Tensor, half.linear(torch.cat([shape[..., :BINS], gains], dim=-1)) + deep)
+        latent = half.linear(torch.cat([shape[..., :BINS], gains], dim=-1)) + deep
+        return torch.cat([latent * (1 - tonal), numbers], dim=-1)
 
     def encode(self, audio: Tensor) -> Tensor:
         """Convert audio [B, 1, HOP * T] to the latent [B, T, D]."""
@@ -164,17 +175,21 @@ class FullbandNet(nn.Module):
 
     def describe(self, latent: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the linear map and the blocks to the latent [B, T, D] of ``codebooks`` int64 [B]."""
-        half = self.decoder
+        half, latent = self.decoder, latent[..., :-NUMBERS]
         deep = half.leave(half.blocks(half.enter(latent) + self.level((codebooks - 1)[:, None])))
         return half.linear(latent), deep
 
-    def render(self, plain: Tensor, deep: Tensor, codebooks: Tensor, noise: Tensor) -> Tensor:
-        """Synthesise audio [B, 1, HOP * T] from :meth:`describe`'s results and noise [PARTS * T, SHORT_BINS]."""
+    def render(self, plain: Tensor, deep: Tensor, codebooks: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+        """Synthesise audio [B, 1, HOP * T] from :meth:`describe`'s results and noise [PARTS * T, SHORT_BINS].
+
+        Frames that are pure tones, by their ``latent`` [B, T, D], have no other sound.
+        """
+        rest, tones = self.pure_tones(latent)
         waveform, gain_correction, shape, share, amounts, clicks = torch.split(deep, [*OUTPUTS], dim=-1)
         plain, gains = torch.split(plain, [BINS, len(BANDS)], dim=-1)
         gains = (gains + gain_correction).clamp(LOWEST, HIGHEST)
-        coefficients = (plain + waveform) * self.expansion(gains)
-        lines = self.tonal(shape, (gains + share).clamp(LOWEST, HIGHEST))
+        coefficients = (plain + waveform) * self.expansion(gains) * rest
+        lines = self.tonal(shape, (gains + share).clamp(LOWEST, HIGHEST)) * rest[..., None]
         floor = (gains @ self.noise_bands)[..., None, :]
         levels = (
             floor + torch.unflatten(amounts, -1, (PARTS, -1)) + self.noise((codebooks - 1)[:, None])[:, :, None]
@@ -183,7 +198,15 @@ class FullbandNet(nn.Module):
         short = short + (torch.unflatten(clicks, -1, (PARTS, -1)) * (floor @ self.noise_spread).exp()).flatten(
             1, 2
         )
-        return (self.inverse(coefficients) + self.long_inverse(lines) + self.short_inverse(short))[:, None]
+        short = short * rest.repeat_interleave(PARTS, dim=1)
+        audio = self.inverse(coefficients) + self.long_inverse(lines) + self.short_inverse(short) + tones
+        return audio[:, None]
+
+    def pure_tones(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how much of a frame is not a pure tone [B, T, 1], and the samples [B, HOP * T] of the tones."""
+        rows = [TONES.samples(row) for row in latent[..., -NUMBERS:].detach().cpu().numpy()]
+        tonal, samples = (torch.from_numpy(np.stack(part)).to(latent.device) for part in zip(*rows, strict=True))
+        return 1 - tonal[..., None], samples
 
     def inverse(self, coefficients: Tensor) -> Tensor:
         """Synthesise the signal [B, HOP * T] of MDCT coefficients [B, T, BINS]."""
@@ -212,7 +235,7 @@ class FullbandNet(nn.Module):
         """The quantised latent [B, T, D] of frames ``first`` and on to audio [B, 1, HOP * T]."""
         count = torch.full((latent.shape[0],), codebooks, dtype=torch.int64, device=latent.device)
         noise = position_noise(first, latent.shape[1], latent.device)
-        return self.render(*self.describe(latent, count), count, noise)
+        return self.render(*self.describe(latent, count), count, latent, noise)
 
 
 def load(spec: CodecSpec, path: Path, device: torch.device) -> TorchCodec:

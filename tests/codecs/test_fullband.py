@@ -79,6 +79,34 @@ def test_shapes_of_any_size_come_out_at_their_levels(net: fullband_torch.Fullban
     assert (10 * (0.5 * power.log() - levels).abs() / np.log(10)).max() < 1.5  # dB
 
 
+@pytest.mark.parametrize("frequency", [75, 975, 15000])  # whose phase is the same in every frame
+def test_a_pure_tone_has_no_other_sound_in_either_network_and_in_any_part(
+    net: fullband_torch.FullbandNet, frequency: int
+) -> None:
+    frames, start = 600, 511
+    sine = (0.3 * np.sin(2 * np.pi * frequency / 48000 * np.arange(frames * HOP) + 1)).astype(np.float32)
+    *_, numbers = net.analyse(torch.from_numpy(sine)[None, None])
+    toned = fullband_torch.FullbandNet()
+    toned.load_state_dict(net.state_dict())
+    toned.quantizer.codebooks[0, 5] = torch.nn.functional.pad(numbers[0, 300], (len(net.encoder.linear.bias), 0))
+    tensors = {name: tensor.numpy() for name, tensor in toned.state_dict().items()}
+    codec = mdct.MdctCodec(SPEC, fullband.Network(tensors), tensors)
+    other = fullband_torch.TorchCodec(SPEC, toned, torch.device("cpu"))
+
+    codes = codec.encode(sine[None, None], 1)
+    assert np.all(codes.arrays[0][0, 8:-8] == 5)
+    assert torch.all(other.encode(torch.from_numpy(sine)[None, None], 1).arrays[0][0, 8:-8] == 5)
+    same = Codes(tuple(torch.from_numpy(array) for array in codes.arrays))
+    inside = slice(10 * HOP, -10 * HOP)
+    whole = codec.decode(codes)
+    for decoded in (whole, other.decode(same).numpy()):
+        np.testing.assert_allclose(decoded[0, 0, inside], sine[inside], atol=1e-3)
+    decoder = codec.decoder(start=start)
+    part = decoder.push(Codes(tuple(array[:, codec.preroll(start) :] for array in codes.arrays)))
+    part = np.concatenate([part, decoder.flush()], -1)
+    assert np.array_equal(part, whole[..., start * HOP :])
+
+
 def test_bands_and_bins_fit_together() -> None:
     constants = fullband.constants()
     for name, middles, at in (("spread", len(BANDS), BINS), ("long_spread", len(BANDS), LINES)):
@@ -146,7 +174,7 @@ def test_contexts_are_exact(net: fullband_torch.FullbandNet, codec: mdct.MdctCod
     audio = torch.from_numpy(noise(frames))
     other = audio.clone()
     other[..., at * HOP : (at + 1) * HOP] *= -2
-    latent = torch.randn(1, frames, net.encoder.linear.out_features)
+    latent = torch.randn(1, frames, net.quantizer.codebooks.shape[-1])
     changed = latent.clone()
     changed[:, at] += 1
     with torch.inference_mode():

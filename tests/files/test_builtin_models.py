@@ -79,6 +79,20 @@ def test_equal_channels_cost_one(recording: tuple[np.ndarray, int]) -> None:
         assert np.array_equal(decoded[:, 0], decoded[:, 1])
 
 
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+@pytest.mark.parametrize(
+    "frequency", [50, 75, 150, 440, 1000, 1500, 2345, 3000, 6000, 9000, 12_000, 15_000, 18_000]
+)
+def test_a_lone_tone_keeps_its_level_and_pitch(rate: int, frequency: int) -> None:
+    sine = (0.3 * np.sin(2 * np.pi * frequency * np.arange(rate) / rate)).astype(np.float32)
+    file = nac.encode(sine[:, None], rate, model="nac_48khz", kbps=3)
+    middle = slice(rate // 5, -rate // 5)
+    power, before = (np.square(np.abs(np.fft.rfft(x[middle]))) for x in (nac.decode(file)[0][:, 0], sine))
+    near = np.abs(np.arange(len(power)) * rate / (rate - 2 * (rate // 5)) - frequency) < 40
+    assert abs(10 * np.log10(power[near].sum() / before[near].sum())) < 3
+    assert power[~near].sum() < 0.1 * power.sum()
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("length", [1, 319, 640, 641, 24_000])
 def test_short_and_silent_recordings(name: str, length: int) -> None:
