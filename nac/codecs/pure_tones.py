@@ -49,6 +49,12 @@ def window_spectrum(distance: Floats) -> Floats:
     return spectrum
 
 
+def rotation(bins: npt.NDArray[np.integer[Any]]) -> Complex:
+    """Return what turns the phases of bins to those in the middle of a block, three half hops later."""
+    quarters: Complex = np.exp(1.5j * math.pi * (np.arange(4) + 0.5))[bins % 4]
+    return quarters
+
+
 def wrapped(phase: Floats) -> Floats:
     """Return a phase in radians within half a turn of zero."""
     rest: Floats = phase - 2 * math.pi * np.round(phase / (2 * math.pi))
@@ -92,29 +98,32 @@ class PureTones:
 
     def _fitted(self, spectra: Complex, power: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         """Fit sinusoids to spectra [T, bins]: whether they are tones, in Hz, phases, and levels in nepers."""
-        rows, bins = np.arange(len(power)), np.arange(power.shape[1])
-        # Phases as in the middle of a block, three half hops from where the cosines begin.
-        spectra = spectra * np.exp(1.5j * math.pi * (bins + 0.5))
+        rows, bins = np.arange(len(power)), power.shape[1]
         peak = power[:, :-1].argmax(axis=1)
         above = (peak == 0) | (power[rows, peak + 1] > power[rows, peak - 1])
         lower = np.where(above, peak, peak - 1)
         both = lower[:, None] + [0, 1]
+        turned = spectra[rows[:, None], both] * rotation(both)
         found, at = np.zeros(len(power), np.complex128), lower + 0.5
         for _ in range(ROUNDS):
             # The sinusoid's image at the negative frequency is at first unknown.
-            image = found.conj()[:, None] * window_spectrum(both + at[:, None] + 1)
-            pair = spectra[rows[:, None], both] - image
+            pair = turned - found.conj()[:, None] * window_spectrum(both + at[:, None] + 1)
             # Two bins that a sinusoid is between have a ratio that depends on its place only.
             ratio = np.abs(pair[:, 1]) / np.maximum(np.abs(pair[:, 0]), 1e-12)
             at = lower + (3 * ratio - 1) / (2 * (1 + ratio))
             larger = (ratio > 1).astype(int)
             found = pair[rows, larger] / window_spectrum(lower + larger - at)
-        rest = spectra - found[:, None] * window_spectrum(bins - at[:, None])
-        rest -= found.conj()[:, None] * window_spectrum(bins + at[:, None] + 1)
-        beside = np.square(np.abs(rest)).sum(axis=1)
         level = np.log(np.abs(found) * math.pi / (2 * math.sqrt(2 * self.hop)) + 1e-12)
         hertz = (at + 0.5) * self.rate / (2 * self.hop)
-        pure = (beside < PURE * power[rows, peak]) & (level > FAINTEST) & (hertz > LOWEST)
+        pure = (level > FAINTEST) & (hertz > LOWEST)
+        # Most frames differ from a sinusoid already in the bins around it.
+        for width in (8, bins):
+            left = np.nonzero(pure)[0][:, None]
+            among = np.minimum(np.maximum(lower[left] - width // 2, 0), bins - width) + np.arange(width)
+            rest = spectra[left, among] * rotation(among)
+            rest -= found[left] * window_spectrum(among - at[left])
+            rest -= found.conj()[left] * window_spectrum(among + at[left] + 1)
+            pure[left[:, 0]] = np.square(np.abs(rest)).sum(axis=1) < PURE * power[left, peak[left]][:, 0]
         return pure, hertz, np.angle(found), level
 
     def _received(self, numbers: Floats) -> Floats:
