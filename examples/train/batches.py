@@ -30,9 +30,11 @@ class Batch(NamedTuple):
     band: Tensor
 
 
-def pitch(random: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
-    """Draw frequencies from 40 Hz to 17 kHz, uniformly on the HTK mel scale."""
-    return 700 * (10 ** (random.uniform(56, 3640, size) / 2595) - 1)
+def pitch(
+    random: np.random.Generator, size: int, lowest: float = 56, highest: float = 3640
+) -> npt.NDArray[np.float64]:
+    """Draw frequencies in Hz, from 40 Hz to 17 kHz, uniformly on the HTK mel scale between two places on it."""
+    return 700 * (10 ** (random.uniform(lowest, highest, size) / 2595) - 1)
 
 
 def sines(random: np.random.Generator, samples: int) -> npt.NDArray[np.float64]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from batches import Batches
+from batches import FRAMES, Batches, pitch
 from export import export
 from safetensors.torch import load_file
 from start import k_means, nearest
@@ -35,10 +35,9 @@ IN_STEP = 0.2
 
 def tones(random: np.random.Generator) -> Tensor:
     """Draw the numbers [TONES_DRAWN, NUMBERS] of tones: frequencies on the mel scale, any phase, levels in dB."""
-    hertz = 700 * (10 ** (random.uniform(70, 3850, TONES_DRAWN) / 2595) - 1)
-    frames = TONES.rate / HOP
+    hertz = pitch(random, TONES_DRAWN, lowest=70, highest=3850)  # 45 Hz to 20.6 kHz
     stepped = random.random(TONES_DRAWN) < IN_STEP
-    hertz = np.where(stepped, frames * random.integers(1, int(20400 / frames), TONES_DRAWN), hertz)
+    hertz = np.where(stepped, FRAMES * random.integers(1, int(20400 / FRAMES), TONES_DRAWN), hertz)
     phase = random.uniform(-np.pi, np.pi, TONES_DRAWN)
     level = random.uniform(np.log(0.01), 0, TONES_DRAWN)
     return torch.from_numpy(TONES.coded(hertz, phase, level))
